@@ -1,0 +1,83 @@
+"""The prompt of an attempt, as text from values (SPEC 5.2). It reaches the agent by file or stdin, never by argv."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from awm_loop.core.model import Attempt, Earlier, Outcome, Spec, Task
+
+PROTOCOL = """\
+You work unattended: nobody answers questions and nobody presses keys. Never wait for input, never poll in a loop, and
+leave no process running when you are done. You may write one JSON object to the file named by $AWM_RESULT_FILE:
+{"status": "succeeded" | "failed" | "blocked" | "limited", "summary": "one sentence on what was done", "error": "why not",
+"question": "what a person must decide, with status blocked", "resetsAt": "ISO 8601, with status limited"}
+Without that file, exit code 0 means that you ended well.
+"""
+
+AFTER_STALL = """\
+An earlier attempt was stopped because it made no progress. Find out what it was waiting for before you repeat it: skip a
+build or a test that hangs (or give it a time limit), check that every path you use exists, and never poll or wait.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What one earlier attempt left on disk: the end of its output, and the evidence saved before it was killed."""
+
+    earlier: Earlier
+    output_tail: str
+    evidence: str
+
+
+def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
+    """The whole prompt, in Markdown: the spec, the gate, what is missing, what earlier attempts left, the protocol."""
+    parts = [
+        f"# Sprint {attempt.task}: {attempt.title}",
+        f"Your working directory is {attempt.workspace}. This is attempt {attempt.number}.",
+        spec.text.strip(),
+        "## When it counts as done\n\n" + _gate(attempt),
+    ]
+    if spec.missing_files:
+        names = "\n".join(f"- {name}" for name in spec.missing_files)
+        parts.append(
+            f"## Files the spec names that do not exist\n\n{names}\n\nCheck the paths before you rely on them."
+        )
+    if left or task.work_may_exist:
+        parts.append("## What was tried before\n\n" + _history(task, left))
+    parts.append("## Protocol\n\n" + PROTOCOL)
+    return "\n\n".join(parts)
+
+
+def _gate(attempt: Attempt) -> str:
+    if attempt.require_commit:
+        return "You must end well, and your work must be committed: without a new git commit it does not count."
+    return "You must end well (exit code 0, or a result file that says so)."
+
+
+def _history(task: Task, left: Sequence[Left]) -> str:
+    parts = ["Part of the work may exist already. Check `git log` and `git status` first, and go on from there."]
+    if task.base:
+        parts.append(f"The work on this task began at commit {task.base}.")
+    if any(one.earlier.outcome in {Outcome.STALLED, Outcome.TIMED_OUT} for one in left):
+        parts.append(AFTER_STALL.strip())
+    for one in left:
+        said = f": {one.earlier.summary}" if one.earlier.summary else ""
+        parts.append(f"Attempt {one.earlier.number} by {one.earlier.agent} — {one.earlier.outcome}{said}")
+        parts += [
+            _quoted(title, text)
+            for title, text in (("Its last output", one.output_tail), ("What it was doing", one.evidence))
+            if text
+        ]
+    return "\n\n".join(parts)
+
+
+def _quoted(title: str, text: str) -> str:
+    """Fenced with more backticks than the text holds: what an agent printed is data, not part of the prompt's form."""
+    longest = max((len(run) for run in _runs(text)), default=0)
+    fence = "`" * max(longest + 1, 3)
+    return f"{title}:\n\n{fence}text\n{text.rstrip()}\n{fence}"
+
+
+def _runs(text: str) -> list[str]:
+    return [run for run in "".join(char if char == "`" else " " for char in text).split() if run]

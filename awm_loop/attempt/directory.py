@@ -1,0 +1,256 @@
+"""One attempt's directory, and the locks and marker in it that make a start happen once (SPEC 8.1).
+
+The protocol is D4 of facts/reliability.md 3. `sup.lock` is held by whoever tends the attempt; `agent.lock` is inherited by
+the agent's whole tree; `started` is created with O_EXCL before the agent is run, so one number passes its start once,
+ever. Who looks must *hold* `sup.lock` while it reads result and marker: released in between, the answer may be of two times.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from awm_loop.core.model import Instant, Outcome
+from awm_loop.core.observation import (
+    Alive,
+    AttemptSeen,
+    Exited,
+    Limit,
+    NotStarted,
+    ProbeFailed,
+    Result,
+    Starting,
+    Unattended,
+)
+from awm_loop.store.jsonfile import write_durably
+
+POLL_SECONDS = 0.01
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, frozen=True)
+
+    def to_bytes(self) -> bytes:
+        return (self.model_dump_json(by_alias=True, indent=1) + "\n").encode()
+
+
+FileKind = TypeVar("FileKind", bound=_File)
+
+
+class Order(_File):
+    """`order.json`: all a supervisor needs to know. Written before it starts, never changed."""
+
+    key: str
+    task: str
+    number: int
+    agent: str
+    kind: str
+    command: tuple[str, ...]
+    model: str
+    env_pass: tuple[str, ...]
+    home: str
+    workspace: str
+    limit_seconds: float
+    sample_seconds: float
+    stop_grace_seconds: float
+    require_commit: bool
+    base: str | None
+    problem: str = ""  # the spec could not be read any more: the attempt fails with this
+
+
+class Marker(_File):
+    """`started`: the start was passed, by whom and when. Empty on a full disk; its existence is what counts."""
+
+    boot_id: str
+    boottime: float
+    at: AwareDatetime
+    supervisor: tuple[int, int]  # pid and start time in ticks
+    fenced: bool = False  # passed by a reaper, so that nobody ever starts it
+
+
+class StopRequest(_File):
+    """`stop`: the beat asks for the end, and why."""
+
+    why: str
+
+
+class LimitEntry(_File):
+    resets_at: AwareDatetime | None
+    source: str
+
+
+class ResultEntry(_File):
+    """`result.json` (SPEC 8.2)."""
+
+    outcome: Outcome
+    exit_code: int | None
+    started_at: AwareDatetime
+    ended_at: AwareDatetime
+    seconds: float
+    summary: str
+    error: str
+    question: str
+    session_id: str
+    tokens: dict[str, int] | None
+    cost_usd: float | None
+    commits: tuple[str, ...]
+    gate: None = None
+    limit: LimitEntry | None
+    removed_locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDirectory:
+    """Paths and reads of `state/attempts/<key>/`."""
+
+    path: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def order(self) -> Order | None:
+        """The order, or None where it was never written whole."""
+        return _load(self / "order.json", Order)
+
+    def marker(self) -> Marker | None:
+        return _load(self / "started", Marker)
+
+    def stop_request(self) -> StopRequest | None:
+        """None where nobody asked; an unreadable request is still one."""
+        if not (self / "stop").exists():
+            return None
+        return _load(self / "stop", StopRequest) or StopRequest(why="operator")
+
+    def result(self) -> Result | None:
+        """The durable result; an unreadable one counts as none, and the attempt as unattended."""
+        entry = _load(self / "result.json", ResultEntry)
+        if entry is None:
+            return None
+        values = {name: getattr(entry, name) for name in ResultEntry.model_fields if name not in {"gate", "limit"}}
+        limit = Limit(resets_at=entry.limit.resets_at, source=entry.limit.source) if entry.limit else None
+        return Result(**values, limit=limit)
+
+    def write_result(self, result: Result) -> None:
+        """Durable before anything is done about it. Raises DiskError."""
+        values = {name: getattr(result, name) for name in ResultEntry.model_fields if name not in {"gate", "limit"}}
+        limit = result.limit and LimitEntry(resets_at=result.limit.resets_at, source=result.limit.source)
+        write_durably(self / "result.json", ResultEntry(**values, limit=limit or None).to_bytes())
+
+    def pass_start(self, marker: Marker) -> bool:
+        """Create `started`; False when this number has passed its start already.
+
+        O_EXCL alone decides, so it works on a full disk: what is written into the file is for people and reapers.
+        """
+        try:
+            fd = os.open(self / "started", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        try:
+            os.write(fd, marker.to_bytes())
+            os.fsync(fd)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return True
+
+    def last_sample(self) -> Mapping[str, object]:
+        """The newest whole line of `samples.jsonl`; {} where there is none."""
+        try:
+            with (self / "samples.jsonl").open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - 65_536, 0))
+                lines = file.read().split(b"\n")
+        except OSError:
+            return {}
+        for line in reversed(lines[:-1]):
+            try:
+                sample = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(sample, dict):
+                return sample
+        return {}
+
+
+def take_lock(path: Path, wait_seconds: float = 0.0) -> int | None:
+    """An exclusive flock on `path`, made when missing; None when it is held for longer than `wait_seconds`.
+
+    The descriptor is the lock: it is not inherited unless made so, and closing its last copy lets go.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                return None
+            time.sleep(POLL_SECONDS)
+        else:
+            return fd
+
+
+@contextmanager
+def tending(directory: AttemptDirectory) -> Iterator[bool]:
+    """Hold `sup.lock` if it is free; yields whether it was."""
+    fd = take_lock(directory / "sup.lock")
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def look(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
+    """What a probe sees (SPEC 8.1): never waits, changes nothing."""
+    if not directory.path.is_dir():
+        return NotStarted()
+    try:
+        with tending(directory) as was_free:
+            if not was_free:
+                return _tended(directory, now)
+            result = directory.result()
+            if result is not None:
+                return Exited(result=result)
+            return Unattended() if (directory / "started").exists() else NotStarted()
+    except OSError as error:
+        return ProbeFailed(reason=f"{directory.path}: {error.strerror}")
+
+
+def _tended(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
+    if not (directory / "started").exists():
+        return Starting()
+    marker, sample = directory.marker(), directory.last_sample()
+    same_boot = marker is not None and marker.boot_id == now.boot_id
+    return Alive(
+        idle_seconds=_number(sample.get("idleSeconds")),
+        busy_seconds=_number(sample.get("busySeconds")),
+        running_seconds=now.boottime - marker.boottime if marker and same_boot else 0.0,
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _load(path: Path, kind: type[FileKind]) -> FileKind | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

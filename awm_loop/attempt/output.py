@@ -1,0 +1,80 @@
+"""An agent's output on disk, bounded: the first MiB, the last 20 MiB, and a line that says what is missing (SPEC 8.2)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+
+CHUNK_BYTES = 65_536
+
+
+class OutputLog:
+    """`out.log`: `append` as output comes, `close` at the end. While it runs it may hold one tail more.
+
+    A disk that refuses the log does not stop the agent: what could not be written is counted and named in the cut line.
+    """
+
+    def __init__(self, path: Path, head_bytes: int = LOG_HEAD_BYTES, tail_bytes: int = LOG_TAIL_BYTES) -> None:
+        self._path = path
+        self._head_bytes = head_bytes
+        self._tail_bytes = tail_bytes
+        self._cut_bytes = 0
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+
+    def append(self, chunk: bytes) -> None:
+        try:
+            os.write(self._file, chunk)
+        except OSError:
+            self._cut_bytes += len(chunk)
+            return
+        self._size += len(chunk)
+        if self._size > self._head_bytes + 2 * self._tail_bytes:
+            self._compact()
+
+    def close(self) -> None:
+        if self._size > self._head_bytes + self._tail_bytes:
+            self._compact()
+        os.close(self._file)
+
+    def _compact(self) -> None:
+        """Keep head and tail. Done in a new file and renamed, so that a reader never sees a hole."""
+        self._cut_bytes += self._size - self._head_bytes - self._tail_bytes
+        note = f"\n[AWM: {self._cut_bytes} bytes of output left out here]\n".encode()
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        fresh = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._copy(fresh, 0, self._head_bytes)
+            os.write(fresh, note)
+            self._copy(fresh, self._size - self._tail_bytes, self._tail_bytes)
+            temporary.rename(self._path)
+        except OSError:
+            os.close(fresh)
+            temporary.unlink(missing_ok=True)
+            return
+        os.close(self._file)
+        self._file, self._size = fresh, self._head_bytes + len(note) + self._tail_bytes
+
+    def _copy(self, target: int, offset: int, count: int) -> None:
+        while count > 0:
+            chunk = os.pread(self._file, min(CHUNK_BYTES, count), offset)
+            if not chunk:
+                return
+            os.write(target, chunk)
+            offset, count = offset + len(chunk), count - len(chunk)
+
+
+def tail(path: Path, bytes_max: int) -> str:
+    """The end of a log as text, from the first whole line; "" where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - bytes_max, 0))
+            data = file.read()
+    except OSError:
+        return ""
+    if size > bytes_max:
+        data = data.partition(b"\n")[2] or data
+    return data.decode("utf-8", errors="backslashreplace")

@@ -1,0 +1,129 @@
+"""End every process of an attempt, and none that is not proved to be of it (SPEC 8.3, 15.9).
+
+Two who sweep, two proofs. The *supervisor* is the subreaper of all it started, so what still runs is its descendant.
+A *reaper* comes after a dead supervisor, whose orphans went to init; it takes together every trace they carry. It
+cannot find a process that has lost all of them at once: all inherited files closed, environment emptied, orphaned out
+of the tree, in a session and group of its own making, and never seen by a sample. Only a cgroup holds such a one.
+
+A signal goes through a pidfd, after the start time behind that pidfd was verified, so it cannot hit a recycled pid.
+Nothing is SIGSTOPped first: freezing a tree is a race of the same kind as killing it, it alarms parents that watch for
+stopped children, and a sweep that dies half-way would leave a frozen tree for ever. Instead the kill is repeated until
+two looks in a row find nothing. A chain that forks and exits faster than one look (some ms) can outrun that; it cannot
+outrun a cgroup.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from awm_loop.attempt import procfs
+from awm_loop.attempt.procfs import Identity, Process
+
+STUCK_SECONDS = 30.0  # a killed process still in the kernel's uninterruptible sleep after that is not waited for
+
+
+def own_descendants(spared: Iterable[int] = ()) -> set[Identity]:
+    """For the supervisor, which must be a subreaper: all below it that still runs, but `spared` and all below those."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return set()  # no child at all: the kernel's own word that nothing is left, and free of races
+    processes = procfs.scan()
+    spared = set(spared)
+    ours = procfs.descendants(processes, {os.getpid()}) - spared - procfs.descendants(processes, spared)
+    return _living(processes, ours)
+
+
+def left_behind(key: str, lock_path: Path, remembered: Iterable[Identity]) -> set[Identity]:
+    """For a reaper: what still runs of the attempt `key`, whose supervisor is gone.
+
+    Proved are the holders of its `agent.lock`, those with `AWM_ATTEMPT=<key>` in their environment, those of
+    `remembered` (from the last sample and the start marker; the caller passes none of another boot) that still have
+    the same start time, all descendants of these, and the sessions and groups that one of these leads. Never pid 1,
+    this process or one above it, nor what hangs on those alone.
+    """
+    # The scan comes before the proofs: a pid recycled between the two then has the wrong start time and gets no signal.
+    # The other way round a stranger on a recycled pid would inherit the proof.
+    processes = procfs.scan()
+    untouchable = {1, *_self_and_above(processes)}
+    known = {who.pid for who in remembered if who.pid in processes and processes[who.pid].identity == who}
+    ours: set[int] = set()
+    grown = (known | procfs.holders(lock_path) | procfs.marked(key)) - untouchable
+    while grown != ours:
+        ours = grown
+        led = {one.pid for one in processes.values() if one.sid in ours or one.pgid in ours}
+        grown = (ours | led | procfs.descendants(processes, ours)) - untouchable
+    return _living(processes, ours)
+
+
+class Sweep:
+    """Ends what `find` returns, one short step at a time: TERM, after `grace_seconds` KILL, until nothing is left.
+
+    `signalled` are the processes it sent a signal to; `left` those it had to give up, normally none: another user's
+    process, or one that was killed but hangs in the kernel (it will never run its program again).
+    """
+
+    def __init__(self, find: Callable[[], set[Identity]], grace_seconds: float) -> None:
+        self._find = find
+        self._grace_seconds = grace_seconds
+        self._kill_at: float | None = None
+        self._killed_at: dict[Identity, float] = {}
+        self.signalled: set[Identity] = set()
+        self.left: set[Identity] = set()
+
+    def step(self, monotonic: float) -> bool:
+        """Look and signal once, without waiting. True when two looks in a row found nothing; call again until then."""
+        found = self._find() - self.left or self._find() - self.left
+        if not found:
+            return True
+        if self._kill_at is None:
+            self._kill_at = monotonic + self._grace_seconds
+        if monotonic < self._kill_at:
+            for identity in found - self.signalled:
+                self._send(identity, signal.SIGTERM)
+            return False
+        for identity in sorted(found, reverse=True):  # the newest first: it is the one about to fork
+            state = self._send(identity, signal.SIGKILL)
+            killed_at = self._killed_at.setdefault(identity, monotonic)
+            if state == "D" and monotonic >= killed_at + STUCK_SECONDS:
+                self.left.add(identity)
+        return False
+
+    def _send(self, identity: Identity, number: signal.Signals) -> str:
+        """Signal that very process or nobody. Returns its state letter, "" when it is gone."""
+        try:
+            pidfd = os.pidfd_open(identity.pid)
+        except ProcessLookupError:
+            return ""
+        try:
+            process = procfs.read(identity.pid)
+            if process is None or process.identity != identity:
+                return ""
+            signal.pidfd_send_signal(pidfd, number)
+            if process.state == "T":
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # a stopped process sees no TERM
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            self.left.add(identity)
+            return ""
+        finally:
+            os.close(pidfd)
+        self.signalled.add(identity)
+        return process.state
+
+
+def _living(processes: Mapping[int, Process], pids: set[int]) -> set[Identity]:
+    return {processes[pid].identity for pid in pids if pid in processes and not processes[pid].gone}
+
+
+def _self_and_above(processes: Mapping[int, Process]) -> set[int]:
+    above: set[int] = set()
+    pid = os.getpid()
+    while pid in processes and pid not in above:
+        above.add(pid)
+        pid = processes[pid].ppid
+    return above

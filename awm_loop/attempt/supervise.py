@@ -1,0 +1,312 @@
+"""Tend one attempt: start it once, watch it, end it whole, write its result (SPEC 8.1-8.4).
+
+One single-threaded loop over two descriptors, the agent's output and its pidfd. It records what happened and decides
+nothing: what an outcome means is the table's business. A supervisor that finds a stop request before the start, or the
+start passed by somebody who is gone, becomes a reaper: it fences, sweeps, and writes the result that proves the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from awm_loop import clock
+from awm_loop.attempt import gitlocks, procfs, reap
+from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, take_lock
+from awm_loop.attempt.liveness import Liveness
+from awm_loop.attempt.output import CHUNK_BYTES, OutputLog
+from awm_loop.attempt.procfs import Identity
+from awm_loop.attempt.spawn import Child, Invocation, spawn
+from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
+from awm_loop.core.model import Instant, Outcome, StopReason
+from awm_loop.core.observation import Result
+
+STOP_POLL_SECONDS = 0.25  # how soon a stop request is seen
+SWEEP_STEP_SECONDS = 0.02
+DRAIN_BYTES_MAX = 1024 * 1024  # of output left in the pipe when the tree is gone: more than any pipe holds
+
+OUTCOME_OF_STOP = {
+    StopReason.STALLED: Outcome.STALLED,
+    StopReason.OPERATOR: Outcome.STOPPED,
+    StopReason.SKIP: Outcome.STOPPED,
+    StopReason.UNATTENDED: Outcome.LOST,
+    StopReason.CANNOT_BEGIN: Outcome.LOST,
+}
+
+
+@dataclass(slots=True)
+class Tended:
+    """An attempt this process holds: the locks, and the agent once it runs. Survives exec as numbers."""
+
+    directory: AttemptDirectory
+    order: Order
+    lock_fd: int
+    child: Child | None = None
+    problem: str = ""  # why the agent could not be run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How the agent's main process went: what the judge needs. `cut_short` is set where somebody ended it."""
+
+    exit_code: int
+    cut_short: Outcome | None
+    error: str
+    started: Marker
+    removed_locks: tuple[str, ...]
+
+
+Judge = Callable[[Tended, End], Result]
+
+
+def tend(directory: AttemptDirectory) -> int | None:
+    """Take `sup.lock`; None where somebody else keeps it. A heartbeat that looks holds it for a moment, hence the wait."""
+    return take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)
+
+
+def begin(directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation]) -> Tended | None:
+    """Pass the start and run the agent (D4), holding `sup.lock`. None, and the lock let go, where it has started before,
+    has ended, or is wanted stopped."""
+    order = directory.order()
+    agent_fd = take_lock(directory / "agent.lock") if order and _may_start(directory) else None
+    if order is None or agent_fd is None or not directory.pass_start(_marker()):
+        for fd in (lock_fd, agent_fd):
+            if fd is not None:
+                os.close(fd)
+        return None
+    tended = Tended(directory, order, lock_fd)
+    started = spawn(prepare(order), agent_fd) if not order.problem else order.problem
+    os.close(agent_fd)
+    if isinstance(started, Child):
+        tended.child = started
+    else:
+        tended.problem = started
+    return tended
+
+
+def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
+    """Fence and sweep an attempt nobody tends, and write the result that proves its end; then let `sup.lock` go."""
+    try:
+        if directory.result() is None:
+            never_started = directory.pass_start(_marker(fenced=True))
+            directory.write_result(_swept(directory, never_started))
+    finally:
+        os.close(lock_fd)
+
+
+def watch(tended: Tended, judge: Judge, spared: Iterable[int] = ()) -> Result:
+    """Until the agent and all it started are gone; then the durable result. Raises DiskError if that cannot be kept.
+
+    `spared` are children of this process that are not the agent's.
+    """
+    marker = tended.directory.marker() or _marker()
+    if tended.child is None:
+        end = End(exit_code=127, cut_short=Outcome.FAILED, error=tended.problem, started=marker, removed_locks=())
+    else:
+        end = _Watch(tended, tended.child, marker, set(spared)).run()
+    result = judge(tended, end)
+    tended.directory.write_result(result)
+    os.close(tended.lock_fd)
+    return result
+
+
+def _may_start(directory: AttemptDirectory) -> bool:
+    return directory.result() is None and directory.stop_request() is None
+
+
+def _marker(*, fenced: bool = False) -> Marker:
+    now = clock.now()
+    me = procfs.read(os.getpid())
+    return Marker(
+        boot_id=now.boot_id,
+        boottime=now.boottime,
+        at=now.wall,
+        supervisor=tuple(me.identity) if me else (os.getpid(), 0),  # type: ignore[arg-type]
+        fenced=fenced,
+    )
+
+
+@dataclass(slots=True)
+class _Watch:
+    """The loop of one supervisor."""
+
+    tended: Tended
+    child: Child
+    marker: Marker
+    spared: set[int]
+    exit_code: int | None = None
+    cut_short: Outcome | None = None
+    error: str = ""
+    sweep: reap.Sweep | None = None
+
+    def run(self) -> End:
+        order, directory = self.tended.order, self.tended.directory
+        log = OutputLog(directory / "out.log")
+        ignored = (Path(order.home) / "state", Path(order.home) / "memory")
+        liveness = Liveness(Path(order.workspace), ignored, order.sample_seconds)
+        pidfd = os.pidfd_open(self.child.pid)
+        poll = select.poll()
+        poll.register(self.child.output_fd, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        sample_at = self._sample(liveness)
+        stop_at = self._seconds_left()
+        while True:
+            ready = {fd for fd, _ in poll.poll(max(self._timeout(sample_at), 0) * 1000)}
+            if self.child.output_fd in ready and not self._pump(log, liveness):
+                poll.unregister(self.child.output_fd)
+            if pidfd in ready and self._reap():
+                poll.unregister(pidfd)
+            now = time.monotonic()
+            if self.sweep is None:
+                self._look_for_an_end(liveness, is_over=now >= stop_at)
+            if self.sweep is not None and self.sweep.step(now) and self._reap():
+                break
+            if now >= sample_at and self.sweep is None:
+                sample_at = self._sample(liveness)
+        self._drain(log, liveness)
+        log.close()
+        os.close(pidfd)
+        os.close(self.child.output_fd)
+        since = self.marker.at
+        locks = gitlocks.remove_git_locks(Path(order.workspace), since) if self.cut_short or self.exit_code else []
+        return End(
+            exit_code=self.exit_code or 0,
+            cut_short=self.cut_short,
+            error=self.error,
+            started=self.marker,
+            removed_locks=tuple(locks),
+        )
+
+    def _seconds_left(self) -> float:
+        """When the hard time limit falls, on the monotonic clock: a suspended machine does not use it up."""
+        gone = max(clock.now().boottime - self.marker.boottime, 0.0)
+        return time.monotonic() + max(self.tended.order.limit_seconds - gone, 0.0)
+
+    def _timeout(self, sample_at: float) -> float:
+        if self.sweep is not None:
+            return SWEEP_STEP_SECONDS
+        return min(sample_at - time.monotonic(), STOP_POLL_SECONDS)
+
+    def _look_for_an_end(self, liveness: Liveness, *, is_over: bool) -> None:
+        """Begin the sweep when the agent ended by itself, was asked to end, or passed its hard limit."""
+        request = self.tended.directory.stop_request()
+        if self.exit_code is None and request is not None:
+            reason = StopReason(request.why) if request.why in set(StopReason) else StopReason.OPERATOR
+            self.cut_short = OUTCOME_OF_STOP[reason]
+        elif self.exit_code is None and is_over:
+            self.cut_short = Outcome.TIMED_OUT
+            self.error = f"over its hard time limit of {self.tended.order.limit_seconds / 60:g} min"
+        if self.exit_code is None and self.cut_short is None:
+            return
+        if self.cut_short is not None:
+            seen = liveness.evidence({who.pid for who in self._tree()}, clock.now())
+            (self.tended.directory / "evidence.txt").write_text(seen, encoding="utf-8", errors="backslashreplace")
+            self.error = self.error or _first_line(seen)
+        self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
+
+    def _tree(self) -> set[Identity]:
+        return reap.own_descendants(self.spared)
+
+    def _sample(self, liveness: Liveness) -> float:
+        """Append one sample; returns when the next is due."""
+        sample = liveness.sample({who.pid for who in self._tree()}, clock.now(), time.monotonic())
+        line = json.dumps(sample.to_json(), separators=(",", ":")).encode() + b"\n"
+        try:
+            fd = os.open(
+                self.tended.directory / "samples.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+            try:
+                os.write(fd, line)
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # a full disk: without samples nothing is called a stall, and the hard limit still holds
+        return time.monotonic() + self.tended.order.sample_seconds
+
+    def _pump(self, log: OutputLog, liveness: Liveness) -> bool:
+        """Take what the pipe has now; False once every writer has closed it."""
+        try:
+            chunk = os.read(self.child.output_fd, CHUNK_BYTES)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        log.append(chunk)
+        liveness.feed(chunk)
+        return True
+
+    def _drain(self, log: OutputLog, liveness: Liveness) -> None:
+        """What the pipe still holds when the tree is gone; bounded, should a writer have escaped."""
+        for _ in range(DRAIN_BYTES_MAX // CHUNK_BYTES):
+            readable, _, _ = select.select([self.child.output_fd], [], [], 0)
+            if not readable or not self._pump(log, liveness):
+                return
+
+    def _reap(self) -> bool:
+        """Collect every dead child; True once the agent's main process is among the collected."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return self.exit_code is not None
+            if pid == 0:
+                return self.exit_code is not None
+            if pid == self.child.pid:
+                self.exit_code = os.waitstatus_to_exitcode(status)
+            self.spared.discard(pid)
+
+
+def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
+    """What a reaper does and finds; it holds `sup.lock`."""
+    order, marker, request = directory.order(), directory.marker(), directory.stop_request()
+    now = clock.now()
+    reason = StopReason(request.why) if request and request.why in set(StopReason) else StopReason.UNATTENDED
+    began = marker.at if marker else now.wall
+    same_boot = marker is None or marker.boot_id == now.boot_id
+    error = "it never started" if never_started else "its supervisor died and left no result"
+    outcome = OUTCOME_OF_STOP[reason]
+    locks: list[str] = []
+    if not same_boot:
+        outcome, error = Outcome.REBOOTED, "the machine was restarted while it ran"
+    elif not never_started:
+        remembered = _remembered(directory, now)
+
+        def find() -> set[Identity]:
+            return reap.left_behind(directory.path.name, directory / "agent.lock", remembered)
+
+        seen = find()
+        if seen:
+            text = Liveness(directory.path, (), 1.0).evidence({who.pid for who in seen}, now)
+            (directory / "evidence.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+        sweep = reap.Sweep(find, order.stop_grace_seconds if order else 0.0)
+        while not sweep.step(time.monotonic()):
+            time.sleep(SWEEP_STEP_SECONDS)
+    if order is not None and not never_started:
+        locks = gitlocks.remove_git_locks(Path(order.workspace), began)
+    return Result(
+        outcome=outcome,
+        exit_code=None,
+        started_at=began,
+        ended_at=now.wall,
+        seconds=now.boottime - marker.boottime if marker and same_boot and not never_started else 0.0,
+        error=error,
+        removed_locks=tuple(locks),
+    )
+
+
+def _remembered(directory: AttemptDirectory, now: Instant) -> Iterable[Identity]:
+    """The tree as the last sample saw it, if that was in this boot."""
+    sample = directory.last_sample()
+    processes = sample.get("processes")
+    if sample.get("bootId") != now.boot_id or not isinstance(processes, list):
+        return ()
+    return [Identity(*who) for who in processes if isinstance(who, list) and [type(part) for part in who] == [int, int]]
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")

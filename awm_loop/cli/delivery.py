@@ -1,0 +1,91 @@
+"""After a beat: its notices, the bad-state notice, and the dead-man's ping (SPEC 6.2, 4.7, 12.2, 12.5).
+
+python -m awm_loop.cli.delivery HOME      for a supervisor, which must not wait while an agent works
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from awm_loop import clock, config
+from awm_loop.core.model import Notice
+from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError
+from awm_loop.notify import outbox
+from awm_loop.notify.ping import ping
+from awm_loop.ports import Send
+from awm_loop.store import jsonfile
+from awm_loop.wiring import Home, senders
+
+
+def deliver(home: Home, console: Send | None) -> None:
+    """Send what the outbox holds. Where another process is at it, it sees to ours too."""
+    channels: Mapping[str, Send] = senders(home.config) | ({outbox.CONSOLE: console} if console else {})
+    with home.store.delivering() as is_ours:
+        if is_ours:
+            outbox.deliver(home.store, channels, clock.now)
+
+
+def has_channels(home: Home) -> bool:
+    """Whether a supervisor's beat has anyone to tell: most homes have only the console, which it lacks."""
+    notify = home.config.notify
+    return bool(notify.urls or notify.command or notify.ping_url)
+
+
+def tell_bad_state(home: Home, error: BadFileError) -> None:
+    """Keep the bytes once in quarantine and send one notice for each distinct content, remembered beside the copy."""
+    path = home.store.path
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return
+    copy, _ = jsonfile.quarantine(home.store.directory / "quarantine", data, clock.now().wall)
+    told = copy.with_suffix(".told")
+    if told.exists():
+        return
+    text = f"🛑 The state file does not validate; nothing is started until it is mended.\n{error.message}"
+    text += f"\nhint: {error.hint}" if error.hint else ""
+    notice = Notice(
+        id=f"bad-{hashlib.sha256(data).hexdigest()[:8]}",
+        kind="bad_state",
+        task="",
+        at=clock.now().wall,
+        text=text,
+        channels=(),
+    )
+    problems = [send(notice) for send in senders(home.config).values()]
+    if all(problem is None for problem in problems):
+        with jsonfile.disk_trouble(told):
+            told.touch(mode=0o600)
+
+
+def send_ping(home: Home, exit_code: int) -> None:
+    """SPEC 12.5: every beat that ran to its end; `/fail` from exit 70 up. Its own trouble is one line on stderr."""
+    entry = home.config.notify.ping_url
+    if not entry:
+        return
+    try:
+        problem = ping(config.environment_value(entry), exit_code >= EXIT_BUG)
+    except ConfigError as error:
+        problem = error.message
+    if problem is not None:
+        print(f"ping: {problem}", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> int:
+    os.chdir("/")
+    try:
+        home = Home.open(Path(arguments[0]))
+        deliver(home, None)
+        send_ping(home, 0)
+    except AwmError as error:
+        print(error.message, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,193 @@
+"""`heartbeat.py` and `awm beat`: one beat, said in one line for each thing that happened (SPEC 6)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from awm_loop import clock
+from awm_loop.beat import Beat
+from awm_loop.cli import delivery
+from awm_loop.cli.pulse import pulse
+from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
+from awm_loop.core import choice
+from awm_loop.core.consequence import Step
+from awm_loop.core.effect import Effect, Launch
+from awm_loop.core.machine import Tell
+from awm_loop.core.model import Notice
+from awm_loop.errors import EXIT_BUG, EXIT_OK, AwmError, BadFileError
+from awm_loop.store.document import iso
+from awm_loop.wiring import Home
+
+EXAMPLE = """\
+examples:
+  python heartbeat.py                      one beat; prints nothing when nothing happened
+  python heartbeat.py --dry-run            what the next beat would do
+  python heartbeat.py --settle             beats until one has no effect
+  python heartbeat.py --quiet-token NO_REPLY    as an OpenClaw cron command
+"""
+
+
+def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
+    """Run the beat and return its exit code (SPEC 6.3). `checkout` is the home unless --home or $AWM_HOME names one."""
+    options = parser().parse_args(arguments)
+    sys.excepthook = _crash
+    signal.alarm(BEAT_WATCHDOG_SECONDS)
+    try:
+        home = Home.open(Path(options.home or os.environ.get("AWM_HOME") or checkout or ".").resolve())
+    except AwmError as error:
+        return complain(error)
+    exit_code = EXIT_BUG
+    try:
+        exit_code = _beats(home, options)
+    finally:
+        if not options.dry_run:
+            delivery.send_ping(home, exit_code)
+    return exit_code
+
+
+def complain(error: AwmError) -> int:
+    """The operator's trouble on stderr, in a line and a hint; returns the exit code."""
+    print(f"awm: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def _beats(home: Home, options: argparse.Namespace) -> int:
+    said = _Said(is_json=options.json)
+    exit_code = EXIT_OK
+    try:
+        for _ in range(SETTLE_BEATS_MAX if options.settle and not options.dry_run else 1):
+            beats = pulse(home.store, home.ports(), dry_run=options.dry_run)
+            said.add(beats)
+            if not any(beat.effect or beat.redone for beat in beats):
+                break
+        if not options.dry_run:
+            delivery.deliver(home, said.hear)
+    except AwmError as error:
+        exit_code = complain(error)
+        if isinstance(error, BadFileError) and not options.dry_run:
+            delivery.tell_bad_state(home, error)
+    said.end(home, options.quiet_token)
+    return exit_code
+
+
+class _Said:
+    """What the beats of this process did and told: said as it comes, or as one object at the end."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
+        self._beats: list[Beat] = []
+        self._notices: list[Notice] = []
+        self._is_silent = True
+
+    def add(self, beats: Sequence[Beat]) -> None:
+        self._beats += beats
+        for line in [text for beat in beats for text in _lines(beat)]:
+            self._print(line)
+
+    def hear(self, notice: Notice) -> str | None:
+        """The console channel: a notice is delivered once it is out."""
+        self._notices.append(notice)
+        return self._print(notice.text)
+
+    def end(self, home: Home, quiet_token: str) -> None:
+        if self._is_json:
+            print(json.dumps(self._object(home), ensure_ascii=False))
+        elif self._is_silent and quiet_token:
+            print(quiet_token)
+
+    def _print(self, text: str) -> str | None:
+        self._is_silent = False
+        if self._is_json:
+            return None
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            return f"stdout: {error.strerror}"
+        return None
+
+    def _object(self, home: Home) -> dict[str, object]:
+        last = self._beats[-1] if self._beats else None
+        effect = next((beat.effect for beat in reversed(self._beats) if beat.effect), None)
+        due = None
+        if last is not None and last.work is not None:
+            due = choice.next_due(last.work, clock.now())
+        return {
+            "beat": {"at": iso(clock.now().wall), "home": str(home.path), "count": len(self._beats)},
+            "rows": [_row(step) for beat in self._beats for step in beat.steps],
+            "effect": _effect(effect),
+            "notices": [
+                {"id": one.id, "kind": one.kind, "task": one.task, "at": iso(one.at), "text": one.text}
+                for one in self._notices
+            ],
+            "nextDue": iso(due),
+        }
+
+
+def _lines(beat: Beat) -> list[str]:
+    """One for each thing that happened and has no notice to say it."""
+    redone = [f"redone: {_effect_text(beat.redone)}"] if beat.redone else []
+    steps = [_step_text(step) for step in beat.steps if step.row.tell is Tell.NOTHING]
+    return [*redone, *steps, *beat.lines]
+
+
+def _step_text(step: Step) -> str:
+    who = step.task + (f" attempt {step.attempt}" if step.attempt is not None else "")
+    return f"{who + ': ' if who else ''}{step.row}" + (f" ({step.reason})" if step.reason else "")
+
+
+def _effect_text(effect: Effect) -> str:
+    return f"launch {effect.key}" if isinstance(effect, Launch) else f"stop {effect.key} ({effect.why})"
+
+
+def _row(step: Step) -> dict[str, object]:
+    return {
+        "phase": step.row.phase,
+        "signal": step.row.signal,
+        "then": step.row.then,
+        "effect": step.row.do,
+        "task": step.task or None,
+        "attempt": step.attempt,
+        "reason": step.reason or None,
+    }
+
+
+def _effect(effect: Effect | None) -> dict[str, object] | None:
+    if effect is None:
+        return None
+    if isinstance(effect, Launch):
+        return {"effect": "launch", "attempt": effect.key}
+    return {"effect": "stop", "attempt": effect.key, "why": effect.why}
+
+
+def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Our bug: a traceback and exit 70, which the interpreter by itself would make 1."""
+    traceback.print_exception(kind, error, trace)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(130 if issubclass(kind, KeyboardInterrupt) else EXIT_BUG)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `heartbeat.py` and `awm beat`."""
+    found = argparse.ArgumentParser(
+        prog="heartbeat.py",
+        description="One beat of the work loop: look at the agents, take the next step, save, exit.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument("--home", metavar="DIR", help="the home; else $AWM_HOME, else this checkout")
+    found.add_argument("--settle", action="store_true", help="repeat until a beat has no effect")
+    found.add_argument("--dry-run", action="store_true", help="print the decision, write nothing")
+    found.add_argument("--json", action="store_true", help="print one object")
+    found.add_argument("--quiet-token", metavar="WORD", default="", help="print WORD when nothing happened")
+    return found

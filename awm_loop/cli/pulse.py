@@ -1,0 +1,40 @@
+"""A beat under the state lock, and again while somebody asked for one meanwhile (SPEC 6.2, 6.5): no kick is lost.
+
+Who finds the lock held leaves a mark, then waits for a moment. Whoever begins a beat takes the mark first, so a waiter that
+finds its mark gone knows that a beat has begun since and has seen its news; a waiter that gives up leaves the mark to the
+holder, who looks for one after letting go.
+"""
+
+from __future__ import annotations
+
+from awm_loop import beat
+from awm_loop.config import LOCK_WAIT_SECONDS
+from awm_loop.errors import BusyError
+from awm_loop.ports import Ports
+from awm_loop.store.statefile import StateFile
+
+LOOKS_MAX = 20  # beats one process runs for marks alone, so that two that mark each other cannot spin
+
+
+def pulse(store: StateFile, ports: Ports, *, dry_run: bool = False) -> list[beat.Beat]:
+    """The beats run: none when another process is at it and will look again. Raises what a beat raises, BusyError."""
+    beats: list[beat.Beat] = []
+    for _ in range(LOOKS_MAX):
+        if not _one(store, ports, beats, dry_run=dry_run) or not store.mark_path.exists():
+            break
+    return beats
+
+
+def _one(store: StateFile, ports: Ports, beats: list[beat.Beat], *, dry_run: bool) -> bool:
+    """False when somebody else is at it."""
+    with store.locked(0) as is_free:
+        if is_free:
+            store.take_mark()
+            beats.append(beat.run(ports, dry_run=dry_run))
+            return True
+    if not store.leave_mark():
+        raise BusyError(f"the lock of {store.directory} is held, and no mark can be left there")
+    with store.locked(LOCK_WAIT_SECONDS) as is_free:
+        if is_free and store.take_mark():
+            beats.append(beat.run(ports, dry_run=dry_run))
+        return is_free

@@ -1,0 +1,242 @@
+"""Every setting, default and limit of AWM, once (SPEC 16). Others import them from here or get them in a `Policy`.
+
+`awm.toml` is read here into pydantic models that refuse unknown keys with the nearest known name. Keys of SPEC 16 whose
+feature is not built yet are accepted at their default value, which changes nothing, and refused at any other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from awm_loop.errors import ConfigError
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # SPEC 17; `$` is checked with fullmatch, so no trailing newline
+
+SPEC_BYTES_MAX = 1024 * 1024  # SPEC 5.1
+LOG_HEAD_BYTES = 1024 * 1024  # SPEC 8.2: out.log keeps its first 1 MiB ...
+LOG_TAIL_BYTES = 20 * 1024 * 1024  # ... and its last 20 MiB
+RESULT_FILE_BYTES_MAX = 256 * 1024
+STATE_LOG_MAX = 200  # SPEC 4.3: the newest entries kept in the state file
+EARLIER_MAX = 5  # ended attempts remembered for the next prompt
+PROMPT_TAIL_BYTES = 4096  # of an earlier attempt's log, quoted in the next prompt
+
+REBOOTS_MAX = 5  # SPEC 7.2
+LAUNCHES_MAX = 5  # tries to bring one attempt number past its start before it counts as lost
+BUSY_FACTOR = 4.0  # SPEC 8.4: busy without progress gets four times stall_minutes
+LATE_FACTOR = 2.0  # SPEC 8.4: one notice at twice the ETA
+SAMPLES_PER_STALL_MIN = 4  # a stall window never rests on fewer samples, however short stall_minutes is
+LIMIT_RETRY_MAX_SECONDS = 6 * 3600.0  # SPEC 9.1: the doubling ends at 6 h
+LIMIT_MAX_SECONDS = 8 * 86_400.0  # SPEC 9.1: no deadline is further away
+
+LOCK_WAIT_SECONDS = 2.0  # a beat waits this long for the state lock, then leaves a mark
+COMMAND_LOCK_WAIT_SECONDS = 20.0  # a person's command waits longer: it has no mark to leave
+ATTEMPT_LOCK_WAIT_SECONDS = 10.0  # facts/reliability.md 3: a heartbeat may be probing
+BEAT_STEPS_MAX = 200  # rows in one beat; more are left to the next, which is kicked
+SETTLE_BEATS_MAX = 1000  # `--settle` gives up after that many beats with an effect
+EDITS_MAX = 20  # times a write begins again because somebody edits the file under it
+BEAT_WATCHDOG_SECONDS = 110  # a beat that hangs longer ends itself; the protocol makes that harmless
+NOTICE_KEEP_SECONDS = 24 * 3600.0  # SPEC 12.2
+NOTICE_BACKOFF_SECONDS = (10.0, 60.0, 300.0, 900.0)
+DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LoopConfig(_Table):
+    """`[loop]`. Minutes and seconds may be fractions."""
+
+    default_agent: str = "local"
+    max_retries: Annotated[int, Field(ge=0)] = 3  # the state's maxRetries wins
+    stall_minutes: Positive = 15.0
+    strikes_max: Annotated[int, Field(ge=1)] = 3
+    attempt_max_minutes: Positive = 120.0
+    retry_backoff_seconds: Annotated[list[NotNegative], Field(min_length=1)] = [30.0, 60.0, 120.0, 300.0, 900.0]
+    stop_grace_seconds: NotNegative = 10.0
+    sample_seconds: Positive = 20.0
+    require_commit: bool = True
+    allow_overtake: bool = False
+    limit_margin_seconds: NotNegative = 60.0
+
+
+class AgentConfig(_Table):
+    """`[agents.NAME]`. `command` belongs to kind "command" alone."""
+
+    kind: Literal["shell", "command"]
+    command: list[str] = []
+    model: str = ""
+    account: str = ""
+    fallback: list[str] = []
+    env_pass: list[str] = []
+
+
+class NotifyConfig(_Table):
+    """`[notify]`. A value `env:NAME` is read from the environment, so that no secret stands in the file."""
+
+    urls: list[str] = []
+    command: list[str] = []
+    ping_url: str = ""
+
+
+class Config(_Table):
+    """The whole of `awm.toml`."""
+
+    loop: LoopConfig = LoopConfig()
+    agents: dict[str, AgentConfig] = {}
+    notify: NotifyConfig = NotifyConfig()
+
+
+UNBUILT: Mapping[tuple[str, str], object] = {
+    ("loop", "max_parallel"): 1,
+    ("loop", "registration_grace_seconds"): 60,
+    ("loop", "isolation"): ("auto", "in-place"),
+    ("loop", "gate_must_fail_first"): False,
+    ("loop", "analysis_agent"): "",
+    ("loop", "resume_sessions"): False,
+    ("loop", "context_reset_fraction"): 0.85,
+    ("loop", "gate_max_minutes"): 15,
+    ("project", "verify"): "",
+    ("project", "prepare"): [],
+}
+
+
+def load(path: Path) -> Config:
+    """Read `awm.toml`; a missing file means the defaults. Raises ConfigError naming file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}", "TOML wants one `key = value` a line and quotes around text") from error
+    _drop_unbuilt(raw, path, text)
+    agents = raw.setdefault("agents", {})
+    if isinstance(agents, dict):
+        agents.setdefault("local", {"kind": "shell"})  # SPEC 8.7: always there, unless [agents.local] says otherwise
+    try:
+        config = Config.model_validate(_widened(raw))
+    except ValidationError as error:
+        raise _complaint(path, text, error) from error
+    _cross_check(config, path, text)
+    return config
+
+
+def environment_value(value: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Resolve `env:NAME`. Raises ConfigError when the variable is not set; other values are returned as they are."""
+    if not value.startswith("env:"):
+        return value
+    name = value.removeprefix("env:")
+    if not environ.get(name):
+        raise ConfigError(f"awm.toml names {value}, and the environment has no {name}", f"export {name}=…")
+    return environ[name]
+
+
+def _widened(value: object) -> object:
+    """Whole numbers are fine where fractions are: strict pydantic takes an int for a float, but not inside a list."""
+    if isinstance(value, dict):
+        return {key: _widened(item) for key, item in value.items()}
+    if isinstance(value, list) and value and all(type(item) in {int, float} for item in value):
+        return [float(item) for item in value]
+    return value
+
+
+def _drop_unbuilt(raw: dict[str, object], path: Path, text: str) -> None:
+    for (table, key), default in UNBUILT.items():
+        section = raw.get(table)
+        if not isinstance(section, dict) or key not in section:
+            continue
+        value = section.pop(key)
+        allowed = default if isinstance(default, tuple) else (default,)
+        if value not in allowed:
+            raise ConfigError(
+                f"{path}:{_line_of(text, table, key)}: [{table}] {key} = {value!r} is not built yet in this version",
+                f"remove the line (only {allowed[0]!r} works today)",
+            )
+    for table in ("project", "routes"):
+        section = raw.get(table)
+        if section == {}:
+            del raw[table]
+        elif isinstance(section, dict) and table == "routes":
+            raise ConfigError(
+                f"{path}:{_line_of(text, table, None)}: [routes] is not built yet in this version",
+                "name the agent in the spec (`**Model:** NAME`) or in [loop] default_agent",
+            )
+
+
+def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    table = ".".join(location[:-1]) if len(location) > 1 else location[0]
+    key = location[-1] if len(location) > 1 else None
+    where = f"{path}:{_line_of(text, table, key)}: {'.'.join(location)}"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _known(location[:-1]), n=1, cutoff=0.5)
+        return ConfigError(f"{where}: unknown key", f"did you mean `{near[0]}`?" if near else "remove the line")
+    if location[-1] == "kind":
+        return ConfigError(f"{where}: {problem['input']!r} is not an agent kind that works today", "shell or command")
+    if problem["type"] == "missing":
+        return ConfigError(f"{where}: missing", f"add `{location[-1]} = …` to [{table}]")
+    hint = "see the comments `awm init` writes"
+    return ConfigError(f"{where}: {problem['msg']}, but it is {problem['input']!r}", hint)
+
+
+def _known(parents: list[str]) -> list[str]:
+    if not parents:
+        return list(Config.model_fields)
+    models: dict[str, type[BaseModel]] = {"loop": LoopConfig, "agents": AgentConfig, "notify": NotifyConfig}
+    return list(models[parents[0]].model_fields) if parents[0] in models else []
+
+
+def _line_of(text: str, table: str, key: str | None) -> int:
+    """The line of `key` inside `[table]`, else of the table's header, else 1: TOML errors of pydantic carry none."""
+    header_line = 1
+    inside = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
+        if header:
+            inside = header.group(1).replace('"', "") == table
+            header_line = number if inside else header_line
+        elif key is not None and inside and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
+            return number
+    return header_line
+
+
+def _cross_check(config: Config, path: Path, text: str) -> None:
+    """References between tables: every agent named must exist, and a command agent needs its command."""
+    names = ", ".join(sorted(config.agents))
+    if config.loop.default_agent not in config.agents:
+        line = _line_of(text, "loop", "default_agent")
+        raise ConfigError(
+            f"{path}:{line}: loop.default_agent = {config.loop.default_agent!r} names no agent",
+            f"known agents: {names}; add [agents.{config.loop.default_agent}] or name one of them",
+        )
+    for name, agent in config.agents.items():
+        line = _line_of(text, f"agents.{name}", None)
+        if not re.fullmatch(ID_PATTERN, name):
+            raise ConfigError(f"{path}:{line}: agent name {name!r} is not an id", "letters, digits, `.`, `_`, `-`")
+        if (agent.kind == "command") != bool(agent.command):
+            raise ConfigError(
+                f'{path}:{line}: agents.{name}: `command` goes with kind = "command", and only with it',
+                'command = ["my-agent", "--file", "{prompt_file}"]',
+            )
+        for other in agent.fallback:
+            if other not in config.agents:
+                raise ConfigError(
+                    f"{path}:{_line_of(text, f'agents.{name}', 'fallback')}: agents.{name}.fallback names {other!r}",
+                    f"known agents: {names}",
+                )

@@ -1,0 +1,333 @@
+"""The nouns of AWM, as frozen values (SPEC 2). Nothing here reads a clock, a file or a process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from awm_loop.core.effect import Effect
+
+
+class Phase(StrEnum):
+    """Where a subject of the table stands: a task, an account, or the loop itself."""
+
+    QUEUED = "queued"
+    LAUNCHING = "launching"  # promised; not yet seen to run
+    RUNNING = "running"
+    STOPPING = "stopping"  # asked to end; the result will prove it
+    ENDED = "ended"  # the result is there; the verdict is the next row
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    BLOCKED = "blocked"  # waits for a person
+
+    CLOSED = "closed"  # an account before its deadline
+    OPEN = "open"
+
+    WORKING = "working"  # the loop has work
+    IDLE = "idle"  # the queue is done and the report is sent
+
+
+class Priority(StrEnum):
+    """SPEC 5.1: P0 to P3."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+PRIORITY_ORDER = tuple(Priority)
+
+
+class StopReason(StrEnum):
+    """Why an attempt is asked to end; recorded as its outcome when it had not ended by itself."""
+
+    STALLED = "stalled"
+    OPERATOR = "operator"  # awm stop: back to the head of the queue, loop paused
+    SKIP = "skip"  # awm skip: the task is given up
+    UNATTENDED = "unattended"  # its supervisor died; what is left of it is swept
+    CANNOT_BEGIN = "cannot_begin"  # it never started, however often it was tried
+
+
+class Outcome(StrEnum):
+    """How an attempt ended: the words of `result.json` (SPEC 8.2) that this version can produce."""
+
+    SUCCEEDED = "succeeded"
+    HOLLOW = "hollow"
+    FAILED = "failed"
+    STALLED = "stalled"
+    TIMED_OUT = "timed_out"
+    LIMITED = "limited"
+    BLOCKED = "blocked"
+    STOPPED = "stopped"
+    LOST = "lost"
+    REBOOTED = "rebooted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """One moment, on the wall and since boot. `boottime` counts suspend and means nothing in another boot."""
+
+    wall: datetime
+    boottime: float
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """A moment before which nothing is done, safe against clock jumps, suspend and reboot (SPEC 9.2)."""
+
+    until: datetime  # for people
+    left_seconds: float  # what was left at `set_at`
+    set_at: Instant
+
+    @classmethod
+    def after(cls, seconds: float, now: Instant) -> Deadline:
+        return cls(until=now.wall + timedelta(seconds=seconds), left_seconds=seconds, set_at=now)
+
+    def remaining_seconds(self, now: Instant) -> float:
+        """Seconds still to wait; zero or less when due.
+
+        Within a boot only the boot clock counts, so no jump of the wall clock makes it early or late. Over a reboot the
+        wall clock is believed when it moved by at least the uptime and at most the longest wait; else only the uptime
+        is, which is late by the time the machine was off but never stuck (facts/reliability.md 6).
+        """
+        if now.boot_id == self.set_at.boot_id:
+            return self.left_seconds - (now.boottime - self.set_at.boottime)
+        moved = (now.wall - self.set_at.wall).total_seconds()
+        believable = now.boottime <= moved <= max(self.left_seconds, 0) + REBOOT_SLACK_SECONDS
+        return self.left_seconds - (moved if believable else now.boottime)
+
+
+REBOOT_SLACK_SECONDS = 2 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A configured agent: who works. `account` is who pays; agents that share it share its limit."""
+
+    name: str
+    kind: str
+    model: str
+    account: str
+    fallback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Every number and choice the core decides by, from `awm.toml` and the state file. Lengths are seconds."""
+
+    retries_max: int
+    strikes_max: int
+    reboots_max: int
+    launches_max: int
+    backoff_seconds: tuple[float, ...]
+    stall_seconds: float
+    stall_busy_factor: float
+    attempt_max_seconds: float
+    late_factor: float
+    retry_on_limit: bool
+    limit_retry_seconds: float
+    limit_retry_max_seconds: float
+    limit_margin_seconds: float
+    limit_max_seconds: float
+    allow_overtake: bool
+    require_commit: bool
+    default_agent: str
+    agents: Mapping[str, Agent]
+    notify_user: bool
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What a task's spec file says (SPEC 5.1). `text` is the whole file; `script` its `sh run` blocks, joined."""
+
+    path: str
+    text: str
+    title: str
+    priority: Priority = Priority.MEDIUM
+    estimate_minutes: float | None = None
+    files: tuple[str, ...] = ()
+    missing_files: tuple[str, ...] = ()  # of `files`, those that do not exist in the project
+    model: str = ""
+    type: str = ""
+    timeout_minutes: float | None = None
+    commit: bool = True
+    script: str = ""
+    unbuilt: tuple[str, ...] = ()  # header lines this version cannot honour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """One ended attempt, as the next prompt and the report need it."""
+
+    number: int
+    outcome: Outcome
+    agent: str
+    summary: str
+    seconds: float
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is known of a task beyond its place in a list; most tasks are all defaults and are not written down."""
+
+    id: str
+    priority: Priority = Priority.MEDIUM
+    not_before: Deadline | None = None
+    tries: int = 0
+    strikes: int = 0
+    reboots: int = 0
+    attempts: int = 0  # launches in all, for the report
+    seconds: float = 0.0  # spent in all its attempts
+    cost_usd: float | None = None
+    reason: str = ""  # why it failed, was skipped or blocked
+    base: str | None = None  # the workspace's commit at the first attempt; "" where it had none
+    earlier: tuple[Earlier, ...] = ()  # the newest few
+    work_may_exist: bool = False  # found in progress without an attempt of ours (SPEC 4.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One launch of one agent at one task. The number is never used again."""
+
+    task: str
+    number: int
+    phase: Phase
+    agent: str
+    account: str
+    model: str
+    title: str
+    spec_path: str
+    workspace: str
+    type: str
+    require_commit: bool
+    limit_seconds: float  # the hard time limit
+    promised_at: datetime
+    chain: tuple[str, ...] = ()  # the agents fit for the task, in the order they may be asked
+    eta_seconds: float | None = None
+    launches: int = 1
+    told_late: bool = False
+    stop: StopReason | None = None
+
+    @property
+    def key(self) -> str:
+        return attempt_key(self.task, self.number)
+
+
+def attempt_key(task: str, number: int) -> str:
+    """The attempt's name on disk, in locks and in the agent's environment: no byte of it is the user's."""
+    return f"{hashlib.sha256(task.encode()).hexdigest()[:12]}.{number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account that met a limit (SPEC 9): closed while it has a deadline, then open until a success clears it."""
+
+    name: str
+    deadline: Deadline | None
+    source: str
+    agent: str  # who met the limit, for the notice when it opens again
+    hits: int = 0  # limits in a row without a stated reset, for the doubling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One message of the outbox. `channels` are those that have not had it yet."""
+
+    id: str
+    kind: str
+    task: str
+    at: datetime
+    text: str
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A channel that failed lately: not tried again before its deadline (SPEC 12.2)."""
+
+    name: str
+    failures: int
+    not_before: Deadline | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of the journal: a row taken or a thing done. `seq` has no gaps."""
+
+    seq: int
+    at: datetime
+    what: str
+    task: str = ""
+    attempt: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """One task that came to an end: a line of the completion report and of `work_metrics.json` (SPEC 12.1, 12.3)."""
+
+    task: str
+    number: int | None  # of its last attempt; None where it was blocked or skipped without one
+    outcome: Phase  # completed, failed, skipped or blocked
+    agent: str
+    model: str
+    type: str
+    at: datetime
+    minutes: float  # of the last attempt
+    minutes_in_all: float
+    attempts: int
+    eta_minutes: float | None
+    error_type: str
+    notes: str
+    commit: str
+    tokens: Mapping[str, int] | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The whole state of the loop. `document.py` turns it to and from `current_work.json`."""
+
+    active: bool
+    idle_since: datetime | None
+    project: str
+    queue: tuple[str, ...]
+    completed: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    spec_files: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    pending: Effect | None = None
+    outbox: tuple[Notice, ...] = ()
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    report: tuple[Ended, ...] = ()  # since the loop last rested; metrics are recorded from it, each once
+    log: tuple[LogEntry, ...] = ()
+    seq: int = 0
+    next_attempt: int = 1
+    next_notice: int = 1
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.IDLE if self.idle_since is not None else Phase.WORKING
+
+    @property
+    def paused(self) -> bool:
+        """`active: false` without `idleSince` was written by a person (SPEC 4.4)."""
+        return not self.active and self.idle_since is None
+
+    def task(self, task_id: str) -> Task:
+        return self.tasks.get(task_id) or Task(id=task_id)
+
+    def attempt(self, key: str) -> Attempt | None:
+        return next((attempt for attempt in self.attempts if attempt.key == key), None)

@@ -1,0 +1,97 @@
+"""Everything a look at the world may say. Trouble in the world is one of these, never an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from awm_loop.core.estimate import Past
+from awm_loop.core.model import Outcome, Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """An account's limit as the agent reported it. `resets_at` is None where it did not say."""
+
+    resets_at: datetime | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`result.json`: how an attempt ended (SPEC 8.2)."""
+
+    outcome: Outcome
+    exit_code: int | None
+    started_at: datetime
+    ended_at: datetime
+    seconds: float  # by the boot clock
+    summary: str = ""
+    error: str = ""
+    question: str = ""
+    session_id: str = ""
+    tokens: Mapping[str, int] | None = None
+    cost_usd: float | None = None
+    commits: tuple[str, ...] = ()
+    limit: Limit | None = None
+    removed_locks: tuple[str, ...] = ()  # git locks its killed processes left, removed (SPEC 8.3)
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """Nobody holds the attempt and it never passed its start: the same number may start (SPEC 7.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """A supervisor holds the attempt; the agent has not begun yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alive:
+    """The supervisor holds the attempt. Seconds since the last progress, split into idle and busy (SPEC 8.4)."""
+
+    idle_seconds: float
+    busy_seconds: float
+    running_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unattended:
+    """It started, its supervisor is gone, and there is no result: sweep before anything else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The result is durable."""
+
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeFailed:
+    """Could not look. That is not "not there" (SPEC 7.3)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecRead:
+    """The next task's spec and what is known beside it."""
+
+    spec: Spec
+    head: str | None  # the workspace's commit; "" where there is none yet, None outside git
+    past: tuple[Past, ...]  # finished tasks, for the ETA
+    next_up: tuple[str, str] | None  # id and title of the task after this one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecBad:
+    """The next task's spec cannot be used; `reason` is for people."""
+
+    reason: str
+
+
+AttemptSeen = NotStarted | Starting | Alive | Unattended | Exited | ProbeFailed
+TaskSeen = SpecRead | SpecBad

@@ -1,0 +1,143 @@
+"""Attempts as processes of this machine: start, probe and stop, idempotent by attempt key (SPEC 8.2, 8.8)."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from awm_loop.agents import prompt
+from awm_loop.attempt.directory import AttemptDirectory, Order, StopRequest, look
+from awm_loop.attempt.output import tail
+from awm_loop.config import PROMPT_TAIL_BYTES, SAMPLES_PER_STALL_MIN, AgentConfig, LoopConfig
+from awm_loop.core.model import Attempt, Instant, Spec, Task, attempt_key
+from awm_loop.core.observation import AttemptSeen, NotStarted, SpecBad, Unattended
+from awm_loop.store.jsonfile import disk_trouble, write_durably
+
+READY_SECONDS = 10.0  # a supervisor that has not taken its lock by then is left to the next beat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalLauncher:
+    """The launcher of one home. `begin` hands a written attempt to a supervisor: a new process, or this one."""
+
+    home: Path
+    loop: LoopConfig
+    agents: Mapping[str, AgentConfig]
+    clock: Callable[[], Instant]
+    read_spec: Callable[[Attempt], Spec | SpecBad]
+    begin: Callable[[AttemptDirectory], None]
+
+    def directory(self, key: str) -> AttemptDirectory:
+        return AttemptDirectory(self.home / "state" / "attempts" / key)
+
+    def start(self, attempt: Attempt, task: Task) -> bool:
+        """Write the order and the prompt, then have it begun. Raises DiskError."""
+        directory = self.directory(attempt.key)
+        if not isinstance(look(directory, self.clock()), NotStarted):
+            return False
+        with disk_trouble(directory.path):
+            self._write(directory, attempt, task)
+        self.begin(directory)
+        return True
+
+    def probe(self, attempts: Sequence[Attempt]) -> dict[str, AttemptSeen]:
+        now = self.clock()
+        return {attempt.key: look(self.directory(attempt.key), now) for attempt in attempts}
+
+    def stop(self, key: str, why: str) -> None:
+        """Leave the request where the supervisor looks; where none tends the attempt, start one to sweep it."""
+        directory = self.directory(key)
+        with disk_trouble(directory.path):
+            directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(directory / "stop", StopRequest(why=why).to_bytes())
+        if isinstance(look(directory, self.clock()), NotStarted | Unattended):
+            start_supervisor(self.home, directory)
+
+    def _write(self, directory: AttemptDirectory, attempt: Attempt, task: Task) -> None:
+        """The directory entry is durable before the start; the files are as good as the start marker that follows."""
+        parent = directory.path.parent
+        parent.mkdir(mode=0o700, exist_ok=True)
+        directory.path.mkdir(mode=0o700, exist_ok=True)
+        parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent_fd)
+        finally:
+            os.close(parent_fd)
+        config, spec = self.agents[attempt.agent], self.read_spec(attempt)
+        if isinstance(spec, Spec):
+            left = [self._left(task, number) for number in range(len(task.earlier))]
+            _put(directory / "prompt.md", prompt.compose(spec, attempt, task, left))
+            _put(directory / "script.sh", spec.script)
+        order = Order(
+            key=attempt.key,
+            task=attempt.task,
+            number=attempt.number,
+            agent=attempt.agent,
+            kind=config.kind,
+            command=tuple(config.command),
+            model=attempt.model,
+            env_pass=tuple(config.env_pass),
+            home=str(self.home),
+            workspace=attempt.workspace,
+            limit_seconds=attempt.limit_seconds,
+            sample_seconds=min(self.loop.sample_seconds, self.loop.stall_minutes * 60 / SAMPLES_PER_STALL_MIN),
+            stop_grace_seconds=self.loop.stop_grace_seconds,
+            require_commit=attempt.require_commit,
+            base=task.base,
+            problem=spec.reason if isinstance(spec, SpecBad) else "",
+        )
+        _put(directory / "order.json", order.to_bytes().decode())
+
+    def _left(self, task: Task, index: int) -> prompt.Left:
+        earlier = task.earlier[index]
+        directory = self.directory(attempt_key(task.id, earlier.number))
+        return prompt.Left(
+            earlier=earlier,
+            output_tail=tail(directory / "out.log", PROMPT_TAIL_BYTES),
+            evidence=tail(directory / "evidence.txt", PROMPT_TAIL_BYTES),
+        )
+
+
+def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
+    """A supervisor in a session of its own, which outlives this process; returns when it holds the attempt's lock.
+
+    It gets this process's environment without what belongs to another attempt, and no descriptor but the pipe it reports
+    by: an inherited stdout would keep cron's mailer waiting (facts/reliability.md 2).
+    """
+    ready_fd, report_fd = os.pipe2(os.O_CLOEXEC)
+    log = str(directory / "supervisor.log")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWM_")}
+    environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
+    os.set_inheritable(report_fd, True)
+    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), directory.path.name, str(report_fd)]
+    try:
+        os.posix_spawn(
+            sys.executable,
+            arguments,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(report_fd)
+    try:
+        select.select([ready_fd], [], [], READY_SECONDS)
+    finally:
+        os.close(ready_fd)
+
+
+def _put(path: Path, text: str) -> None:
+    """Write whole, by name: a supervisor never reads half a file. Not synced; see `_write`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    temporary.rename(path)

@@ -1,0 +1,121 @@
+"""Deliver the outbox: at least once, in order per channel, one dead channel delaying no other (SPEC 12.2).
+
+A notice leaves a channel only after its send was acknowledged and that was saved, so only a crash inside a send repeats
+one. The state lock is not held while sending; a lock of its own keeps two processes from sending the same notice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from awm_loop.config import DELIVERY_BUDGET_SECONDS, EDITS_MAX, NOTICE_BACKOFF_SECONDS, NOTICE_KEEP_SECONDS
+from awm_loop.core.consequence import note
+from awm_loop.core.model import Channel, Deadline, Instant, Notice, Work
+from awm_loop.ports import Changed, Send, Store
+
+CONSOLE = "console"  # the stdout of a beat that has one; a beat without leaves its notices to the next
+
+
+class DeliveryStore(Store, Protocol):
+    """A store whose state lock is taken for the short reads and writes around a send."""
+
+    def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
+        """Load, change, save under the lock; None where the lock was not to be had. Raises Changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What became of one channel's notices: those that arrived, and why the next one did not."""
+
+    channel: str
+    ids: frozenset[str]
+    problem: str | None
+
+
+def due(work: Work, channels: Sequence[str], now: Instant) -> dict[str, list[Notice]]:
+    """For each channel that is not backing off, its notices, oldest first."""
+    return {
+        name: waiting
+        for name in channels
+        if not _is_backing_off(work.channels.get(name), now)
+        and (waiting := [notice for notice in work.outbox if name in notice.channels])
+    }
+
+
+def deliver(store: DeliveryStore, senders: Mapping[str, Send], clock: Callable[[], Instant]) -> None:
+    """Send what is due, until nothing is or the time for it is used up. Never raises for a channel's trouble."""
+    started_at = time.monotonic()
+    while time.monotonic() < started_at + DELIVERY_BUDGET_SECONDS:
+        now = clock()
+        work = _update(store, lambda work, now: _without_stale(work, now), clock)
+        batches = due(work, tuple(senders), now) if work else {}
+        if not batches:
+            return
+        with ThreadPoolExecutor(max_workers=len(batches)) as pool:
+            deadline = started_at + DELIVERY_BUDGET_SECONDS
+            sent = list(pool.map(lambda name: _send_all(name, batches[name], senders[name], deadline), batches))
+        _update(store, lambda work, now: _settled(work, sent, now), clock)
+
+
+def _send_all(name: str, notices: Sequence[Notice], send: Send, deadline: float) -> _Sent:
+    """In order, up to the first that fails: a later one must not overtake it."""
+    arrived: list[str] = []
+    for notice in notices:
+        problem = send(notice)
+        if problem is not None:
+            return _Sent(name, frozenset(arrived), problem)
+        arrived.append(notice.id)
+        if time.monotonic() >= deadline:
+            break
+    return _Sent(name, frozenset(arrived), None)
+
+
+def _update(store: DeliveryStore, change: Callable[[Work, Instant], Work], clock: Callable[[], Instant]) -> Work | None:
+    for _ in range(EDITS_MAX):
+        try:
+            return store.try_update(change, clock())
+        except Changed:
+            continue
+    return None
+
+
+def _settled(work: Work, sent: Sequence[_Sent], now: Instant) -> Work:
+    for one in sent:
+        outbox = tuple(
+            replace(notice, channels=tuple(name for name in notice.channels if name != one.channel))
+            if notice.id in one.ids
+            else notice
+            for notice in work.outbox
+        )
+        work = replace(work, outbox=tuple(notice for notice in outbox if notice.channels))
+        others = {name: channel for name, channel in work.channels.items() if name != one.channel}
+        if one.problem is None:
+            work = replace(work, channels=others)
+            continue
+        failures = (work.channels[one.channel].failures if one.channel in work.channels else 0) + 1
+        wait_seconds = NOTICE_BACKOFF_SECONDS[min(failures, len(NOTICE_BACKOFF_SECONDS)) - 1]
+        failed = Channel(name=one.channel, failures=failures, not_before=Deadline.after(wait_seconds, now))
+        work = replace(work, channels={**others, one.channel: failed})
+        if failures == 1:
+            work = note(work, now, f"channel {one.channel} failed, will try again", reason=one.problem)
+    return work
+
+
+def _without_stale(work: Work, now: Instant) -> Work:
+    """Give up what could not be delivered for a day, and say so in the journal."""
+    stale = [one for one in work.outbox if (now.wall - one.at).total_seconds() >= NOTICE_KEEP_SECONDS]
+    if not stale:
+        return work
+    gone = {notice.id for notice in stale}
+    work = replace(work, outbox=tuple(notice for notice in work.outbox if notice.id not in gone))
+    for notice in stale:
+        work = note(work, now, f"undelivered {notice.kind} to {', '.join(notice.channels)}", notice.task, notice.text)
+    return work
+
+
+def _is_backing_off(channel: Channel | None, now: Instant) -> bool:
+    return channel is not None and channel.not_before is not None and channel.not_before.remaining_seconds(now) > 0

@@ -1,0 +1,46 @@
+"""The dead-man's ping: a watchdog service hears that a beat ran, and raises the alarm when none does (SPEC 12.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread
+from urllib.parse import urlsplit
+
+ANSWER_MAX_SECONDS = 10.0  # facts/reliability.md 8
+
+
+def ping(url: str, failed: bool) -> str | None:
+    """GET `url`, with `/fail` appended to its path when `failed`, Healthchecks style. None when answered with 2xx.
+
+    Else a short reason without the URL, for whoever knows it can feign beats. Redirects are not followed.
+    """
+    import httpx  # noqa: PLC0415  slow to import, and most homes have no ping
+
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "ping: not a URL"
+    target = parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl() if failed else url
+
+    def ask() -> str | None:
+        try:
+            status = httpx.get(target, timeout=ANSWER_MAX_SECONDS, follow_redirects=False).status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return type(error).__name__
+        return None if 200 <= status < 300 else f"HTTP {status}"
+
+    reason = answer_in_time(ask)
+    return reason and f"ping: {reason}"
+
+
+def answer_in_time(ask: Callable[[], str | None]) -> str | None:
+    """What `ask` returns, or a reason when that takes too long.
+
+    A daemon thread, because nothing else bounds a name lookup or an answer that comes by drops; left behind, it does
+    not keep the process.
+    """
+    answers: list[str | None] = []
+    worker = Thread(target=lambda: answers.append(ask()), daemon=True)
+    worker.start()
+    worker.join(ANSWER_MAX_SECONDS)
+    return answers[0] if answers else f"no answer within {ANSWER_MAX_SECONDS:g} seconds"

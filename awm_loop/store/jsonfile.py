@@ -1,0 +1,195 @@
+"""Files replaced whole and durably, with their history and quarantine (SPEC 4.7, 4.8, facts/reliability.md 4).
+
+Guarantee: a reader sees the old contents or the new, never a mixture, also after a crash or power loss; where the disk
+refuses, the old contents stand and nothing is left lying beside them. What was returned from is on disk. What stands in
+the bytes is not looked at here: a caller reads with `jsontext.parse` first and does not write over what that refuses.
+
+A process killed inside a write can leave a `.*.tmp` behind, which nobody reads. Callers hold the state lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import EllipsisType
+
+from awm_loop.errors import DiskError
+
+HISTORY_MAX = 50  # SPEC 3.2
+
+_REVISION = re.compile(r"(0|[1-9][0-9]*)\.json")
+
+
+class ChangedError(Exception):
+    """The file is not the one its caller read: somebody edited it meanwhile. Nothing was written; look again."""
+
+
+def write_durably(path: Path, data: bytes, unless_changed_since: os.stat_result | EllipsisType | None = ...) -> None:
+    """Replace the contents of `path` by `data`: temporary file, fsync, rename, fsync of the directory (SPEC 4.8).
+
+    A symlink stays and its target is replaced. The old file's mode is kept; a new file gets 0600. With
+    `unless_changed_since`, the file must still be the one which had that `fstat` when it was read (None: must still be
+    missing), else ChangedError, and nothing is changed. That is looked at directly before the rename (SPEC 4.6); an
+    edit between these two system calls is not seen.
+
+    Raises DiskError and leaves the old contents; only where the very last step fails, the fsync of the directory, the
+    new contents are there already and may not survive a power loss.
+    """
+    target = Path(os.path.realpath(path))
+    with disk_trouble(target), _folder(target.parent) as folder:
+        old = _status(folder, target.name)
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            raise DiskError(f"cannot write {target}: it is not a regular file", "move it away")
+        with _temporary(folder, data, 0o600 if old is None else stat.S_IMODE(old.st_mode)) as (name, descriptor):
+            os.fsync(descriptor)
+            found = _status(folder, target.name)
+            if unless_changed_since is not ... and _identity(found) != _identity(unless_changed_since):
+                raise ChangedError(str(path))
+            os.rename(name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+
+
+def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY_MAX) -> None:
+    """Keep `data` as `<rev>.json` (0600, not synced) in `directory` (made 0700), and only the newest `keep_max` revs.
+
+    The directory is listed on every `keep_max`-th rev only, to sweep what gaps in the revs left; between two sweeps
+    such gaps can leave twice `keep_max` files. Other names are left alone. Raises DiskError.
+    """
+    path = directory / f"{rev}.json"
+    with disk_trouble(path):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        with _folder(directory) as folder:
+            with _temporary(folder, data, 0o600) as (name, _):
+                os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            for surplus in _surplus(folder, rev, keep_max):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{surplus}.json", dir_fd=folder)
+
+
+def quarantine(directory: Path, data: bytes, now: datetime) -> tuple[Path, bool]:
+    """Copy bytes that do not validate to `<utc>-<sha8>.json` (0600) in `directory` (made 0700), once for each content.
+
+    Returns the copy and whether this content is new; one seen before keeps its first copy. Raises DiskError.
+    """
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    path = directory / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}.json"
+    with disk_trouble(path):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        earlier = min(directory.glob(f"*-{digest}.json"), default=None)
+    if earlier is not None:
+        return earlier, False
+    write_durably(path, data)
+    return path, True
+
+
+@contextmanager
+def disk_trouble(path: Path, verb: str = "write") -> Iterator[None]:
+    """Turn an OSError inside into a DiskError: one line with `path` and the cause, and what to do about it as hint."""
+    try:
+        yield
+    except OSError as error:
+        cause, hint = _explained(error, path)
+        raise DiskError(f"cannot {verb} {path}: {cause}", hint) from error
+
+
+def _explained(error: OSError, path: Path) -> tuple[str, str]:
+    """The cause in words, and what to type."""
+    folder = path.parent
+    cause = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOSPC if _has_no_inodes(folder):
+            return f"{cause} (no free inodes)", f"remove files: `df -i {folder}`"
+        case errno.ENOSPC:
+            return cause, f"free some space: `df -h {folder}`"
+        case errno.EDQUOT:
+            return cause, "free some space in your quota: `quota -s`"
+        case errno.EROFS:
+            return cause, f"mount it read-write: `findmnt -T {folder}`"
+        case errno.EACCES | errno.EPERM:
+            return cause, _whose(folder) or _whose(path) or f"`ls -ld {folder}; lsattr -d {folder}`"
+        case errno.EIO:
+            return cause, "the disk reports errors: `dmesg | tail`"
+        case errno.ENAMETOOLONG:
+            return cause, "use a home with a shorter path"
+        case errno.ENOENT:
+            return cause, f"`ls -ld {folder}`"
+    return cause, ""
+
+
+def _has_no_inodes(folder: Path) -> bool:
+    with suppress(OSError):
+        found = os.statvfs(folder)
+        return found.f_files > 0 and found.f_favail == 0
+    return False
+
+
+def _whose(path: Path) -> str:
+    """Whom to run as when `path` belongs to another user, else nothing."""
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        return ""
+    if owner == os.geteuid():
+        return ""
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"uid {owner}"
+    return f"{path} belongs to {name}; run as {name} or chown it"
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """The open directory: all steps of a write happen in this one, whatever its path comes to mean."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _temporary(folder: int, data: bytes, mode: int) -> Iterator[tuple[str, int]]:
+    """A new file in `folder` with `data` in it: its name and descriptor. Afterwards it is renamed, or gone."""
+    name = f".{os.urandom(8).hex()}.tmp"
+    descriptor = os.open(
+        name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
+    )
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fchmod(descriptor, mode)
+        yield name, descriptor
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):  # the trouble that led here is the one to tell
+            os.unlink(name, dir_fd=folder)
+
+
+def _status(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _identity(status: os.stat_result | None) -> tuple[int, int, int] | None:
+    return status and (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _surplus(folder: int, rev: int, keep_max: int) -> list[int]:
+    if rev % keep_max:
+        return [rev - keep_max] if rev > keep_max else []
+    names = map(_REVISION.fullmatch, os.listdir(folder))
+    # A rev above this one is of a state that was put back since, and will be written over: not older.
+    revs = sorted(int(found[1]) for found in names if found and int(found[1]) <= rev)
+    return revs[:-keep_max]

@@ -1,0 +1,163 @@
+"""The state of a home on disk: `current_work.json` under its lock, with history, quarantine and journal (SPEC 3.2, 4)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from awm_loop.config import LOCK_WAIT_SECONDS
+from awm_loop.core import guarantee
+from awm_loop.core.model import Instant, Work
+from awm_loop.errors import BadFileError, DiskError
+from awm_loop.ports import Changed, Loaded, Settings
+from awm_loop.store import document, journal, jsonfile, jsontext
+
+STATE_NAME = "current_work.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """`state/` of one home. `default_agent` is its name and account (for a limit set by hand)."""
+
+    directory: Path
+    default_agent: tuple[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.directory / STATE_NAME
+
+    @property
+    def journal_path(self) -> Path:
+        return self.directory / "log.jsonl"
+
+    @property
+    def mark_path(self) -> Path:
+        return self.directory / "look-again"
+
+    def prepare(self) -> None:
+        """Make `state/` 0700 (SPEC 3.3). Raises DiskError."""
+        with jsonfile.disk_trouble(self.directory, "prepare"):
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.directory.stat().st_mode & 0o077:
+                self.directory.chmod(0o700)
+
+    def locked(self, wait_seconds: float) -> AbstractContextManager[bool]:
+        """Hold the state lock; False when somebody else kept it for `wait_seconds`. Raises DiskError."""
+        return self._lock(f"{STATE_NAME}.lock", wait_seconds)
+
+    def delivering(self) -> AbstractContextManager[bool]:
+        """Hold the lock of the outbox's delivery, without waiting for it."""
+        return self._lock("outbox.lock", 0)
+
+    @contextmanager
+    def _lock(self, name: str, wait_seconds: float) -> Iterator[bool]:
+        """The file is never unlinked: a lock on an unlinked file can be held twice (facts/reliability.md 3)."""
+        lock = FileLock(
+            self.directory / name,
+            timeout=wait_seconds,
+            mode=0o600,
+            thread_local=False,
+            fallback_to_soft=False,
+        )
+        try:
+            with jsonfile.disk_trouble(self.directory, "lock"):
+                lock.acquire(poll_interval=0.01)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def load(self, now: Instant) -> Loaded | None:
+        """The state, or None in a home that never had one. Raises BadFileError (SPEC 4.7), DiskError."""
+        token, data = None, None
+        with jsonfile.disk_trouble(self.path, "read"), suppress(FileNotFoundError), self.path.open("rb") as file:
+            token, data = os.fstat(file.fileno()), file.read()
+        if data is None:
+            if any(self.history_path.glob("*.json")):
+                raise BadFileError(
+                    f"{self.path}: is gone, and this home had one", "`awm restore` puts the last good copy back"
+                )
+            return None
+        work, settings, raw, rev = self.parse(data, now)
+        return Loaded(work, settings, raw, data, rev, token)
+
+    def catch_up(self, loaded: Loaded) -> None:
+        """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError."""
+        log = loaded.raw.get("log")
+        entries = [entry for entry in log if document.is_ours(entry)] if isinstance(log, list) else []
+        last = journal.last_seq(self.journal_path) if entries else 0
+        missing = [entry for entry in entries if entry["seq"] > last]
+        if missing:
+            journal.append(self.journal_path, missing)
+
+    def is_edited(self, loaded: Loaded) -> bool:
+        try:
+            return (self.history_path / f"{loaded.rev}.json").read_bytes() != loaded.data
+        except OSError:
+            return True
+
+    def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
+        """Load, change and save under the lock; None where there is no state or the lock was not to be had."""
+        with self.locked(LOCK_WAIT_SECONDS) as is_ours:
+            loaded = self.load(now) if is_ours else None
+            if loaded is None:
+                return None
+            work = change(loaded.work, now)
+            return work if work == loaded.work else self.save(loaded, work, now).work
+
+    def parse(self, data: bytes, now: Instant) -> tuple[Work, Settings, dict[str, object], int]:
+        """The state in `data`, as if it were the file's. Raises BadFileError."""
+        text, raw = jsontext.parse(data, self.path)
+        work, settings = document.read(text, raw, self.path, now, self.default_agent)
+        if not isinstance(raw, dict):
+            raise AssertionError("document.read took what is no object")
+        rev = raw.get("rev", 0)
+        return work, settings, raw, rev if isinstance(rev, int) else 0
+
+    def save(self, loaded: Loaded, work: Work, now: Instant) -> Loaded:
+        """Check the guarantees, write durably, then history and journal. Raises Changed, DiskError."""
+        broken = guarantee.broken(loaded.work, work)
+        if broken:
+            raise AssertionError(f"refusing to save a state that breaks a guarantee: {broken}")
+        rev = loaded.rev + 1
+        raw = document.write(work, loaded.raw, now, rev)
+        data = jsontext.layout(raw)
+        if not isinstance(loaded.token, os.stat_result):
+            raise AssertionError("this state was not loaded from this store")
+        try:
+            jsonfile.write_durably(self.path, data, unless_changed_since=loaded.token)
+        except jsonfile.ChangedError as error:
+            raise Changed from error
+        jsonfile.keep_history(self.history_path, rev, data)
+        journal.append(self.journal_path, [document.log_line(entry) for entry in work.log])
+        return Loaded(replace(work, log=()), loaded.settings, raw, data, rev, self.path.stat())
+
+    @property
+    def history_path(self) -> Path:
+        return self.directory / "history"
+
+    def leave_mark(self) -> bool:
+        """Ask the beat that holds the lock to look once more (SPEC 6.5); False where no mark can be left."""
+        try:
+            self.mark_path.touch(mode=0o600)
+        except OSError:
+            return False
+        return True
+
+    def take_mark(self) -> bool:
+        """Remove the mark; True when there was one."""
+        try:
+            self.mark_path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise DiskError(f"{self.mark_path}: {error.strerror}") from error
+        return True

@@ -1,0 +1,235 @@
+"""Config to concrete ports: the only file that knows every adapter."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from awm_loop import clock, config, workspace
+from awm_loop.agents import generic
+from awm_loop.attempt.directory import AttemptDirectory, Order
+from awm_loop.attempt.output import tail
+from awm_loop.attempt.spawn import Invocation
+from awm_loop.attempt.supervise import End, Tended
+from awm_loop.core.estimate import Past
+from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Outcome, Policy, Spec, Work
+from awm_loop.core.observation import Result, SpecBad
+from awm_loop.errors import AwmError, ConfigError
+from awm_loop.launchers.local import LocalLauncher, start_supervisor
+from awm_loop.notify import apprise_urls, command, outbox
+from awm_loop.ports import Ports, Send, Settings
+from awm_loop.store import metrics, specfile
+from awm_loop.store.statefile import StateFile
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One home: its directory, its configuration, its state file."""
+
+    path: Path
+    config: config.Config
+
+    @classmethod
+    def open(cls, path: Path) -> Home:
+        """Raises ConfigError where `awm.toml` is wrong, DiskError where `state/` cannot be made."""
+        home = cls(path, config.load(path / "awm.toml"))
+        home.store.prepare()
+        return home
+
+    @property
+    def store(self) -> StateFile:
+        agent = agents_of(self.config)[self.config.loop.default_agent]
+        return StateFile(self.path / "state", (agent.name, agent.account))
+
+    def spec_path(self, work: Work, task_id: str) -> Path | None:
+        """Where a task's spec lies; relative paths are relative to the home."""
+        named = work.spec_files.get(task_id)
+        return None if not named else self.path / os.path.expanduser(named)  # noqa: PTH111  `/` joins an absolute path
+
+    def read_spec(self, work: Work, task_id: str) -> Spec | SpecBad:
+        path = self.spec_path(work, task_id)
+        if path is None:
+            return SpecBad(reason=f"`specFiles` has no entry for {task_id}")
+        return specfile.read(path, task_id, Path(work.project))
+
+    def project_path(self, project: str) -> Path:
+        return self.path / os.path.expanduser(project)  # noqa: PTH111
+
+    def head(self, project: str) -> str | None:
+        path = self.project_path(project)
+        if not project:
+            raise ConfigError(f"{self.store.path}: `project` is empty", "set it to the directory agents work in")
+        if not path.is_dir():
+            raise ConfigError(
+                f"{self.store.path}: project directory {path} does not exist",
+                "correct `project`, or make the directory (is it on a disk that is not mounted?)",
+            )
+        return workspace.head(path)
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "state" / "work_metrics.json"
+
+    def record(self, report: Sequence[Ended], now: Instant) -> str | None:
+        return metrics.record(self.metrics_path, report, now)
+
+    def ports(self, begin: Callable[[AttemptDirectory], None] | None = None) -> Ports:
+        """The ports of a beat. `begin` takes over a new attempt in this process; without it, a new process does."""
+        launcher = LocalLauncher(
+            home=self.path,
+            loop=self.config.loop,
+            agents=self.config.agents,
+            clock=clock.now,
+            read_spec=self._spec_of,
+            begin=begin or (lambda directory: start_supervisor(self.path, directory)),
+        )
+        return Ports(
+            store=self.store,
+            launcher=launcher,
+            clock=clock.now,
+            policy=self.policy,
+            read_spec=self.read_spec,
+            head=self.head,
+            past=self._past,
+            record=self.record,
+        )
+
+    def policy(self, settings: Settings) -> Policy:
+        return policy(self.config, settings)
+
+    def _past(self) -> Sequence[Past]:
+        return metrics.past(self.metrics_path)
+
+    def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:
+        return specfile.read(Path(attempt.spec_path), attempt.task, Path(attempt.workspace))
+
+
+def agents_of(settings: config.Config) -> dict[str, Agent]:
+    """The configured agents; an account is shared by all that name it, else it is the agent's own."""
+    return {
+        name: Agent(
+            name=name, kind=one.kind, model=one.model, account=one.account or name, fallback=tuple(one.fallback)
+        )
+        for name, one in settings.agents.items()
+    }
+
+
+def policy(settings: config.Config, published: Settings) -> Policy:
+    """The core's numbers: `awm.toml`, with what the state file says where SPEC 16 lets it win."""
+    loop = settings.loop
+    return Policy(
+        retries_max=loop.max_retries if published.max_retries is None else published.max_retries,
+        strikes_max=loop.strikes_max,
+        reboots_max=config.REBOOTS_MAX,
+        launches_max=config.LAUNCHES_MAX,
+        backoff_seconds=tuple(loop.retry_backoff_seconds),
+        stall_seconds=loop.stall_minutes * 60,
+        stall_busy_factor=config.BUSY_FACTOR,
+        attempt_max_seconds=loop.attempt_max_minutes * 60,
+        late_factor=config.LATE_FACTOR,
+        retry_on_limit=published.retry_on_limit,
+        limit_retry_seconds=published.limit_retry_minutes * 60,
+        limit_retry_max_seconds=config.LIMIT_RETRY_MAX_SECONDS,
+        limit_margin_seconds=loop.limit_margin_seconds,
+        limit_max_seconds=config.LIMIT_MAX_SECONDS,
+        allow_overtake=loop.allow_overtake,
+        require_commit=loop.require_commit,
+        default_agent=loop.default_agent,
+        agents=agents_of(settings),
+        notify_user=published.notify_user,
+        channels=channel_names(settings),
+    )
+
+
+def channel_names(settings: config.Config) -> tuple[str, ...]:
+    """The channels every notice goes to. A URL may be a secret, so its channel is named by a hash of its entry."""
+    urls = tuple(f"url-{_short_hash(url)}" for url in settings.notify.urls)
+    return (outbox.CONSOLE, *urls, *(("command",) if settings.notify.command else ()))
+
+
+def senders(settings: config.Config) -> dict[str, Send]:
+    """A sender for each channel but the console. An `env:` value that is not set is that channel's trouble."""
+    found: dict[str, Send] = {f"url-{_short_hash(url)}": _url_sender(url) for url in settings.notify.urls}
+    if settings.notify.command:
+        found["command"] = command.channel(settings.notify.command)
+    return found
+
+
+def _url_sender(entry: str) -> Send:
+    def send(notice: Notice) -> str | None:
+        try:
+            url = config.environment_value(entry)
+        except ConfigError as error:
+            return error.message
+        return apprise_urls.channel(url)(notice)
+
+    return send
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def invocation(order: Order) -> Invocation:
+    """How the supervisor runs the agent of an order."""
+    directory = AttemptDirectory(Path(order.home) / "state" / "attempts" / order.key)
+    values = {
+        "prompt_file": str(directory / "prompt.md"),
+        "script_file": str(directory / "script.sh"),
+        "result_file": str(directory / "agent-result.json"),
+        "workspace": order.workspace,
+        "task": order.task,
+        "attempt": str(order.number),
+        "key": order.key,
+        "model": order.model,
+    }
+    return Invocation(
+        argv=generic.argv(order.kind, order.command, values),
+        environment=generic.environment(order.env_pass, values, os.environ),
+        directory=Path(order.workspace),
+        stdin_path=Path(values["prompt_file"]),
+    )
+
+
+def judge(tended: Tended, end: End) -> Result:
+    """What an attempt's end was (SPEC 8.2, 10.1): what somebody did to it, else the agent's word checked against git."""
+    order, now = tended.order, clock.now()
+    try:
+        report = _agent_report(tended.directory)
+        commits = workspace.commits_since(Path(order.workspace), order.base)
+        reading = generic.read(end.exit_code, report, tail(tended.directory / "out.log", config.PROMPT_TAIL_BYTES))
+    except AwmError as error:
+        commits, reading = (), generic.Reading(outcome=Outcome.FAILED, error=error.message)
+    outcome, error_text = reading.outcome, reading.error
+    if end.cut_short is not None:
+        outcome, error_text = end.cut_short, end.error
+    elif outcome is Outcome.SUCCEEDED and order.require_commit and not commits:
+        outcome, error_text = Outcome.HOLLOW, "it ended well but left no new commit"
+    return Result(
+        outcome=outcome,
+        exit_code=end.exit_code,
+        started_at=end.started.at,
+        ended_at=now.wall,
+        seconds=max(now.boottime - end.started.boottime, 0.0),
+        summary=reading.summary,
+        error=error_text,
+        question=reading.question,
+        session_id=reading.session_id,
+        tokens=reading.tokens,
+        cost_usd=reading.cost_usd,
+        commits=commits,
+        limit=reading.limit if outcome is Outcome.LIMITED else None,
+        removed_locks=end.removed_locks,
+    )
+
+
+def _agent_report(directory: AttemptDirectory) -> bytes | None:
+    """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed."""
+    try:
+        with (directory / "agent-result.json").open("rb") as file:
+            return file.read(config.RESULT_FILE_BYTES_MAX)
+    except OSError:
+        return None

@@ -1,0 +1,16 @@
+#!/usr/bin/env python3
+"""What cron calls: one beat of the work loop (SPEC 6), under any Python >= 3.11."""
+
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent
+sys.path.insert(0, str(CHECKOUT))
+
+from awm_loop.venv import ensure_dependencies  # noqa: E402
+
+ensure_dependencies(CHECKOUT)
+
+from awm_loop.cli.heartbeat import main  # noqa: E402
+
+sys.exit(main(sys.argv[1:], CHECKOUT))

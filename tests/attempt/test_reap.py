@@ -1,0 +1,347 @@
+"""The whole tree ends, and nothing else: real trees, below a real subreaper and after its SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import awm_loop
+from awm_loop.attempt import procfs
+from awm_loop.attempt.procfs import Identity
+from awm_loop.attempt.reap import Sweep, left_behind
+
+KEY = "0123456789ab.7"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(awm_loop.__file__).parents[1])}
+DEADLINE_SECONDS = 20.0
+
+# Each line leaves descendants that write their pid into a file of their own and then stay. $LEAF is what they run.
+LEAF = 'sh -c \'echo $$ > "$0/$$.new"; mv "$0/$$.new" "$0/$$.pid"; exec sleep 300\' "$PIDS"'
+KINDS = {
+    "plain": "{leaf} &",
+    "nohup": "nohup {leaf} > /dev/null 2>&1 &",
+    "setsid": "setsid {leaf} &",
+    "double fork": "(setsid {leaf} &)",
+    "env -i, setsid": "env -i setsid {leaf} &",
+    "env -i, double fork": "(env -i setsid {leaf} &)",
+    "closed files": "(setsid {leaf} 9>&- &)",
+    "deaf to TERM": "(trap '' TERM; setsid {leaf} &)",
+    "stopped": "({leaf} & pid=$!; kill -STOP $pid; echo $pid > $PIDS/$pid.pid)",
+    "forks again upon TERM": (
+        "setsid sh -c 'trap \"{escaped} & sleep 300\" TERM; echo $$ > \"$PIDS/$$.pid\"; while :; do sleep 0.05; done' &"
+    ),
+}
+SUPERVISOR = """
+import ctypes, json, os, subprocess, sys, time
+from awm_loop.attempt import reap
+script, lock_path, mode = sys.argv[1:]
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+os.dup2(os.open(lock_path, os.O_RDWR | os.O_CREAT), 9)
+spared = subprocess.Popen(["sh", "-c", "sleep 300 & wait"])
+agent = subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=(9,), env={**os.environ, "AWM_ATTEMPT": "%s"})
+os.close(9)
+print(spared.pid, flush=True)
+sys.stdin.readline()
+sweep = reap.Sweep(lambda: reap.own_descendants({spared.pid}), float(mode))
+began = time.monotonic()
+while not sweep.step(time.monotonic()):
+    time.sleep(0.01)
+print(json.dumps([time.monotonic() - began, len(sweep.left), spared.poll()]), flush=True)
+spared.kill()
+""" % KEY  # noqa: UP031
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+def lives(identity: Identity) -> bool:
+    process = procfs.read(identity.pid)
+    return process is not None and process.identity == identity and not process.gone
+
+
+def swept(sweep: Sweep) -> bool:
+    wait_for(lambda: sweep.step(time.monotonic()))
+    return True
+
+
+class Attempt:
+    """A supervisor (a subreaper) and below it an agent that leaves descendants."""
+
+    def __init__(self, directory: Path) -> None:
+        self.lock_path = directory / "agent.lock"
+        self._pids = directory / "pids"
+        self._pids.mkdir()
+        self._supervisor: subprocess.Popen[str] | None = None
+        self.spared_pid = 0
+
+    def start(self, kinds: list[str], grace_seconds: float) -> None:
+        """Return once every descendant is up. The agent itself stays as well."""
+        leaf = LEAF.replace("$PIDS", str(self._pids))
+        escaped = leaf.replace('"', '\\"').replace("$", "\\$").replace("'", "'\\''")
+        lines = [KINDS[kind].replace("{leaf}", leaf).replace("{escaped}", escaped) for kind in kinds]
+        script = "\n".join([f"PIDS={self._pids}; export PIDS", *lines, f"echo $$ > {self._pids}/$$.pid", "sleep 300"])
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, script, str(self.lock_path), str(grace_seconds)],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._supervisor.stdout is not None
+        self.spared_pid = int(self._supervisor.stdout.readline())
+        wait_for(lambda: len(self.leaves()) > len(kinds))
+
+    def leaves(self) -> dict[int, procfs.Process]:
+        """The processes that have reported themselves and still live."""
+        pids = [int(path.stem) for path in self._pids.glob("*.pid")]
+        return {pid: process for pid in pids if (process := procfs.read(pid)) is not None and not process.gone}
+
+    def sweep(self) -> tuple[float, int, int | None]:
+        """Let the supervisor sweep: (seconds it took, processes it gave up, exit code of the spared one)."""
+        assert self._supervisor is not None
+        report, _ = self._supervisor.communicate("go\n", timeout=DEADLINE_SECONDS)
+        seconds, left, spared = json.loads(report)
+        return seconds, left, spared
+
+    def kill_supervisor(self) -> None:
+        assert self._supervisor is not None
+        self._supervisor.kill()
+        self._supervisor.communicate()
+
+    def end(self) -> None:
+        if self._supervisor is not None:
+            self.kill_supervisor()
+        spared = procfs.read(self.spared_pid) if self.spared_pid else None
+        found = {process.identity for process in self.leaves().values()}
+        found |= {spared.identity} if spared and not spared.gone and procfs.argv(spared.pid)[0] == "sh" else set()
+        below = procfs.descendants(procfs.scan(), {identity.pid for identity in found})
+        found |= {process.identity for process in map(procfs.read, below) if process is not None}
+        swept(Sweep(lambda: {identity for identity in found if lives(identity)}, 0.0))
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Iterator[Attempt]:
+    made = Attempt(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def bystander(tmp_path: Path) -> Iterator[Identity]:
+    """A stranger that looks alike: an attempt whose key begins like ours, and a lock file of the same name elsewhere."""
+    (tmp_path / "other").mkdir()
+    with (tmp_path / "other" / "agent.lock").open("w") as file:
+        process = subprocess.Popen(
+            ["sleep", "300"], env={**os.environ, "AWM_ATTEMPT": KEY + "1"}, pass_fds=[file.fileno()]
+        )
+    seen = procfs.read(process.pid)
+    assert seen is not None
+    yield seen.identity
+    assert process.poll() is None, "a stranger was killed"
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_supervisor_ends_every_descendant_of(kind: str, attempt: Attempt, bystander: Identity) -> None:
+    """SPEC 8.3: whatever they did to hide; and what is spared, with all below it, lives on."""
+    attempt.start([kind], grace_seconds=0.3)
+
+    _, left, spared = attempt.sweep()
+
+    assert (left, spared, attempt.leaves()) == (0, None, {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reaper_ends_what_a_killed_supervisor_left_of(kind: str, attempt: Attempt, bystander: Identity) -> None:
+    """SPEC 8.3: before an attempt is called lost, all of it is swept; the reaper is nobody's parent."""
+    attempt.start([kind], grace_seconds=0.3)
+    attempt.kill_supervisor()
+
+    assert attempt.leaves() != {}
+    sweep = Sweep(lambda: left_behind(KEY, attempt.lock_path, []), 0.3)
+    assert swept(sweep)
+    assert (sweep.left, attempt.leaves()) == (set(), {})
+
+
+def test_all_kinds_at_once_are_swept_by_a_reaper(attempt: Attempt, bystander: Identity) -> None:
+    """SPEC 8.3."""
+    attempt.start(list(KINDS), grace_seconds=0.3)
+    attempt.kill_supervisor()
+
+    assert swept(Sweep(lambda: left_behind(KEY, attempt.lock_path, []), 0.2))
+    assert attempt.leaves() == {}
+
+
+def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Attempt, tmp_path: Path) -> None:
+    """SPEC 8.3: files closed, environment emptied, orphaned: only its remembered identity proves it ours."""
+    attempt.start([], grace_seconds=0.3)
+    wait_for(attempt.leaves)
+    script = f"(env -i setsid {LEAF.replace('$PIDS', str(tmp_path / 'pids'))} 9>&- &)"
+    subprocess.run(["sh", "-c", script], check=True)
+    wait_for(lambda: len(attempt.leaves()) == 2)
+    agent, lost = sorted((process.identity for process in attempt.leaves().values()), key=lambda one: one.starttime)
+    attempt.kill_supervisor()
+
+    assert lost not in left_behind(KEY, attempt.lock_path, [])
+    assert {agent, lost} <= left_behind(KEY, attempt.lock_path, [lost])
+    assert swept(Sweep(lambda: left_behind(KEY, attempt.lock_path, [lost]), 0.2))
+    assert attempt.leaves() == {}
+
+
+def test_the_session_of_a_proved_leader_is_ours(tmp_path: Path) -> None:
+    """SPEC 8.3: a leader that is remembered proves its session's members, also those orphaned out of the tree."""
+    script = "(sh -c 'echo $$ > member; exec sleep 300' &); exec sleep 300"
+    leader = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, start_new_session=True)
+    wait_for(lambda: (tmp_path / "member").exists() and (tmp_path / "member").read_text())
+    member = procfs.read(int((tmp_path / "member").read_text()))
+    seen = procfs.read(leader.pid)
+    assert member is not None
+    assert seen is not None
+
+    found = left_behind(KEY, tmp_path / "agent.lock", [seen.identity])
+
+    assert found == {seen.identity, member.identity}
+    assert swept(Sweep(lambda: left_behind(KEY, tmp_path / "agent.lock", [seen.identity]) | _living({member.identity}), 0))
+    leader.wait()
+
+
+def _living(identities: set[Identity]) -> set[Identity]:
+    return {identity for identity in identities if lives(identity)}
+
+
+def test_a_reaper_spares_itself_and_those_above_it(tmp_path: Path) -> None:
+    """SPEC 15.9: a beat that an agent started must not kill itself, though it bears the mark."""
+    script = (
+        "import os, subprocess, sys; from pathlib import Path; from awm_loop.attempt import reap\n"
+        "sibling = int(sys.argv[1])\n"
+        f"found = reap.left_behind('{KEY}', Path('agent.lock'), [])\n"
+        "print(sorted(one.pid for one in found) == [sibling])"
+    )
+    shell = f"sleep 300 9>&- & '{sys.executable}' -c \"$0\" $!; kill $!"
+    environment = {**ENVIRONMENT, "AWM_ATTEMPT": KEY}
+
+    answer = subprocess.run(["sh", "-c", shell, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert (answer.stdout, answer.stderr) == ("True\n", "")
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_signalled() -> None:
+    """SPEC 15.9: the start time behind the pidfd decides, not the number."""
+    process = subprocess.Popen(["sleep", "300"])
+    seen = procfs.read(process.pid)
+    assert seen is not None
+    stranger = Identity(seen.pid, seen.starttime - 1)
+    looks = [{stranger}, {stranger}, set(), set()]
+    sweep = Sweep(lambda: looks.pop(0), 0.0)
+
+    assert [sweep.step(0.0), sweep.step(1.0), sweep.step(2.0)] == [False, False, True]
+    assert (sweep.signalled, process.poll()) == (set(), None)
+    process.kill()
+    process.wait()
+
+
+def test_a_polite_process_gets_term_once_and_its_time_to_end(tmp_path: Path) -> None:
+    """SPEC 8.3: TERM, the grace, KILL; one that obeys is not made to wait for the grace."""
+    script = "trap 'echo bye >> said; exit' TERM; echo >> up; while :; do sleep 0.02; done"
+    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, start_new_session=True)
+    wait_for((tmp_path / "up").exists)
+    seen = procfs.read(process.pid)
+    assert seen is not None
+    sweep = Sweep(lambda: _living({seen.identity}), 3600.0)
+    began = time.monotonic()
+
+    assert swept(sweep)
+    assert time.monotonic() - began < DEADLINE_SECONDS
+    assert ((tmp_path / "said").read_text(), process.wait(), sweep.signalled) == ("bye\n", 0, {seen.identity})
+
+
+def test_a_deaf_process_is_killed_at_the_end_of_the_grace_and_not_before(tmp_path: Path) -> None:
+    """SPEC 8.3."""
+    process = subprocess.Popen(["sh", "-c", "trap '' TERM; echo > up; exec sleep 300"], cwd=tmp_path)
+    wait_for((tmp_path / "up").exists)
+    seen = procfs.read(process.pid)
+    assert seen is not None
+    sweep = Sweep(lambda: _living({seen.identity}), 10.0)
+
+    assert [sweep.step(100.0), sweep.step(109.9), process.poll()] == [False, False, None]
+    assert sweep.step(110.0) is False
+    assert process.wait(DEADLINE_SECONDS) == -signal.SIGKILL
+    assert sweep.step(110.1) is True
+
+
+def test_nothing_left_is_true_at_once_and_only_after_two_looks() -> None:
+    """SPEC 8.3: until nothing is left. One look can miss a process that was forked during it."""
+    looks: list[set[Identity]] = [set(), {Identity(2**22 + 1, 1)}, set(), set()]
+    sweep = Sweep(lambda: looks.pop(0), 0.0)
+
+    assert [sweep.step(0.0), sweep.step(0.0), looks] == [False, True, []]
+
+
+def test_a_zombie_is_gone_unless_a_thread_of_it_works_on() -> None:
+    """SPEC 8.3: a main thread that ended looks like a zombie while the others go on."""
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(300,)).start()\n"
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('platform').machine()], 0)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    wait_for(lambda: (seen := procfs.read(process.pid)) is not None and seen.state == "Z")
+    seen = procfs.read(process.pid)
+    assert seen is not None
+
+    assert (seen.gone, seen.threads) == (False, 2)
+    assert swept(Sweep(lambda: _living({seen.identity}), 0.0))
+    ended = procfs.read(process.pid)
+    assert ended is not None
+    assert (ended.state, ended.gone) == ("Z", True)
+    process.wait()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
+def test_a_process_that_may_not_be_signalled_is_given_up_and_named() -> None:
+    """SPEC 15.15: a sweep ends; what it could not end is in `left`."""
+    process = subprocess.Popen(["sleep", "300"])
+    script = (
+        "import os, sys; from awm_loop.attempt import procfs, reap\n"
+        "os.setuid(65534)\n"
+        "seen = procfs.read(int(sys.argv[1])).identity\n"
+        "sweep = reap.Sweep(lambda: {seen}, 0.0)\n"
+        "print(sweep.step(0.0), sweep.step(1.0), sweep.left == {seen}, len(sweep.signalled))"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-c", script, str(process.pid)], env=ENVIRONMENT, capture_output=True, text=True
+    )
+
+    assert (answer.stdout, answer.stderr, process.poll()) == ("False True True 0\n", "", None)
+    process.kill()
+    process.wait()
+
+
+def test_names_with_blanks_and_parentheses_do_not_confuse(tmp_path: Path) -> None:
+    """procfs: the name in /proc/PID/stat is the program's choice, and may look like more fields."""
+    program = tmp_path / "a) R 1 (b"
+    program.symlink_to("/bin/sleep")
+    process = subprocess.Popen([str(program), "300"])
+    wait_for(lambda: procfs.argv(process.pid) == (str(program), "300"))
+    seen = procfs.read(process.pid)
+
+    assert seen is not None
+    assert (seen.pid, seen.ppid, seen.pgid, seen.sid) == (process.pid, os.getpid(), os.getpgid(0), os.getsid(0))
+    assert procfs.scan()[process.pid].identity == seen.identity
+    process.kill()
+    process.wait()
+    assert procfs.read(process.pid) is None
+    assert (procfs.argv(process.pid), procfs.environ(process.pid), procfs.link(process.pid, "cwd")) == ((), (b"",), "")

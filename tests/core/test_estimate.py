@@ -1,0 +1,90 @@
+"""How long a task will take: SPEC 12.4."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awm_loop.core.estimate import Estimate, Past, estimate
+
+
+def took(*minutes: float, agent: str = "codex", task_type: str = "coding") -> list[Past]:
+    return [Past(agent=agent, type=task_type, minutes=each) for each in minutes]
+
+
+def test_like_tasks_of_the_agent_come_first() -> None:
+    """Same agent and same type, and nothing else, where there is one of them (SPEC 12.4)."""
+    sprints = took(30, 40, task_type="documentation") + took(8, 12) + took(90, agent="opus")
+
+    assert estimate(sprints, "codex", "coding") == Estimate(minutes=10, p80_minutes=None, count=2)
+
+
+def test_a_type_new_to_the_agent_falls_back_to_the_agent() -> None:
+    """The agent's other tasks say more than another agent's like ones (SPEC 12.4)."""
+    sprints = took(30, 40, task_type="documentation") + took(90, agent="opus")
+
+    assert estimate(sprints, "codex", "coding") == Estimate(minutes=35, p80_minutes=None, count=2)
+
+
+def test_a_new_agent_falls_back_to_all() -> None:
+    """Agent unknown: all tasks, whatever their type (SPEC 12.4)."""
+    sprints = took(90, agent="opus") + took(10, agent="gemini", task_type="documentation") + took(20)
+
+    assert estimate(sprints, "aider", "coding") == Estimate(minutes=20, p80_minutes=None, count=3)
+
+
+def test_no_type_is_a_type() -> None:
+    """Tasks whose spec names no type are like each other (SPEC 12.4)."""
+    assert estimate(took(5) + took(50, task_type=""), "codex", "") == Estimate(minutes=50, p80_minutes=None, count=1)
+
+
+def test_without_a_past_there_is_no_estimate() -> None:
+    """Nothing finished yet: the ETA is from the spec or unknown (SPEC 12.1)."""
+    assert estimate([], "codex", "coding") is None
+
+
+def test_four_tasks_have_no_p80() -> None:
+    """p80 needs 5 (SPEC 12.4)."""
+    assert estimate(took(1, 2, 3, 4), "codex", "coding") == Estimate(minutes=2.5, p80_minutes=None, count=4)
+
+
+def test_five_tasks_have_a_p80() -> None:
+    """p80 where there are 5 or more of the chosen set (SPEC 12.4)."""
+    sprints = took(1, 2, 3, 4, 100)
+
+    assert estimate(sprints, "codex", "coding") == Estimate(minutes=3, p80_minutes=23.2, count=5)
+
+
+def test_p80_counts_the_chosen_set_only() -> None:
+    """Tasks of others do not make up the number (SPEC 12.4)."""
+    sprints = took(1, 2, 3, 4) + took(9, 9, 9, 9, agent="opus")
+
+    assert estimate(sprints, "codex", "coding") == Estimate(minutes=2.5, p80_minutes=None, count=4)
+
+
+PASTS = st.lists(
+    st.builds(
+        Past,
+        agent=st.sampled_from(["codex", "opus"]),
+        type=st.sampled_from(["", "coding"]),
+        minutes=st.integers(min_value=1, max_value=10_000).map(float),
+    ),
+    min_size=1,
+)
+
+
+@given(PASTS, st.randoms())
+def test_order_does_not_matter_and_nothing_is_invented(sprints: list[Past], random: Random) -> None:
+    """The same past in any order gives the same estimate, within what was seen (SPEC 12.4)."""
+    shuffled = sprints.copy()
+    random.shuffle(shuffled)
+    minutes = [past.minutes for past in sprints]
+
+    guess = estimate(sprints, "codex", "coding")
+
+    assert guess is not None
+    assert guess == estimate(shuffled, "codex", "coding")
+    assert min(minutes) <= guess.minutes <= (guess.p80_minutes or max(minutes)) <= max(minutes)
+    assert (guess.p80_minutes is None) == (guess.count < 5)
