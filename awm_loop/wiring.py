@@ -34,10 +34,8 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """Raises ConfigError where `awm.toml` is wrong, DiskError where `state/` cannot be made."""
-        home = cls(path, config.load(path / "awm.toml"))
-        home.store.prepare()
-        return home
+        """Read the configuration; nothing is written. Raises ConfigError."""
+        return cls(path, config.load(path / "awm.toml"))
 
     @property
     def store(self) -> StateFile:

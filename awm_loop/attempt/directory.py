@@ -32,7 +32,7 @@ from awm_loop.core.observation import (
     Starting,
     Unattended,
 )
-from awm_loop.store.jsonfile import write_durably
+from awm_loop.durable import write_durably
 
 POLL_SECONDS = 0.01
 

@@ -206,7 +206,7 @@ class _Watch:
         if self.cut_short is not None:
             seen = liveness.evidence({who.pid for who in self._tree()}, clock.now())
             (self.tended.directory / "evidence.txt").write_text(seen, encoding="utf-8", errors="backslashreplace")
-            self.error = self.error or _first_line(seen)
+            self.error = self.error or _first_line(seen).removeprefix("Likely cause: ")
         self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
 
     def _tree(self) -> set[Identity]:

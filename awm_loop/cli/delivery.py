@@ -11,13 +11,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from awm_loop import clock, config
+from awm_loop import clock, config, durable
 from awm_loop.core.model import Notice
 from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError
 from awm_loop.notify import outbox
 from awm_loop.notify.ping import ping
 from awm_loop.ports import Send
-from awm_loop.store import jsonfile
 from awm_loop.wiring import Home, senders
 
 
@@ -42,7 +41,7 @@ def tell_bad_state(home: Home, error: BadFileError) -> None:
         data = path.read_bytes()
     except OSError:
         return
-    copy, _ = jsonfile.quarantine(home.store.directory / "quarantine", data, clock.now().wall)
+    copy, _ = durable.quarantine(home.store.directory / "quarantine", data, clock.now().wall)
     told = copy.with_suffix(".told")
     if told.exists():
         return
@@ -58,7 +57,7 @@ def tell_bad_state(home: Home, error: BadFileError) -> None:
     )
     problems = [send(notice) for send in senders(home.config).values()]
     if all(problem is None for problem in problems):
-        with jsonfile.disk_trouble(told):
+        with durable.disk_trouble(told):
             told.touch(mode=0o600)
 
 

@@ -38,7 +38,7 @@ examples:
 def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
     """Run the beat and return its exit code (SPEC 6.3). `checkout` is the home unless --home or $AWM_HOME names one."""
     options = parser().parse_args(arguments)
-    sys.excepthook = _crash
+    sys.excepthook = crash
     signal.alarm(BEAT_WATCHDOG_SECONDS)
     try:
         home = Home.open(Path(options.home or os.environ.get("AWM_HOME") or checkout or ".").resolve())
@@ -65,6 +65,8 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
     said = _Said(is_json=options.json)
     exit_code = EXIT_OK
     try:
+        if not options.dry_run:
+            home.store.prepare()
         for _ in range(SETTLE_BEATS_MAX if options.settle and not options.dry_run else 1):
             beats = pulse(home.store, home.ports(), dry_run=options.dry_run)
             said.add(beats)
@@ -136,11 +138,11 @@ class _Said:
 def _lines(beat: Beat) -> list[str]:
     """One for each thing that happened and has no notice to say it."""
     redone = [f"redone: {_effect_text(beat.redone)}"] if beat.redone else []
-    steps = [_step_text(step) for step in beat.steps if step.row.tell is Tell.NOTHING]
+    steps = [step_text(step) for step in beat.steps if step.row.tell is Tell.NOTHING]
     return [*redone, *steps, *beat.lines]
 
 
-def _step_text(step: Step) -> str:
+def step_text(step: Step) -> str:
     who = step.task + (f" attempt {step.attempt}" if step.attempt is not None else "")
     return f"{who + ': ' if who else ''}{step.row}" + (f" ({step.reason})" if step.reason else "")
 
@@ -169,7 +171,7 @@ def _effect(effect: Effect | None) -> dict[str, object] | None:
     return {"effect": "stop", "attempt": effect.key, "why": effect.why}
 
 
-def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Our bug: a traceback and exit 70, which the interpreter by itself would make 1."""
     traceback.print_exception(kind, error, trace)
     sys.stdout.flush()

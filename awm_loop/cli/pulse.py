@@ -18,23 +18,25 @@ LOOKS_MAX = 20  # beats one process runs for marks alone, so that two that mark 
 
 def pulse(store: StateFile, ports: Ports, *, dry_run: bool = False) -> list[beat.Beat]:
     """The beats run: none when another process is at it and will look again. Raises what a beat raises, BusyError."""
+    if dry_run:
+        return [beat.run(ports, dry_run=True)]
     beats: list[beat.Beat] = []
     for _ in range(LOOKS_MAX):
-        if not _one(store, ports, beats, dry_run=dry_run) or not store.mark_path.exists():
+        if not _one(store, ports, beats) or not store.mark_path.exists():
             break
     return beats
 
 
-def _one(store: StateFile, ports: Ports, beats: list[beat.Beat], *, dry_run: bool) -> bool:
+def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
     """False when somebody else is at it."""
     with store.locked(0) as is_free:
         if is_free:
             store.take_mark()
-            beats.append(beat.run(ports, dry_run=dry_run))
+            beats.append(beat.run(ports))
             return True
     if not store.leave_mark():
         raise BusyError(f"the lock of {store.directory} is held, and no mark can be left there")
     with store.locked(LOCK_WAIT_SECONDS) as is_free:
         if is_free and store.take_mark():
-            beats.append(beat.run(ports, dry_run=dry_run))
+            beats.append(beat.run(ports))
         return is_free

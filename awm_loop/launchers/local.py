@@ -15,7 +15,7 @@ from awm_loop.attempt.output import tail
 from awm_loop.config import PROMPT_TAIL_BYTES, SAMPLES_PER_STALL_MIN, AgentConfig, LoopConfig
 from awm_loop.core.model import Attempt, Instant, Spec, Task, attempt_key
 from awm_loop.core.observation import AttemptSeen, NotStarted, SpecBad, Unattended
-from awm_loop.store.jsonfile import disk_trouble, write_durably
+from awm_loop.durable import disk_trouble, write_durably
 
 READY_SECONDS = 10.0  # a supervisor that has not taken its lock by then is left to the next beat
 

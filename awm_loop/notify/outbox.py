@@ -10,21 +10,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
-from awm_loop.config import DELIVERY_BUDGET_SECONDS, EDITS_MAX, NOTICE_BACKOFF_SECONDS, NOTICE_KEEP_SECONDS
+from awm_loop.config import DELIVERY_BUDGET_SECONDS, NOTICE_BACKOFF_SECONDS, NOTICE_KEEP_SECONDS
 from awm_loop.core.consequence import note
 from awm_loop.core.model import Channel, Deadline, Instant, Notice, Work
-from awm_loop.ports import Changed, Send, Store
+from awm_loop.ports import Send
 
 CONSOLE = "console"  # the stdout of a beat that has one; a beat without leaves its notices to the next
 
 
-class DeliveryStore(Store, Protocol):
-    """A store whose state lock is taken for the short reads and writes around a send."""
+class Outbox(Protocol):
+    """Where the outbox is kept: its lock is held for the short reads and writes around a send, not for the send."""
 
     def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
-        """Load, change, save under the lock; None where the lock was not to be had. Raises Changed."""
+        """Load, change and save under the lock; None where the lock was not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +47,19 @@ def due(work: Work, channels: Sequence[str], now: Instant) -> dict[str, list[Not
     }
 
 
-def deliver(store: DeliveryStore, senders: Mapping[str, Send], clock: Callable[[], Instant]) -> None:
+def deliver(store: Outbox, senders: Mapping[str, Send], clock: Callable[[], Instant]) -> None:
     """Send what is due, until nothing is or the time for it is used up. Never raises for a channel's trouble."""
     started_at = time.monotonic()
     while time.monotonic() < started_at + DELIVERY_BUDGET_SECONDS:
         now = clock()
-        work = _update(store, lambda work, now: _without_stale(work, now), clock)
+        work = store.try_update(_without_stale, now)
         batches = due(work, tuple(senders), now) if work else {}
         if not batches:
             return
         with ThreadPoolExecutor(max_workers=len(batches)) as pool:
             deadline = started_at + DELIVERY_BUDGET_SECONDS
             sent = list(pool.map(lambda name: _send_all(name, batches[name], senders[name], deadline), batches))
-        _update(store, lambda work, now: _settled(work, sent, now), clock)
+        store.try_update(partial(_settled, sent), clock())
 
 
 def _send_all(name: str, notices: Sequence[Notice], send: Send, deadline: float) -> _Sent:
@@ -74,16 +75,7 @@ def _send_all(name: str, notices: Sequence[Notice], send: Send, deadline: float)
     return _Sent(name, frozenset(arrived), None)
 
 
-def _update(store: DeliveryStore, change: Callable[[Work, Instant], Work], clock: Callable[[], Instant]) -> Work | None:
-    for _ in range(EDITS_MAX):
-        try:
-            return store.try_update(change, clock())
-        except Changed:
-            continue
-    return None
-
-
-def _settled(work: Work, sent: Sequence[_Sent], now: Instant) -> Work:
+def _settled(sent: Sequence[_Sent], work: Work, now: Instant) -> Work:
     for one in sent:
         outbox = tuple(
             replace(notice, channels=tuple(name for name in notice.channels if name != one.channel))

@@ -26,6 +26,20 @@ from awm_loop.ports import Settings
 from awm_loop.store import jsontext
 
 VERSION = 1
+STARTER: Mapping[str, object] = {  # the published fields, in the published order
+    "active": True,
+    "task": "my-project-sprints",
+    "description": "Autonomous sprint queue for my project",
+    "queue": [],
+    "completed": [],
+    "inProgress": None,
+    "specFiles": {},
+    "project": "",
+    "notifyUser": True,
+    "retryOnRateLimit": True,
+    "rateLimitRetryMinutes": 15,
+    "autoNewAfterSprints": 3,
+}
 TERMINAL_LISTS = ("completed", "failed", "skipped", "blocked")
 
 

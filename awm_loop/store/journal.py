@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from awm_loop.store.jsonfile import disk_trouble
+from awm_loop.durable import disk_trouble
 
 _BLOCK_BYTES = 64 * 1024
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -20,7 +20,8 @@ from typing import Any
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Ended, Instant, Outcome, Phase
 from awm_loop.errors import BadFileError, BusyError, DiskError
-from awm_loop.store import jsonfile, jsontext
+from awm_loop import durable
+from awm_loop.store import jsontext
 
 VERSION = 1
 STATUSES = ("success", "failed", "stalled")
@@ -75,7 +76,7 @@ def append(path: Path, entries: Sequence[Mapping[str, Any]], now: Instant) -> st
                 sprints.append(dict(entry))
         if len(sprints) > before:
             _summarize(document)
-            jsonfile.write_durably(path, jsontext.layout(document))
+            durable.write_durably(path, jsontext.layout(document))
     return set_aside
 
 
@@ -94,7 +95,7 @@ def past(path: Path) -> list[Past]:
 
 def load(path: Path) -> dict[str, Any] | None:
     """The document, with a list `sprints`; None where there is no file. Raises BadFileError, DiskError."""
-    with jsonfile.disk_trouble(path, "read"):
+    with durable.disk_trouble(path, "read"):
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -322,7 +323,7 @@ def _set_aside(path: Path, now: datetime) -> Path:
     stem = f"{path.name}.bad-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))  # two in one second: neither is lost
     bad = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-    with jsonfile.disk_trouble(path, "set aside"):
+    with durable.disk_trouble(path, "set aside"):
         path.rename(bad)
     return bad
 
@@ -333,7 +334,7 @@ def _locked(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout  # noqa: PLC0415  readers do without
 
     lock = FileLock(f"{path}.lock", timeout=LOCK_WAIT_SECONDS, mode=0o600, fallback_to_soft=False)
-    with jsonfile.disk_trouble(Path(lock.lock_file), "lock"):
+    with durable.disk_trouble(Path(lock.lock_file), "lock"):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             lock.acquire()

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from awm_loop.config import LOCK_WAIT_SECONDS
+from awm_loop import clock
+from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, LOCK_WAIT_SECONDS
 from awm_loop.core import guarantee
 from awm_loop.core.model import Instant, Work
-from awm_loop.errors import BadFileError, DiskError
+from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
-from awm_loop.store import document, journal, jsonfile, jsontext
+from awm_loop import durable
+from awm_loop.store import document, journal, jsontext
 
 STATE_NAME = "current_work.json"
 
@@ -41,7 +43,7 @@ class StateFile:
 
     def prepare(self) -> None:
         """Make `state/` 0700 (SPEC 3.3). Raises DiskError."""
-        with jsonfile.disk_trouble(self.directory, "prepare"):
+        with durable.disk_trouble(self.directory, "prepare"):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.directory.stat().st_mode & 0o077:
                 self.directory.chmod(0o700)
@@ -49,6 +51,14 @@ class StateFile:
     def locked(self, wait_seconds: float) -> AbstractContextManager[bool]:
         """Hold the state lock; False when somebody else kept it for `wait_seconds`. Raises DiskError."""
         return self._lock(f"{STATE_NAME}.lock", wait_seconds)
+
+    @contextmanager
+    def locked_for_command(self) -> Iterator[None]:
+        """The state lock for a person's command, which leaves no mark and so waits longer. Raises BusyError, DiskError."""
+        with self.locked(COMMAND_LOCK_WAIT_SECONDS) as is_ours:
+            if not is_ours:
+                raise BusyError(f"{self.directory} has been locked by another process for a while", "try again")
+            yield
 
     def delivering(self) -> AbstractContextManager[bool]:
         """Hold the lock of the outbox's delivery, without waiting for it."""
@@ -64,21 +74,17 @@ class StateFile:
             thread_local=False,
             fallback_to_soft=False,
         )
+        with durable.disk_trouble(self.directory, "lock"), suppress(Timeout):  # an OSError too, but not the disk's
+            lock.acquire(poll_interval=0.01)
         try:
-            with jsonfile.disk_trouble(self.directory, "lock"):
-                lock.acquire(poll_interval=0.01)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
+            yield lock.is_locked
         finally:
             lock.release()
 
     def load(self, now: Instant) -> Loaded | None:
         """The state, or None in a home that never had one. Raises BadFileError (SPEC 4.7), DiskError."""
         token, data = None, None
-        with jsonfile.disk_trouble(self.path, "read"), suppress(FileNotFoundError), self.path.open("rb") as file:
+        with durable.disk_trouble(self.path, "read"), suppress(FileNotFoundError), self.path.open("rb") as file:
             token, data = os.fstat(file.fileno()), file.read()
         if data is None:
             if any(self.history_path.glob("*.json")):
@@ -107,11 +113,30 @@ class StateFile:
     def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
         """Load, change and save under the lock; None where there is no state or the lock was not to be had."""
         with self.locked(LOCK_WAIT_SECONDS) as is_ours:
-            loaded = self.load(now) if is_ours else None
+            return self.update(change, now) if is_ours else None
+
+    def update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
+        """Load, change and save, again where a person edits meanwhile; the caller holds the lock. None without a state."""
+        for _ in range(EDITS_MAX):
+            loaded = self.load(now)
             if loaded is None:
                 return None
+            self.catch_up(loaded)
             work = change(loaded.work, now)
-            return work if work == loaded.work else self.save(loaded, work, now).work
+            with suppress(Changed):
+                return work if work == loaded.work else self.save(loaded, work, now).work
+        raise BusyError(f"{self.path} is being edited without a pause", "close the editor, or try again")
+
+    def create(self, project: str) -> bool:
+        """Write the published starter file with an empty queue; False where a state file is there already."""
+        if self.load(clock.now()) is not None:
+            return False
+        now = clock.now()
+        raw = dict(document.STARTER) | {"project": project, "createdAt": document.iso(now.wall)}
+        work = Work(active=True, idle_since=None, project=project, queue=(), completed=())
+        settings = Settings()
+        self.save(Loaded(work, settings, raw, b"", 0, None), work, now)
+        return True
 
     def parse(self, data: bytes, now: Instant) -> tuple[Work, Settings, dict[str, object], int]:
         """The state in `data`, as if it were the file's. Raises BadFileError."""
@@ -130,15 +155,15 @@ class StateFile:
         rev = loaded.rev + 1
         raw = document.write(work, loaded.raw, now, rev)
         data = jsontext.layout(raw)
-        if not isinstance(loaded.token, os.stat_result):
+        if loaded.token is not None and not isinstance(loaded.token, os.stat_result):
             raise AssertionError("this state was not loaded from this store")
         try:
-            jsonfile.write_durably(self.path, data, unless_changed_since=loaded.token)
-        except jsonfile.ChangedError as error:
+            written = durable.write_durably(self.path, data, unless_changed_since=loaded.token)
+        except durable.ChangedError as error:
             raise Changed from error
-        jsonfile.keep_history(self.history_path, rev, data)
+        durable.keep_history(self.history_path, rev, data)
         journal.append(self.journal_path, [document.log_line(entry) for entry in work.log])
-        return Loaded(replace(work, log=()), loaded.settings, raw, data, rev, self.path.stat())
+        return Loaded(replace(work, log=()), loaded.settings, raw, data, rev, written)
 
     @property
     def history_path(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,27 +37,28 @@ KINDS = {
     "deaf to TERM": "(trap '' TERM; setsid {leaf} &)",
     "stopped": "({leaf} & pid=$!; kill -STOP $pid; echo $pid > $PIDS/$pid.pid)",
     "forks again upon TERM": (
-        "setsid sh -c 'trap \"{escaped} & sleep 300\" TERM; echo $$ > \"$PIDS/$$.pid\"; while :; do sleep 0.05; done' &"
+        'setsid sh -c \'trap "{escaped} & sleep 300" TERM; echo $$ > "$PIDS/$$.pid"; while :; do sleep 0.05; done\' &'
     ),
 }
 SUPERVISOR = """
 import ctypes, json, os, subprocess, sys, time
 from awm_loop.attempt import reap
-script, lock_path, mode = sys.argv[1:]
+script, lock_path, key, grace_seconds = sys.argv[1:]
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 os.dup2(os.open(lock_path, os.O_RDWR | os.O_CREAT), 9)
-spared = subprocess.Popen(["sh", "-c", "sleep 300 & wait"])
-agent = subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=(9,), env={**os.environ, "AWM_ATTEMPT": "%s"})
+spared = subprocess.Popen(["sh", "-c", "sleep 300 & wait"], start_new_session=True, stdout=subprocess.DEVNULL)
+environment = {**os.environ, "AWM_ATTEMPT": key}
+quiet = subprocess.DEVNULL
+subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=(9,), env=environment, stdout=quiet)
 os.close(9)
 print(spared.pid, flush=True)
 sys.stdin.readline()
-sweep = reap.Sweep(lambda: reap.own_descendants({spared.pid}), float(mode))
-began = time.monotonic()
+sweep = reap.Sweep(lambda: reap.own_descendants({spared.pid}), float(grace_seconds))
 while not sweep.step(time.monotonic()):
     time.sleep(0.01)
-print(json.dumps([time.monotonic() - began, len(sweep.left), spared.poll()]), flush=True)
-spared.kill()
-""" % KEY  # noqa: UP031
+below = [one for one in reap.own_descendants() if one.pid != spared.pid]
+print(json.dumps([len(sweep.left), spared.poll(), len(below)]), flush=True)
+"""
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -68,6 +71,31 @@ def wait_for(condition: Callable[[], object]) -> None:
 def lives(identity: Identity) -> bool:
     process = procfs.read(identity.pid)
     return process is not None and process.identity == identity and not process.gone
+
+
+Starter = Callable[..., tuple["subprocess.Popen[bytes]", Identity]]
+
+
+@pytest.fixture
+def start() -> Iterator[Starter]:
+    """Start a process that is ended with the test: (its handle, its identity)."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(*argv: str, **options: Any) -> tuple[subprocess.Popen[bytes], Identity]:
+        process = subprocess.Popen(argv, **options)
+        started.append(process)
+        seen = procfs.read(process.pid)
+        assert seen is not None
+        return process, seen.identity
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def living(identities: set[Identity]) -> set[Identity]:
+    return {identity for identity in identities if lives(identity)}
 
 
 def swept(sweep: Sweep) -> bool:
@@ -92,7 +120,7 @@ class Attempt:
         lines = [KINDS[kind].replace("{leaf}", leaf).replace("{escaped}", escaped) for kind in kinds]
         script = "\n".join([f"PIDS={self._pids}; export PIDS", *lines, f"echo $$ > {self._pids}/$$.pid", "sleep 300"])
         self._supervisor = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR, script, str(self.lock_path), str(grace_seconds)],
+            [sys.executable, "-c", SUPERVISOR, script, str(self.lock_path), KEY, str(grace_seconds)],
             env=ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -107,12 +135,12 @@ class Attempt:
         pids = [int(path.stem) for path in self._pids.glob("*.pid")]
         return {pid: process for pid in pids if (process := procfs.read(pid)) is not None and not process.gone}
 
-    def sweep(self) -> tuple[float, int, int | None]:
-        """Let the supervisor sweep: (seconds it took, processes it gave up, exit code of the spared one)."""
+    def sweep(self) -> list[object]:
+        """Let the supervisor sweep: [processes given up, exit code of the spared child, processes below that one]."""
         assert self._supervisor is not None
         report, _ = self._supervisor.communicate("go\n", timeout=DEADLINE_SECONDS)
-        seconds, left, spared = json.loads(report)
-        return seconds, left, spared
+        answer: list[object] = json.loads(report)
+        return answer
 
     def kill_supervisor(self) -> None:
         assert self._supervisor is not None
@@ -120,14 +148,12 @@ class Attempt:
         self._supervisor.communicate()
 
     def end(self) -> None:
-        if self._supervisor is not None:
-            self.kill_supervisor()
-        spared = procfs.read(self.spared_pid) if self.spared_pid else None
-        found = {process.identity for process in self.leaves().values()}
-        found |= {spared.identity} if spared and not spared.gone and procfs.argv(spared.pid)[0] == "sh" else set()
-        below = procfs.descendants(procfs.scan(), {identity.pid for identity in found})
-        found |= {process.identity for process in map(procfs.read, below) if process is not None}
-        swept(Sweep(lambda: {identity for identity in found if lives(identity)}, 0.0))
+        if self._supervisor is None:
+            return
+        self.kill_supervisor()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.spared_pid, signal.SIGKILL)
+        swept(Sweep(lambda: {process.identity for process in self.leaves().values()}, 0.0))
 
 
 @pytest.fixture
@@ -138,33 +164,26 @@ def attempt(tmp_path: Path) -> Iterator[Attempt]:
 
 
 @pytest.fixture
-def bystander(tmp_path: Path) -> Iterator[Identity]:
-    """A stranger that looks alike: an attempt whose key begins like ours, and a lock file of the same name elsewhere."""
+def bystander(tmp_path: Path, start: Starter) -> Iterator[None]:
+    """A stranger that looks alike: a key that begins like ours, and a lock file of the same name elsewhere."""
     (tmp_path / "other").mkdir()
     with (tmp_path / "other" / "agent.lock").open("w") as file:
-        process = subprocess.Popen(
-            ["sleep", "300"], env={**os.environ, "AWM_ATTEMPT": KEY + "1"}, pass_fds=[file.fileno()]
-        )
-    seen = procfs.read(process.pid)
-    assert seen is not None
-    yield seen.identity
+        environment = {**os.environ, "AWM_ATTEMPT": KEY + "1"}
+        process, _ = start("sleep", "300", env=environment, pass_fds=[file.fileno()])
+    yield
     assert process.poll() is None, "a stranger was killed"
-    process.kill()
-    process.wait()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_supervisor_ends_every_descendant_of(kind: str, attempt: Attempt, bystander: Identity) -> None:
+def test_a_supervisor_ends_every_descendant_of(kind: str, attempt: Attempt, bystander: None) -> None:
     """SPEC 8.3: whatever they did to hide; and what is spared, with all below it, lives on."""
     attempt.start([kind], grace_seconds=0.3)
 
-    _, left, spared = attempt.sweep()
-
-    assert (left, spared, attempt.leaves()) == (0, None, {})
+    assert (attempt.sweep(), attempt.leaves()) == ([0, None, 1], {})
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reaper_ends_what_a_killed_supervisor_left_of(kind: str, attempt: Attempt, bystander: Identity) -> None:
+def test_a_reaper_ends_what_a_killed_supervisor_left_of(kind: str, attempt: Attempt, bystander: None) -> None:
     """SPEC 8.3: before an attempt is called lost, all of it is swept; the reaper is nobody's parent."""
     attempt.start([kind], grace_seconds=0.3)
     attempt.kill_supervisor()
@@ -175,7 +194,7 @@ def test_a_reaper_ends_what_a_killed_supervisor_left_of(kind: str, attempt: Atte
     assert (sweep.left, attempt.leaves()) == (set(), {})
 
 
-def test_all_kinds_at_once_are_swept_by_a_reaper(attempt: Attempt, bystander: Identity) -> None:
+def test_all_kinds_at_once_are_swept_by_a_reaper(attempt: Attempt, bystander: None) -> None:
     """SPEC 8.3."""
     attempt.start(list(KINDS), grace_seconds=0.3)
     attempt.kill_supervisor()
@@ -187,11 +206,11 @@ def test_all_kinds_at_once_are_swept_by_a_reaper(attempt: Attempt, bystander: Id
 def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Attempt, tmp_path: Path) -> None:
     """SPEC 8.3: files closed, environment emptied, orphaned: only its remembered identity proves it ours."""
     attempt.start([], grace_seconds=0.3)
-    wait_for(attempt.leaves)
+    (agent,) = (process.identity for process in attempt.leaves().values())
     script = f"(env -i setsid {LEAF.replace('$PIDS', str(tmp_path / 'pids'))} 9>&- &)"
     subprocess.run(["sh", "-c", script], check=True)
     wait_for(lambda: len(attempt.leaves()) == 2)
-    agent, lost = sorted((process.identity for process in attempt.leaves().values()), key=lambda one: one.starttime)
+    (lost,) = {process.identity for process in attempt.leaves().values()} - {agent}
     attempt.kill_supervisor()
 
     assert lost not in left_behind(KEY, attempt.lock_path, [])
@@ -200,25 +219,18 @@ def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Att
     assert attempt.leaves() == {}
 
 
-def test_the_session_of_a_proved_leader_is_ours(tmp_path: Path) -> None:
+def test_the_session_of_a_proved_leader_is_ours(start: Starter, tmp_path: Path) -> None:
     """SPEC 8.3: a leader that is remembered proves its session's members, also those orphaned out of the tree."""
-    script = "(sh -c 'echo $$ > member; exec sleep 300' &); exec sleep 300"
-    leader = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, start_new_session=True)
-    wait_for(lambda: (tmp_path / "member").exists() and (tmp_path / "member").read_text())
+    script = "(sh -c 'echo $$ > new; mv new member; exec sleep 300' &); exec sleep 300"
+    _, leader = start("sh", "-c", script, cwd=tmp_path, start_new_session=True)
+    wait_for((tmp_path / "member").exists)
     member = procfs.read(int((tmp_path / "member").read_text()))
-    seen = procfs.read(leader.pid)
     assert member is not None
-    assert seen is not None
 
-    found = left_behind(KEY, tmp_path / "agent.lock", [seen.identity])
+    found = left_behind(KEY, tmp_path / "agent.lock", [leader])
 
-    assert found == {seen.identity, member.identity}
-    assert swept(Sweep(lambda: left_behind(KEY, tmp_path / "agent.lock", [seen.identity]) | _living({member.identity}), 0))
-    leader.wait()
-
-
-def _living(identities: set[Identity]) -> set[Identity]:
-    return {identity for identity in identities if lives(identity)}
+    assert found == {leader, member.identity}
+    assert swept(Sweep(lambda: living(found), 0.0))
 
 
 def test_a_reaper_spares_itself_and_those_above_it(tmp_path: Path) -> None:
@@ -232,48 +244,60 @@ def test_a_reaper_spares_itself_and_those_above_it(tmp_path: Path) -> None:
     shell = f"sleep 300 9>&- & '{sys.executable}' -c \"$0\" $!; kill $!"
     environment = {**ENVIRONMENT, "AWM_ATTEMPT": KEY}
 
-    answer = subprocess.run(["sh", "-c", shell, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    answer = subprocess.run(
+        ["sh", "-c", shell, script], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
 
     assert (answer.stdout, answer.stderr) == ("True\n", "")
 
 
-def test_a_pid_that_was_given_to_another_process_is_not_signalled() -> None:
+def test_a_pid_that_was_given_to_another_process_is_not_signalled(start: Starter) -> None:
     """SPEC 15.9: the start time behind the pidfd decides, not the number."""
-    process = subprocess.Popen(["sleep", "300"])
-    seen = procfs.read(process.pid)
-    assert seen is not None
-    stranger = Identity(seen.pid, seen.starttime - 1)
+    process, identity = start("sleep", "300")
+    stranger = Identity(identity.pid, identity.starttime - 1)
     looks = [{stranger}, {stranger}, set(), set()]
     sweep = Sweep(lambda: looks.pop(0), 0.0)
 
     assert [sweep.step(0.0), sweep.step(1.0), sweep.step(2.0)] == [False, False, True]
     assert (sweep.signalled, process.poll()) == (set(), None)
-    process.kill()
-    process.wait()
 
 
-def test_a_polite_process_gets_term_once_and_its_time_to_end(tmp_path: Path) -> None:
+def test_a_remembered_pid_that_is_another_process_now_proves_nothing(start: Starter, tmp_path: Path) -> None:
+    """SPEC 15.9: pid and start time, never the pid alone."""
+    _, identity = start("sleep", "300", start_new_session=True)
+
+    assert left_behind(KEY, tmp_path / "agent.lock", [Identity(identity.pid, identity.starttime - 1)]) == set()
+    assert left_behind(KEY, tmp_path / "agent.lock", [identity]) == {identity}
+
+
+def test_a_polite_process_gets_term_once_and_its_time_to_end(start: Starter, tmp_path: Path) -> None:
     """SPEC 8.3: TERM, the grace, KILL; one that obeys is not made to wait for the grace."""
     script = "trap 'echo bye >> said; exit' TERM; echo >> up; while :; do sleep 0.02; done"
-    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, start_new_session=True)
+    process, identity = start("sh", "-c", script, cwd=tmp_path, start_new_session=True)
     wait_for((tmp_path / "up").exists)
-    seen = procfs.read(process.pid)
-    assert seen is not None
-    sweep = Sweep(lambda: _living({seen.identity}), 3600.0)
-    began = time.monotonic()
+    sweep = Sweep(lambda: living({identity}), 3600.0)
 
     assert swept(sweep)
-    assert time.monotonic() - began < DEADLINE_SECONDS
-    assert ((tmp_path / "said").read_text(), process.wait(), sweep.signalled) == ("bye\n", 0, {seen.identity})
+    assert ((tmp_path / "said").read_text(), process.wait(), sweep.signalled) == ("bye\n", 0, {identity})
 
 
-def test_a_deaf_process_is_killed_at_the_end_of_the_grace_and_not_before(tmp_path: Path) -> None:
-    """SPEC 8.3."""
-    process = subprocess.Popen(["sh", "-c", "trap '' TERM; echo > up; exec sleep 300"], cwd=tmp_path)
+def test_a_stopped_process_is_woken_to_hear_term(start: Starter, tmp_path: Path) -> None:
+    """SPEC 8.3: TERM waits for as long as a process is stopped."""
+    script = "trap 'echo bye > said; exit' TERM; echo > up; while :; do sleep 0.02; done"
+    process, identity = start("sh", "-c", script, cwd=tmp_path)
     wait_for((tmp_path / "up").exists)
-    seen = procfs.read(process.pid)
-    assert seen is not None
-    sweep = Sweep(lambda: _living({seen.identity}), 10.0)
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: (seen := procfs.read(process.pid)) is not None and seen.state == "T")
+
+    assert swept(Sweep(lambda: living({identity}), 3600.0))
+    assert ((tmp_path / "said").read_text(), process.wait()) == ("bye\n", 0)
+
+
+def test_a_deaf_process_is_killed_at_the_end_of_the_grace_and_not_before(start: Starter, tmp_path: Path) -> None:
+    """SPEC 8.3."""
+    process, identity = start("sh", "-c", "trap '' TERM; echo > up; exec sleep 300", cwd=tmp_path)
+    wait_for((tmp_path / "up").exists)
+    sweep = Sweep(lambda: living({identity}), 10.0)
 
     assert [sweep.step(100.0), sweep.step(109.9), process.poll()] == [False, False, None]
     assert sweep.step(110.0) is False
@@ -289,30 +313,25 @@ def test_nothing_left_is_true_at_once_and_only_after_two_looks() -> None:
     assert [sweep.step(0.0), sweep.step(0.0), looks] == [False, True, []]
 
 
-def test_a_zombie_is_gone_unless_a_thread_of_it_works_on() -> None:
+def test_a_zombie_is_gone_unless_a_thread_of_it_works_on(start: Starter) -> None:
     """SPEC 8.3: a main thread that ended looks like a zombie while the others go on."""
     script = (
-        "import ctypes, threading, time\n"
+        "import ctypes, platform, threading, time\n"
         "threading.Thread(target=time.sleep, args=(300,)).start()\n"
-        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('platform').machine()], 0)"
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script])
+    process, identity = start(sys.executable, "-c", script)
     wait_for(lambda: (seen := procfs.read(process.pid)) is not None and seen.state == "Z")
-    seen = procfs.read(process.pid)
-    assert seen is not None
 
-    assert (seen.gone, seen.threads) == (False, 2)
-    assert swept(Sweep(lambda: _living({seen.identity}), 0.0))
-    ended = procfs.read(process.pid)
-    assert ended is not None
-    assert (ended.state, ended.gone) == ("Z", True)
-    process.wait()
+    assert living({identity}) == {identity}
+    assert swept(Sweep(lambda: living({identity}), 0.0))
+    assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become somebody else")
-def test_a_process_that_may_not_be_signalled_is_given_up_and_named() -> None:
+def test_a_process_that_may_not_be_signalled_is_given_up_and_named(start: Starter) -> None:
     """SPEC 15.15: a sweep ends; what it could not end is in `left`."""
-    process = subprocess.Popen(["sleep", "300"])
+    process, _ = start("sleep", "300")
     script = (
         "import os, sys; from awm_loop.attempt import procfs, reap\n"
         "os.setuid(65534)\n"
@@ -321,26 +340,22 @@ def test_a_process_that_may_not_be_signalled_is_given_up_and_named() -> None:
         "print(sweep.step(0.0), sweep.step(1.0), sweep.left == {seen}, len(sweep.signalled))"
     )
 
-    answer = subprocess.run(
-        [sys.executable, "-c", script, str(process.pid)], env=ENVIRONMENT, capture_output=True, text=True
-    )
+    argv = [sys.executable, "-c", script, str(process.pid)]
+    answer = subprocess.run(argv, env=ENVIRONMENT, check=True, capture_output=True, text=True)
 
     assert (answer.stdout, answer.stderr, process.poll()) == ("False True True 0\n", "", None)
-    process.kill()
-    process.wait()
 
 
-def test_names_with_blanks_and_parentheses_do_not_confuse(tmp_path: Path) -> None:
+def test_names_with_blanks_and_parentheses_do_not_confuse(start: Starter, tmp_path: Path) -> None:
     """procfs: the name in /proc/PID/stat is the program's choice, and may look like more fields."""
     program = tmp_path / "a) R 1 (b"
     program.symlink_to("/bin/sleep")
-    process = subprocess.Popen([str(program), "300"])
+    process, _ = start(str(program), "300")
     wait_for(lambda: procfs.argv(process.pid) == (str(program), "300"))
     seen = procfs.read(process.pid)
 
     assert seen is not None
     assert (seen.pid, seen.ppid, seen.pgid, seen.sid) == (process.pid, os.getpid(), os.getpgid(0), os.getsid(0))
-    assert procfs.scan()[process.pid].identity == seen.identity
     process.kill()
     process.wait()
     assert procfs.read(process.pid) is None

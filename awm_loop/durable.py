@@ -32,10 +32,13 @@ class ChangedError(Exception):
     """The file is not the one its caller read: somebody edited it meanwhile. Nothing was written; look again."""
 
 
-def write_durably(path: Path, data: bytes, unless_changed_since: os.stat_result | EllipsisType | None = ...) -> None:
+def write_durably(
+    path: Path, data: bytes, unless_changed_since: os.stat_result | EllipsisType | None = ...
+) -> os.stat_result:
     """Replace the contents of `path` by `data`: temporary file, fsync, rename, fsync of the directory (SPEC 4.8).
 
-    A symlink stays and its target is replaced. The old file's mode is kept; a new file gets 0600. With
+    A symlink stays and its target is replaced. The file gets mode 0600, whatever it had (SPEC 3.3). Returns the `fstat`
+    of what was written, for the next write's `unless_changed_since`. With
     `unless_changed_since`, the file must still be the one which had that `fstat` when it was read (None: must still be
     missing), else ChangedError, and nothing is changed. That is looked at directly before the rename (SPEC 4.6); an
     edit between these two system calls is not seen.
@@ -48,13 +51,15 @@ def write_durably(path: Path, data: bytes, unless_changed_since: os.stat_result 
         old = _status(folder, target.name)
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise DiskError(f"cannot write {target}: it is not a regular file", "move it away")
-        with _temporary(folder, data, 0o600 if old is None else stat.S_IMODE(old.st_mode)) as (name, descriptor):
+        with _temporary(folder, data) as (name, descriptor):
             os.fsync(descriptor)
             found = _status(folder, target.name)
             if unless_changed_since is not ... and _identity(found) != _identity(unless_changed_since):
                 raise ChangedError(str(path))
+            written = os.fstat(descriptor)
             os.rename(name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
+    return written
 
 
 def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY_MAX) -> None:
@@ -67,7 +72,7 @@ def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY
     with disk_trouble(path):
         directory.mkdir(mode=0o700, exist_ok=True)
         with _folder(directory) as folder:
-            with _temporary(folder, data, 0o600) as (name, _):
+            with _temporary(folder, data) as (name, _):
                 os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
             for surplus in _surplus(folder, rev, keep_max):
                 with suppress(FileNotFoundError):
@@ -157,7 +162,7 @@ def _folder(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _temporary(folder: int, data: bytes, mode: int) -> Iterator[tuple[str, int]]:
+def _temporary(folder: int, data: bytes) -> Iterator[tuple[str, int]]:
     """A new file in `folder` with `data` in it: its name and descriptor. Afterwards it is renamed, or gone."""
     name = f".{os.urandom(8).hex()}.tmp"
     descriptor = os.open(
@@ -167,7 +172,6 @@ def _temporary(folder: int, data: bytes, mode: int) -> Iterator[tuple[str, int]]
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fchmod(descriptor, mode)
         yield name, descriptor
     finally:
         os.close(descriptor)

@@ -16,12 +16,12 @@ import pytest
 
 import awm_loop
 from awm_loop.errors import EXIT_DISK, DiskError
-from awm_loop.store.jsonfile import ChangedError, keep_history, quarantine, write_durably
+from awm_loop.durable import ChangedError, keep_history, quarantine, write_durably
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(awm_loop.__file__).parents[1])}
 
 
-def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+def test_what_is_written_is_private_whatever_mode_it_had(tmp_path: Path) -> None:
     """0600 for new files whatever the umask, the old mode where there was one, and no litter: SPEC 3.3, 4.8."""
     new, old = tmp_path / "new.json", tmp_path / "old.json"
     old.write_bytes(b"before")
@@ -34,7 +34,7 @@ def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> 
         os.umask(umask)
 
     found = {path.name: (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()}
-    assert found == {"new.json": (b"1", 0o600), "old.json": (b"2", 0o640)}
+    assert found == {"new.json": (b"1", 0o600), "old.json": (b"2", 0o600)}
 
 
 def test_a_symlink_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_reader_sees_old_or_new_and_a_killed_writer_leaves_one_of_them(tmp_pat
 WRITER = """
 import sys
 from pathlib import Path
-from awm_loop.store.jsonfile import write_durably
+from awm_loop.durable import write_durably
 while True:
     write_durably(Path(sys.argv[1]), b"b" * 100)
     write_durably(Path(sys.argv[1]), b"a" * 300_000)
@@ -150,7 +150,7 @@ REFUSED = """
 import json, os, subprocess, sys
 from pathlib import Path
 from awm_loop.errors import DiskError
-from awm_loop.store.jsonfile import keep_history, quarantine, write_durably
+from awm_loop.durable import keep_history, quarantine, write_durably
 home = Path(sys.argv[1])
 state = home / "a.json"
 if len(sys.argv) > 2:
@@ -229,7 +229,7 @@ NOBODY = """
 import json, os
 from pathlib import Path
 from awm_loop.errors import DiskError
-from awm_loop.store.jsonfile import write_durably
+from awm_loop.durable import write_durably
 if os.geteuid() == 0:
     os.setuid(65534)
 try:

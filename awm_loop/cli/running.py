@@ -1,0 +1,119 @@
+"""`awm run`: the loop in the foreground, for people without a timer, with a live view (SPEC 6.6)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from awm_loop import clock
+from awm_loop.cli import delivery, standing
+from awm_loop.cli.heartbeat import step_text
+from awm_loop.cli.pulse import pulse
+from awm_loop.cli.setting_up import open_home
+from awm_loop.core.machine import Tell
+from awm_loop.core.model import Notice, Phase, Work
+from awm_loop.errors import AwmError
+from awm_loop.wiring import Home
+
+BEAT_SECONDS = 1.0  # between beats in the foreground; each is a few ms
+BEAT_SHARE_MAX = 0.05  # of the time that beats of a very long queue may take
+FRAME_SECONDS = 0.1
+
+
+@click.command()
+@click.pass_context
+def run(context: click.Context) -> None:
+    """Work until the queue is empty, and show it. Ctrl-C leaves; the agents go on.
+
+    \b
+    Example:  awm run
+    """
+    play(open_home(context))
+
+
+def play(home: Home) -> Work | None:
+    """Beat in the foreground until there is nothing left to do; returns the state it left. Raises AwmError."""
+    home.store.prepare()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        if not console.is_terminal:
+            return _loop(home, lambda text: console.print(Text(text)), lambda _: None)
+        with Live(console=console, refresh_per_second=1 / FRAME_SECONDS, transient=True) as live:
+            return _loop(home, lambda text: live.console.print(Text(text)), live.update)
+    except KeyboardInterrupt:
+        console.print("\nleft; the agents go on. `awm status` shows them, `awm run` comes back, `awm stop` ends them")
+        return None
+
+
+def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType], None]) -> Work | None:
+    def hear(notice: Notice) -> None:
+        say(notice.text + "\n")
+
+    while True:
+        began_at = time.monotonic()
+        for beat in pulse(home.store, home.ports()):
+            for step in beat.steps:
+                if step.row.tell is Tell.NOTHING and step.row.then not in {Phase.RUNNING, Phase.ENDED}:
+                    say(step_text(step))
+            for line in beat.lines:
+                say(line)
+        delivery.deliver(home, hear)
+        loaded = home.store.load(clock.now())
+        if loaded is None:
+            raise AwmError(f"{home.store.path} does not exist yet", "`awm add SPRINT_S1_SPEC.md` queues a first task")
+        work = loaded.work
+        if not work.attempts and (work.paused or work.phase is Phase.IDLE):
+            if work.paused:
+                say("paused; `awm resume` goes on")
+            return work
+        took_seconds = time.monotonic() - began_at
+        _watch(home, work, show, until=time.monotonic() + max(BEAT_SECONDS, took_seconds / BEAT_SHARE_MAX))
+
+
+def _watch(home: Home, work: Work, show: Callable[[RenderableType], None], until: float) -> None:
+    """Show the work until the next beat is due, or the state file has changed under us."""
+    written = _stamp(home.store.path)
+    show(_view(standing.standing(home, work)))
+    while time.monotonic() < until and _stamp(home.store.path) == written:
+        time.sleep(FRAME_SECONDS)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _view(found: standing.Standing) -> RenderableType:
+    """What is live now: the agent with its ETA and last line, what waits, what is limited."""
+    now = clock.now().wall
+    parts: list[RenderableType] = []
+    for one in found.running:
+        spent = standing.length_text(one.running_seconds)
+        eta = f" of ~{standing.length_text(one.eta_seconds)}" if one.eta_seconds is not None else ""
+        quiet = f", quiet for {standing.length_text(one.quiet_seconds)}" if one.quiet_seconds >= 1 else ""
+        parts.append(Spinner("dots", Text(f"{one.task} — {one.title}  {one.agent}, {spent}{eta}{quiet}", "green")))
+        if one.last_line:
+            parts.append(Text(f"  {one.last_line}", "bright_black", no_wrap=True, overflow="ellipsis"))
+    waits = [str(task["task"]) + _wait(task.get("notBefore"), now) for task in found.queue]
+    if waits:
+        more = f" … {found.queued_count - len(waits)} more" if found.queued_count > len(waits) else ""
+        parts.append(Text(f"  queue: {' '.join(waits)}{more}", "bright_black"))
+    for account, until in found.limits.items():
+        parts.append(Text(f"  {account} is limited, opens {standing.wait_text(until, now)}", "yellow"))
+    parts.append(Text(f"  {len(found.completed)} completed. Ctrl-C leaves, the agents go on.", "bright_black"))
+    return Group(*parts)
+
+
+def _wait(until: object, now: datetime) -> str:
+    return f" ({standing.wait_text(until, now)})" if isinstance(until, str) else ""

@@ -1,0 +1,104 @@
+"""`awm init`, and finding the home that every other verb works in (SPEC 3.1)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from awm_loop import durable
+from awm_loop.errors import ConfigError
+from awm_loop.wiring import Home
+
+CONFIG_NAME = "awm.toml"
+
+CONFIG_TEMPLATE = """\
+# AWM's settings for this home. Every key has a default, shown here; remove the `#` to change one.
+# Lengths may be fractions. `awm check` says whether the file is right.
+
+[loop]
+# default_agent = "local"        # one of [agents.NAME]; a spec's `**Model:** NAME` wins
+# max_retries = 3                # after a failure; so four tries in all (the state file's maxRetries wins)
+# retry_backoff_seconds = [30, 60, 120, 300, 900]
+# stall_minutes = 15             # idle without progress that long is a stall; busy gets four times that
+# strikes_max = 3                # stalls before a task is skipped
+# attempt_max_minutes = 120      # hard limit; a spec's `**Timeout:** 45 min` wins
+# stop_grace_seconds = 10        # between TERM and KILL
+# sample_seconds = 20            # how often liveness is looked at
+# require_commit = true          # in a git repository, done needs a new commit (a spec's `**Commit:** no` wins)
+# allow_overtake = false         # may later tasks run while the first one waits?
+# limit_margin_seconds = 60      # waited beyond a limit's stated reset
+
+[agents.local]
+kind = "shell"                   # runs the spec's ```sh run blocks; needs no model
+
+# [agents.mine]
+# kind = "command"               # any program; the prompt comes on stdin and in {prompt_file}
+# command = ["my-agent", "--file", "{prompt_file}"]
+# model = ""                     # shown in notices, and for {model}
+# account = ""                   # agents that share an account share its limit
+# fallback = []                  # who goes on when that account is limited
+# env_pass = []                  # names of environment variables it may see
+
+[notify]
+# urls = ["env:AWM_NOTIFY_URL"]  # Apprise: Discord, Slack, Telegram, ntfy, e-mail ...
+# command = []                   # gets one JSON object on stdin for each notice
+# ping_url = ""                  # dead-man's ping after every beat, Healthchecks style
+"""
+
+
+def home_option(context: click.Context) -> tuple[str, ...]:
+    """`--home` for heartbeat's own parser, found as `awm` finds it."""
+    return ("--home", str(find_home(context.obj)))
+
+
+def find_home(named: str | None) -> Path:
+    """`--home`, $AWM_HOME, or the nearest awm.toml at or above the current directory. Raises ConfigError."""
+    given = named or os.environ.get("AWM_HOME")
+    if given:
+        path = Path(given).expanduser().resolve()
+        if not path.is_dir():
+            raise ConfigError(f"the home {path} does not exist", f"awm init {given}")
+        return path
+    here = Path.cwd()
+    for parent in (here, *here.parents):
+        if (parent / CONFIG_NAME).is_file():
+            return parent
+    raise ConfigError(f"no {CONFIG_NAME} at or above {here}", "`awm init` makes this directory a home")
+
+
+def open_home(context: click.Context) -> Home:
+    """The home of this command, its configuration read. Raises ConfigError."""
+    return Home.open(find_home(context.obj))
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.option("--project", type=click.Path(path_type=Path), help="Where agents work. [default: the home itself]")
+def init(directory: Path, project: Path | None) -> None:
+    """Make DIRECTORY a home: awm.toml with comments, and an empty queue.
+
+    \b
+    Example:  awm init --project ~/src/my-app
+    """
+    home_path = directory.expanduser().resolve()
+    with durable.disk_trouble(home_path, "make"):
+        home_path.mkdir(parents=True, exist_ok=True)
+    config_path = home_path / CONFIG_NAME
+    if config_path.exists():
+        click.echo(f"kept    {config_path}")
+    else:
+        durable.write_durably(config_path, CONFIG_TEMPLATE.encode())
+        click.echo(f"wrote   {config_path}")
+    home = Home.open(home_path)
+    home.store.prepare()
+    workspace = (project or home_path).expanduser().resolve()
+    if not workspace.is_dir():
+        raise ConfigError(f"the project directory {workspace} does not exist", "make it first")
+    with home.store.locked_for_command():
+        if home.store.create(str(workspace)):
+            click.echo(f"wrote   {home.store.path}")
+        else:
+            click.echo(f"kept    {home.store.path}")
+    click.echo(f"agents work in {workspace}\n\nnext:  awm add SPRINT_S1_SPEC.md    then    awm run")

@@ -1,0 +1,149 @@
+"""Homes to beat in, and the code that beats: both made for the run, so that nobody's work is touched or measured with."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.02
+# What cron gives, and nothing that would keep Python from using or writing .pyc files.
+ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A copy of a checkout's code, compiled: edits to the checkout during the run do not reach it."""
+
+    path: Path
+
+    @classmethod
+    def copy_of(cls, checkout: Path, into: Path) -> Code:
+        shutil.copytree(checkout / "awm_loop", into / "awm_loop", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(checkout / "heartbeat.py", into)
+        compileall.compile_dir(into / "awm_loop", quiet=1)
+        return cls(into)
+
+    def beat(self, home: Home) -> list[str]:
+        """The command line of one beat, as cron would have it."""
+        return [sys.executable, str(self.path / "heartbeat.py"), "--home", str(home.path)]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A home whose tasks all run `command`, which needs no commit to succeed."""
+
+    path: Path
+
+    @classmethod
+    def make(cls, path: Path, command: Sequence[str], queued_count: int, *, is_git: bool = False) -> Home:
+        project, specs = path / "project", path / "specs"
+        specs.mkdir(parents=True)
+        project.mkdir()
+        ids = [f"S{number}" for number in range(1, queued_count + 1)]
+        for name in ids:
+            (specs / f"{name}.md").write_text(f"# Sprint {name}: A task to measure with\n**Est:** 30 min\n")
+        (path / "awm.toml").write_text(
+            '[loop]\ndefault_agent = "stamp"\nrequire_commit = false\n'
+            f'[agents.stamp]\nkind = "command"\ncommand = {json.dumps(list(command))}\n'
+        )
+        state = {
+            "active": True,
+            "task": "benchmark",
+            "queue": ids,
+            "completed": [],
+            "inProgress": None,
+            "specFiles": {name: str(specs / f"{name}.md") for name in ids},
+            "project": str(project),
+            "log": [],
+        }
+        (path / "state").mkdir(mode=0o700)
+        (path / "state" / "current_work.json").write_text(json.dumps(state, indent=2))
+        if is_git:
+            git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-C", str(project)]
+            for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "base"]):
+                subprocess.run([*git, *words], check=True, env=ENVIRONMENT)
+        return cls(path)
+
+    def copy_to(self, path: Path) -> Home:
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(self.path, path)
+        return Home(path)
+
+    def state(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads((self.path / "state" / "current_work.json").read_bytes())
+        return found
+
+    def attempts(self) -> list[Path]:
+        return sorted((self.path / "state" / "attempts").glob("*"))
+
+    def supervisor(self) -> int | None:
+        """The pid of the newest supervisor that still runs."""
+        for marker in sorted(self.path.glob("state/attempts/*/started"), key=lambda found: -found.stat().st_mtime_ns):
+            pid, started_at = json.loads(marker.read_bytes())["supervisor"]
+            if _start_time(pid) == started_at:
+                return int(pid)
+        return None
+
+    def end(self) -> None:
+        """End the supervisor, and with it, by its parent-death signal, the agent."""
+        pid = self.supervisor()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: self.supervisor() is None, "the end of a supervisor")
+
+
+def launched(code: Code, home: Home) -> Home:
+    """The home with its first agent running and all of that said: from here beats have nothing new."""
+    run(code.beat(home))
+    wait_for(lambda: any(home.path.glob("state/attempts/*/started")), "the start of an attempt")
+    wait_for(lambda: run(code.beat(home)) == "", "a beat with nothing new")
+    return home
+
+
+def run(command: Sequence[str]) -> str:
+    """stdout of a command that must succeed."""
+    done = subprocess.run(
+        command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{Path(command[0]).name} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def timed(command: Sequence[str]) -> dict[str, float]:
+    """Milliseconds of one run: `wall`, and `cpu` of the process and the children it waited for."""
+    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1)]
+    begun = time.perf_counter()
+    pid = os.posix_spawn(command[0], command, ENVIRONMENT, file_actions=quiet)
+    _, status, usage = os.wait4(pid, 0)
+    wall = time.perf_counter() - begun
+    if status:
+        raise SystemExit(f"{Path(command[1]).name} ended with {os.waitstatus_to_exitcode(status)}")
+    return {"wall": wall * 1000, "cpu": (usage.ru_utime + usage.ru_stime) * 1000}
+
+
+def wait_for(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited {WAIT_SECONDS:.0f} s in vain for {what}")
+        time.sleep(POLL_SECONDS)
+
+
+def _start_time(pid: int) -> int | None:
+    """In ticks since boot; None when the process is gone or waits to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
