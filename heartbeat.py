@@ -7,9 +7,13 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent
 sys.path.insert(0, str(CHECKOUT))
 
+from awm_loop.errors import AwmError  # noqa: E402
 from awm_loop.venv import ensure_dependencies  # noqa: E402
 
-ensure_dependencies(CHECKOUT)
+try:
+    ensure_dependencies(CHECKOUT)
+except AwmError as error:
+    sys.exit(error.show())
 
 from awm_loop.cli.heartbeat import main  # noqa: E402
 

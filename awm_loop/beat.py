@@ -1,7 +1,7 @@
 """One heartbeat: load, observe, advance, promise, perform, prove (SPEC 6.2). The only place where pure and impure meet.
 
-An effect is saved in the state before it is done, done idempotently by attempt key, and saved as proved after. A beat that
-dies anywhere in between leaves a promise, and the next beat does it again first.
+An effect is saved in the state before it is done, done idempotently by attempt key, and saved as proved after. A beat
+that dies anywhere in between leaves a promise, and the next beat does it again first.
 """
 
 from __future__ import annotations
@@ -100,12 +100,10 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> None:
 
 
 def _advance(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
-    """Rows until one has an effect or nothing changes: live attempts oldest first, accounts, the loop, the next task."""
+    """Rows until one has an effect or nothing changes: live attempts oldest first, accounts, loop, the next task."""
     seen = ports.launcher.probe(work.attempts) if work.attempts else {}
-    count = 0
-    for step in _rows(work, seen, ports, moment):
+    for count, step in enumerate(_rows(work, seen, ports, moment), start=1):
         yield step
-        count += 1
         if step.work.pending is not None or count >= BEAT_STEPS_MAX:
             return
 

@@ -12,6 +12,8 @@ it crashes with a traceback, exit 70, and leaves the state untouched.
 
 from __future__ import annotations
 
+import sys
+
 EXIT_OK = 0
 EXIT_BUG = 70
 EXIT_DISK = 74
@@ -28,6 +30,12 @@ class AwmError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def show(self) -> int:
+        """Say it on stderr, a line and a hint, and return the exit code."""
+        hint = f"hint: {self.hint}\n" if self.hint else ""
+        sys.stderr.write(f"awm: {self.message}\n{hint}")
+        return self.exit_code
 
 
 class ConfigError(AwmError):

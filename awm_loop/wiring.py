@@ -35,6 +35,8 @@ class Home:
     @classmethod
     def open(cls, path: Path) -> Home:
         """Read the configuration; nothing is written. Raises ConfigError."""
+        if not path.is_dir():
+            raise ConfigError(f"the home {path} does not exist", f"awm init {path}")
         return cls(path, config.load(path / "awm.toml"))
 
     @property
@@ -193,7 +195,7 @@ def invocation(order: Order) -> Invocation:
 
 
 def judge(tended: Tended, end: End) -> Result:
-    """What an attempt's end was (SPEC 8.2, 10.1): what somebody did to it, else the agent's word checked against git."""
+    """What an attempt's end was (SPEC 8.2, 10.1): what was done to it, else the agent's word checked against git."""
     order, now = tended.order, clock.now()
     try:
         report = _agent_report(tended.directory)

@@ -1,4 +1,4 @@
-"""What AWM asks of the git repository an attempt works in. Hooks and fsmonitor are off: the repository is data (SPEC 17)."""
+"""What AWM asks of the repository an attempt works in. Hooks and fsmonitor are off: it is data (SPEC 17)."""
 
 from __future__ import annotations
 

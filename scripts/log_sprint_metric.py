@@ -31,10 +31,7 @@ def main() -> int:
         ensure_dependencies(CHECKOUT)
         return _run(arguments)
     except AwmError as error:
-        print(f"log_sprint_metric: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
-        return error.exit_code
+        return error.show()
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -58,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
         }
         set_aside = metrics.append(path, [entry], now)
         if set_aside:
-            print(f"log_sprint_metric: {set_aside}", file=sys.stderr)
+            print(f"awm: {set_aside}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(metrics.summary_json(path), indent=2))
     elif arguments.summary:

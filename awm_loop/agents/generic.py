@@ -50,7 +50,7 @@ class Reading:
 
 
 def argv(kind: str, command: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The program to run. Placeholders of a command agent are filled in one pass, so that no value is expanded again."""
+    """The program to run. A command's placeholders are filled in one pass, so that no value is expanded again."""
     if kind == "shell":
         return ["sh", "-eu", values["script_file"]]
     pattern = re.compile("|".join(re.escape("{" + name + "}") for name in values))

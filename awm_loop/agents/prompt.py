@@ -10,14 +10,15 @@ from awm_loop.core.model import Attempt, Earlier, Outcome, Spec, Task
 PROTOCOL = """\
 You work unattended: nobody answers questions and nobody presses keys. Never wait for input, never poll in a loop, and
 leave no process running when you are done. You may write one JSON object to the file named by $AWM_RESULT_FILE:
-{"status": "succeeded" | "failed" | "blocked" | "limited", "summary": "one sentence on what was done", "error": "why not",
-"question": "what a person must decide, with status blocked", "resetsAt": "ISO 8601, with status limited"}
+{"status": "succeeded" | "failed" | "blocked" | "limited", "summary": "one sentence on what was done",
+"error": "why not", "question": "what a person must decide, with status blocked",
+"resetsAt": "ISO 8601, with status limited"}
 Without that file, exit code 0 means that you ended well.
 """
 
 AFTER_STALL = """\
-An earlier attempt was stopped because it made no progress. Find out what it was waiting for before you repeat it: skip a
-build or a test that hangs (or give it a time limit), check that every path you use exists, and never poll or wait.
+An earlier attempt was stopped because it made no progress. Find out what it was waiting for before you repeat it: skip
+a build or a test that hangs (or give it a time limit), check that every path you use exists, and never poll or wait.
 """
 
 

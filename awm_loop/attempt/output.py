@@ -1,4 +1,4 @@
-"""An agent's output on disk, bounded: the first MiB, the last 20 MiB, and a line that says what is missing (SPEC 8.2)."""
+"""An agent's output on disk, bounded: the first MiB, the last 20 MiB, a line on what is missing (SPEC 8.2)."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Doing(StrEnum):
 CALLS: Mapping[int, Doing | str] = {
     "x86_64": {
         **dict.fromkeys((0, 19, 45, 47), "read"),
-        **dict.fromkeys((7, 23, 43, 232, 270, 271, 281, 288, 441), Doing.EVENTS),
+        **dict.fromkeys((7, 23, 34, 43, 128, 130, 232, 270, 271, 281, 288, 441), Doing.EVENTS),
         **dict.fromkeys((35, 230), Doing.SLEEPING),
         **dict.fromkeys((61, 247), Doing.CHILDREN),
         **dict.fromkeys((72, 73), Doing.FILE_LOCK),
@@ -53,7 +53,7 @@ CALLS: Mapping[int, Doing | str] = {
     },
     "aarch64": {
         **dict.fromkeys((63, 65, 207, 212), "read"),
-        **dict.fromkeys((22, 72, 73, 202, 242, 441), Doing.EVENTS),
+        **dict.fromkeys((22, 72, 73, 133, 137, 202, 242, 441), Doing.EVENTS),
         **dict.fromkeys((101, 115), Doing.SLEEPING),
         **dict.fromkeys((95, 260), Doing.CHILDREN),
         **dict.fromkeys((25, 32), Doing.FILE_LOCK),

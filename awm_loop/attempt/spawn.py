@@ -1,4 +1,4 @@
-"""Bring an agent's main process to life so that it can neither outlive its supervisor nor hide from it (SPEC 8.2, 8.5)."""
+"""Start an agent's main process so that it can neither outlive its supervisor nor hide from it (SPEC 8.2, 8.5)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _become_agent(invocation: Invocation, fds: tuple[int, int, int], supervisor:
         os.dup2(output_fd, 2)
         os.set_inheritable(lock_fd, True)
         what = f"program {invocation.argv[0]}"
-        os.execvpe(invocation.argv[0], list(invocation.argv), dict(invocation.environment))
+        os.execvpe(invocation.argv[0], list(invocation.argv), dict(invocation.environment))  # noqa: S606  argv, no shell
     except OSError as error:
         os.write(report_fd, f"{what}: {error.strerror}".encode(errors="backslashreplace"))
     finally:

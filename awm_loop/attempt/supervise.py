@@ -65,13 +65,15 @@ Judge = Callable[[Tended, End], Result]
 
 
 def tend(directory: AttemptDirectory) -> int | None:
-    """Take `sup.lock`; None where somebody else keeps it. A heartbeat that looks holds it for a moment, hence the wait."""
+    """Take `sup.lock`; None where somebody else keeps it. A beat that looks holds it for a moment: hence the wait."""
     return take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)
 
 
 def begin(directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation]) -> Tended | None:
-    """Pass the start and run the agent (D4), holding `sup.lock`. None, and the lock let go, where it has started before,
-    has ended, or is wanted stopped."""
+    """Pass the start and run the agent (D4), holding `sup.lock`.
+
+    None, and the lock let go, where it has started before, has ended, or is wanted stopped.
+    """
     order = directory.order()
     agent_fd = take_lock(directory / "agent.lock") if order and _may_start(directory) else None
     if order is None or agent_fd is None or not directory.pass_start(_marker()):

@@ -81,8 +81,7 @@ def main(arguments: list[str]) -> int:
         deliver(home, None)
         send_ping(home, 0)
     except AwmError as error:
-        print(error.message, file=sys.stderr)
-        return error.exit_code
+        return error.show()
     return 0
 
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
     try:
         home = Home.open(Path(options.home or os.environ.get("AWM_HOME") or checkout or ".").resolve())
     except AwmError as error:
-        return complain(error)
+        return error.show()
     exit_code = EXIT_BUG
     try:
         exit_code = _beats(home, options)
@@ -51,14 +51,6 @@ def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
         if not options.dry_run:
             delivery.send_ping(home, exit_code)
     return exit_code
-
-
-def complain(error: AwmError) -> int:
-    """The operator's trouble on stderr, in a line and a hint; returns the exit code."""
-    print(f"awm: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
-    return error.exit_code
 
 
 def _beats(home: Home, options: argparse.Namespace) -> int:
@@ -75,7 +67,7 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
         if not options.dry_run:
             delivery.deliver(home, said.hear)
     except AwmError as error:
-        exit_code = complain(error)
+        exit_code = error.show()
         if isinstance(error, BadFileError) and not options.dry_run:
             delivery.tell_bad_state(home, error)
     said.end(home, options.quiet_token)

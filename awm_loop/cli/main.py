@@ -71,7 +71,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except AwmError as error:
-        sys.exit(heartbeat.complain(error))
+        sys.exit(error.show())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A beat under the state lock, and again while somebody asked for one meanwhile (SPEC 6.2, 6.5): no kick is lost.
 
-Who finds the lock held leaves a mark, then waits for a moment. Whoever begins a beat takes the mark first, so a waiter that
-finds its mark gone knows that a beat has begun since and has seen its news; a waiter that gives up leaves the mark to the
-holder, who looks for one after letting go.
+Who finds the lock held leaves a mark, then waits for a moment. Whoever begins a beat takes the mark first, so a waiter
+that finds its mark gone knows that a beat has begun since and has seen its news; a waiter that gives up leaves the mark
+to the holder, who looks for one after letting go.
 """
 
 from __future__ import annotations

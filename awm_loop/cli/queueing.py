@@ -1,4 +1,4 @@
-"""The verbs that steer: add, pause, resume, stop, retry, skip. Each edits the state under its lock; `stop` and `skip` beat."""
+"""The verbs that steer: add, pause, resume, stop, retry, skip. Each edits the state under its lock."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def add(context: click.Context, specs: tuple[Path, ...], task_id: str | None, as
 
 
 def id_of(path: Path) -> str:
-    """`S1` of a title `# Sprint S1: …` or of SPRINT_S1_SPEC.md, else the file's stem. Raises AwmError if that is no id."""
+    """`S1` of a title `# Sprint S1: …` or of SPRINT_S1_SPEC.md, else the stem. Raises AwmError if that is no id."""
     spec = specfile.read(path, "", path.parent)
     heading = re.search(
         r"^#\s+sprint\s+([A-Za-z0-9][\w.-]*)\s*[:—-]", "" if isinstance(spec, SpecBad) else spec.text, re.I | re.M

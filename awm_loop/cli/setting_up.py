@@ -57,10 +57,7 @@ def find_home(named: str | None) -> Path:
     """`--home`, $AWM_HOME, or the nearest awm.toml at or above the current directory. Raises ConfigError."""
     given = named or os.environ.get("AWM_HOME")
     if given:
-        path = Path(given).expanduser().resolve()
-        if not path.is_dir():
-            raise ConfigError(f"the home {path} does not exist", f"awm init {given}")
-        return path
+        return Path(given).expanduser().resolve()
     here = Path.cwd()
     for parent in (here, *here.parents):
         if (parent / CONFIG_NAME).is_file():

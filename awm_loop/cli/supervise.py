@@ -1,10 +1,10 @@
 """The supervisor's process (SPEC 8.2): tend one attempt, then run the next beat, and become the next supervisor.
 
     python -m awm_loop.cli.supervise HOME KEY READY_FD        a fresh one, started by a beat
-    python -m awm_loop.cli.supervise HOME KEY --adopt …       this process again, after exec, with its child and its lock
+    python -m awm_loop.cli.supervise HOME KEY --adopt …       this process again, after exec, with child and lock
 
-The next agent is started first, inside the beat, by this very process; only then is the image replaced, so that the code
-is fresh and nothing leaks, while pid, child and lock stay. What a beat imports is imported while the agent works.
+The next agent is started first, inside the beat, by this very process; only then is the image replaced, so that the
+code is fresh and nothing leaks, while pid, child and lock stay. What a beat imports is imported while the agent works.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def main(arguments: list[str]) -> int:
     try:
         return _next_beat(Path(home_path))
     except AwmError as error:
-        print(error.message, error.hint, sep="\n", file=sys.stderr)
-        return error.exit_code
+        return error.show()
 
 
 def _begun(directory: AttemptDirectory, ready_fd: int) -> Tended | None:
@@ -102,7 +101,7 @@ def _become_its_supervisor(home: Home, tended: Tended) -> None:
         numbers.append("--deliver")
     arguments = ["-P", "-m", "awm_loop.cli.supervise", str(home.path), tended.order.key, "--adopt", *numbers]
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *arguments])
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  our own program
 
 
 if __name__ == "__main__":

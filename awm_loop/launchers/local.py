@@ -105,8 +105,8 @@ class LocalLauncher:
 def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
     """A supervisor in a session of its own, which outlives this process; returns when it holds the attempt's lock.
 
-    It gets this process's environment without what belongs to another attempt, and no descriptor but the pipe it reports
-    by: an inherited stdout would keep cron's mailer waiting (facts/reliability.md 2).
+    It gets this process's environment without what belongs to another attempt, and no descriptor but the pipe it
+    reports by: an inherited stdout would keep cron's mailer waiting (facts/reliability.md 2).
     """
     ready_fd, report_fd = os.pipe2(os.O_CLOEXEC)
     log = str(directory / "supervisor.log")

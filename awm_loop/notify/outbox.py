@@ -49,16 +49,16 @@ def due(work: Work, channels: Sequence[str], now: Instant) -> dict[str, list[Not
 
 def deliver(store: Outbox, senders: Mapping[str, Send], clock: Callable[[], Instant]) -> None:
     """Send what is due, until nothing is or the time for it is used up. Never raises for a channel's trouble."""
-    started_at = time.monotonic()
-    while time.monotonic() < started_at + DELIVERY_BUDGET_SECONDS:
+    deadline = time.monotonic() + DELIVERY_BUDGET_SECONDS
+    while time.monotonic() < deadline:
         now = clock()
         work = store.try_update(_without_stale, now)
         batches = due(work, tuple(senders), now) if work else {}
         if not batches:
             return
         with ThreadPoolExecutor(max_workers=len(batches)) as pool:
-            deadline = started_at + DELIVERY_BUDGET_SECONDS
-            sent = list(pool.map(lambda name: _send_all(name, batches[name], senders[name], deadline), batches))
+            jobs = [pool.submit(_send_all, name, batch, senders[name], deadline) for name, batch in batches.items()]
+        sent = [job.result() for job in jobs]
         store.try_update(partial(_settled, sent), clock())
 
 

@@ -19,7 +19,7 @@ def ping(url: str, failed: bool) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "ping: not a URL"
+        return "not a URL"
     target = parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl() if failed else url
 
     def ask() -> str | None:
@@ -29,8 +29,7 @@ def ping(url: str, failed: bool) -> str | None:
             return type(error).__name__
         return None if 200 <= status < 300 else f"HTTP {status}"
 
-    reason = answer_in_time(ask)
-    return reason and f"ping: {reason}"
+    return answer_in_time(ask)
 
 
 def answer_in_time(ask: Callable[[], str | None]) -> str | None:

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
@@ -24,8 +23,8 @@ from awm_loop.core.model import Account, Attempt, Channel, Deadline, Ended, Inst
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import jsontext
+from awm_loop.store.shape import VERSION, ClockEntry, Document, PendingEntry, shape_of
 
-VERSION = 1
 STARTER: Mapping[str, object] = {  # the published fields, in the published order
     "active": True,
     "task": "my-project-sprints",
@@ -43,79 +42,6 @@ STARTER: Mapping[str, object] = {  # the published fields, in the published orde
 TERMINAL_LISTS = ("completed", "failed", "skipped", "blocked")
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel, validate_by_alias=True)
-
-
-class _ClockEntry(_Entry):
-    """A deadline as AWM counts it, beside the `notBefore` or `until` that people read and may change."""
-
-    until: AwareDatetime
-    left_seconds: float
-    wall: AwareDatetime
-    boottime: float
-    boot_id: str
-
-
-class _PendingEntry(_Entry):
-    effect: str = Field(pattern="^(launch|stop)$")
-    key: str
-    why: str = ""
-
-
-@cache
-def _shape(noun: type) -> type[BaseModel]:
-    """A pydantic model of a core dataclass; a Deadline becomes `<name>` (ISO) and `<name>Clock`."""
-    hints = get_type_hints(noun)
-    fields: dict[str, Any] = {}
-    for item in dataclasses.fields(noun):
-        hint, default = hints[item.name], ... if item.default is dataclasses.MISSING else item.default
-        if hint == Deadline | None:
-            fields[item.name] = (AwareDatetime | None, None)
-            fields[f"{item.name}_clock"] = (_ClockEntry | None, None)
-        elif hint in {datetime, datetime | None}:
-            fields[item.name] = (AwareDatetime if hint is datetime else AwareDatetime | None, default)
-        else:
-            fields[item.name] = (hint, default)
-    if noun in {Task, Account, Channel}:
-        fields.pop("id" if noun is Task else "name")
-    return create_model(f"{noun.__name__}Entry", __base__=_Entry, **fields)
-
-
-class _Document(_Entry):
-    """The known keys. `queue` is required: a file without it is some other program's, not "no work"."""
-
-    version: int = VERSION
-    rev: int = 0
-    seq: int = 0
-    active: bool = True
-    queue: list[str]
-    completed: list[str] = []
-    failed: list[str] = []
-    skipped: list[str] = []
-    blocked: list[str] = []
-    in_progress: str | None = None
-    spec_files: dict[str, str] = {}
-    project: str = ""
-    notify_user: bool = True
-    retry_on_rate_limit: bool = True
-    rate_limit_retry_minutes: Annotated[float, Field(gt=0)] = 15.0
-    max_retries: Annotated[int, Field(ge=0)] | None = None
-    auto_new_after_sprints: Annotated[int, Field(ge=0)] = 0
-    rate_limited_until: AwareDatetime | Annotated[str, Field(max_length=0)] | None = None
-    idle_since: AwareDatetime | None = None
-    next_attempt: Annotated[int, Field(ge=1)] = 1
-    next_notice: Annotated[int, Field(ge=1)] = 1
-    tasks: dict[str, _shape(Task)] = {}  # type: ignore[valid-type]
-    attempts: list[_shape(Attempt)] = []  # type: ignore[valid-type]
-    accounts: dict[str, _shape(Account)] = {}  # type: ignore[valid-type]
-    pending: _PendingEntry | None = None
-    outbox: list[_shape(Notice)] = []  # type: ignore[valid-type]
-    channels: dict[str, _shape(Channel)] = {}  # type: ignore[valid-type]
-    report: list[_shape(Ended)] = []  # type: ignore[valid-type]
-    log: list[Any] = []
-
-
 def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[str, str]) -> tuple[Work, Settings]:
     """The state of a parsed file. `default_agent` is its name and account, for a `rateLimitedUntil` set by hand.
 
@@ -124,7 +50,7 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
     if not isinstance(raw, dict):
         raise jsontext.complaint(path, text, (), "expected an object with a `queue`", "see state/README.md")
     try:
-        document = _Document.model_validate_json(text)
+        document = Document.model_validate_json(text)
     except ValidationError as error:
         raise _schema_complaint(path, text, raw, error) from error
     if document.version > VERSION:
@@ -140,7 +66,7 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
     return _work(document, now, default_agent), settings
 
 
-def _work(document: _Document, now: Instant, default_agent: tuple[str, str]) -> Work:
+def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> Work:
     attempts = tuple(_noun(Attempt, entry, now) for entry in document.attempts)
     tasks = {task_id: _noun(Task, entry, now, id=task_id) for task_id, entry in document.tasks.items()}
     live = {attempt.task for attempt in attempts}
@@ -174,8 +100,8 @@ def _work(document: _Document, now: Instant, default_agent: tuple[str, str]) -> 
     )
 
 
-def _accounts(document: _Document, now: Instant, default_agent: tuple[str, str]) -> dict[str, Account]:
-    """SPEC 4.2, 9.1: `rateLimitedUntil` is the earliest deadline; where it says otherwise, a person set it, and wins."""
+def _accounts(document: Document, now: Instant, default_agent: tuple[str, str]) -> dict[str, Account]:
+    """SPEC 4.2, 9.1: `rateLimitedUntil` is the earliest deadline; where it is not, a person set it, and wins."""
     accounts = {name: _noun(Account, entry, now, name=name) for name, entry in document.accounts.items()}
     closed = {name: account.deadline for name, account in accounts.items() if account.deadline is not None}
     by_hand = document.rate_limited_until or None
@@ -183,10 +109,8 @@ def _accounts(document: _Document, now: Instant, default_agent: tuple[str, str])
     written = closed[earliest].until if earliest else None
     if by_hand == written:
         return accounts
-    if by_hand is None:
+    if not isinstance(by_hand, datetime):
         return {name: dataclasses.replace(account, deadline=None) for name, account in accounts.items()}
-    if isinstance(by_hand, str):
-        raise AssertionError("an empty text is no time")
     deadline = Deadline.after((by_hand - now.wall).total_seconds(), now)
     agent, name = default_agent
     known = accounts[earliest] if earliest else Account(name=name, deadline=None, source="", agent=agent)
@@ -210,18 +134,18 @@ def _noun(noun: type[Noun], entry: BaseModel, now: Instant, **identity: str) -> 
     return noun(**values)
 
 
-def _deadline(until: datetime, clock: _ClockEntry | None, now: Instant) -> Deadline:
+def _deadline(until: datetime, clock: ClockEntry | None, now: Instant) -> Deadline:
     if clock is None or clock.until != until:
         return dataclasses.replace(Deadline.after((until - now.wall).total_seconds(), now), until=until)
     set_at = Instant(wall=clock.wall, boottime=clock.boottime, boot_id=clock.boot_id)
     return Deadline(until=until, left_seconds=clock.left_seconds, set_at=set_at)
 
 
-def _effect(pending: _PendingEntry) -> Effect:
+def _effect(pending: PendingEntry) -> Effect:
     return Launch(key=pending.key) if pending.effect == "launch" else Stop(key=pending.key, why=pending.why)
 
 
-def _check_lists(path: Path, text: str, document: _Document) -> None:
+def _check_lists(path: Path, text: str, document: Document) -> None:
     """Ids are well-formed and each stands in one list (SPEC 4.3); queue and in progress at once is fine (4.1)."""
     lists = {name: getattr(document, name) for name in ("queue", *TERMINAL_LISTS)}
     places = [(task_id, (name, index)) for name, ids in lists.items() for index, task_id in enumerate(ids)]
@@ -377,7 +301,7 @@ def _plain(value: object) -> object:
 
 
 def _known_keys(noun: type) -> frozenset[str]:
-    return frozenset(to_camel(name) for name in _shape(noun).model_fields)
+    return frozenset(to_camel(name) for name in shape_of(noun).model_fields)
 
 
 def _overlay(old: object, new: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from awm_loop import durable
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Ended, Instant, Outcome, Phase
 from awm_loop.errors import BadFileError, BusyError, DiskError
-from awm_loop import durable
 from awm_loop.store import jsontext
 
 VERSION = 1

@@ -11,7 +11,7 @@ from awm_loop.config import SPEC_BYTES_MAX
 from awm_loop.core.model import Priority, Spec
 from awm_loop.core.observation import SpecBad
 
-_TITLE = re.compile(r"^#\s+(?:sprint\s+)?(?:(?P<id>[A-Za-z0-9][\w.-]*)\s*[:—–-]\s+)?(?P<title>.+?)\s*#*\s*$", re.I)
+_TITLE = re.compile(r"^#\s+(?:sprint\s+)?(?:(?P<id>[A-Za-z0-9][\w.-]*)\s*[:—-]\s+)?(?P<title>.+?)\s*#*\s*$", re.I)
 _HEADER = re.compile(r"^\s*[-*]?\s*\*\*\s*(?P<name>[A-Za-z][A-Za-z -]*?)\s*(?::\s*\*\*|\*\*\s*:)\s*(?P<value>.*?)\s*$")
 _LENGTH = re.compile(
     r"(?P<count>\d+(?:[.,]\d+)?)\s*(?P<unit>h|hours?|hrs?|m|min|mins|minutes?|s|sec|secs|seconds?)\b", re.I

@@ -1,4 +1,4 @@
-"""The state of a home on disk: `current_work.json` under its lock, with history, quarantine and journal (SPEC 3.2, 4)."""
+"""The state of a home on disk: `current_work.json` under its lock, with history and journal (SPEC 3.2, 4)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from awm_loop import clock
+from awm_loop import clock, durable
 from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, LOCK_WAIT_SECONDS
 from awm_loop.core import guarantee
 from awm_loop.core.model import Instant, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
-from awm_loop import durable
 from awm_loop.store import document, journal, jsontext
 
 STATE_NAME = "current_work.json"
@@ -54,7 +53,7 @@ class StateFile:
 
     @contextmanager
     def locked_for_command(self) -> Iterator[None]:
-        """The state lock for a person's command, which leaves no mark and so waits longer. Raises BusyError, DiskError."""
+        """The state lock for a person's command, which leaves no mark and so waits longer. Raises BusyError."""
         with self.locked(COMMAND_LOCK_WAIT_SECONDS) as is_ours:
             if not is_ours:
                 raise BusyError(f"{self.directory} has been locked by another process for a while", "try again")
@@ -116,7 +115,7 @@ class StateFile:
             return self.update(change, now) if is_ours else None
 
     def update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
-        """Load, change and save, again where a person edits meanwhile; the caller holds the lock. None without a state."""
+        """Load, change and save, again where a person edits meanwhile. The caller holds the lock. None without a state."""
         for _ in range(EDITS_MAX):
             loaded = self.load(now)
             if loaded is None:
@@ -142,10 +141,8 @@ class StateFile:
         """The state in `data`, as if it were the file's. Raises BadFileError."""
         text, raw = jsontext.parse(data, self.path)
         work, settings = document.read(text, raw, self.path, now, self.default_agent)
-        if not isinstance(raw, dict):
-            raise AssertionError("document.read took what is no object")
-        rev = raw.get("rev", 0)
-        return work, settings, raw, rev if isinstance(rev, int) else 0
+        fields = dict(raw) if isinstance(raw, dict) else {}
+        return work, settings, fields, int(fields.get("rev", 0))
 
     def save(self, loaded: Loaded, work: Work, now: Instant) -> Loaded:
         """Check the guarantees, write durably, then history and journal. Raises Changed, DiskError."""

@@ -47,7 +47,7 @@ def contenders(codes: Mapping[str, Code], work: Path) -> tuple[dict[str, Contend
         running.append(busy)
         settling, idle = _ended(code, own, "settling", 1)
         turning, _ = _ended(code, own, "turning", HANDFUL)
-        beats = {
+        beats: dict[str, Contender] = {
             "idle": partial(homes.timed, code.beat(idle)),
             "busy": partial(homes.timed, code.beat(busy)),
             "launching": partial(_on_a_copy, code, waiting, own / "now"),

@@ -1,4 +1,4 @@
-"""Homes to beat in, and the code that beats: both made for the run, so that nobody's work is touched or measured with."""
+"""Homes to beat in, and the code that beats: both made for the run, so that nobody's work is touched by it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def timed(command: Sequence[str]) -> dict[str, float]:
+def timed(command: list[str]) -> dict[str, float]:
     """Milliseconds of one run: `wall`, and `cpu` of the process and the children it waited for."""
     quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1)]
     begun = time.perf_counter()

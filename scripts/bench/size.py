@@ -1,4 +1,4 @@
-"""What a beat costs when many tasks wait: a busy one, with 10, 1,000 and 10,000 in the queue, each with its spec file."""
+"""What a busy beat costs when 10, 1,000 or 10,000 tasks wait in the queue, each with its spec file."""
 
 from __future__ import annotations
 

@@ -224,6 +224,15 @@ def test_a_child_that_keeps_stderr_delays_nothing(work: str, tmp_path: Path) -> 
     assert time.monotonic() - started < command.RUN_MAX_SECONDS / 2
 
 
+def test_waiting_for_a_command_that_closed_stderr_costs_nothing() -> None:
+    """An ended stderr is not asked again and again (SPEC 12.2)."""
+    before_seconds = time.thread_time()
+
+    assert shell("exec 2>&-; sleep 0.3")(notice()) is None
+
+    assert time.thread_time() - before_seconds < 0.1
+
+
 def test_apprise_posts_the_text_as_it_is(server: Server) -> None:
     """The text of a notice arrives whole, line breaks and emoji too (SPEC 12.1, 12.2)."""
     assert apprise_urls.channel(f"json://{server.address}/hook")(notice()) is None
@@ -306,17 +315,17 @@ def test_a_ping_that_is_not_taken_is_a_reason(status: int, server: Server) -> No
     """Everything but 2xx, a redirect too, which is not followed (SPEC 12.5, 17)."""
     server.status, server.location = status, f"http://{server.address}/elsewhere"
 
-    assert ping.ping(f"http://{server.address}/{SECRET}", failed=False) == f"ping: HTTP {status}"
+    assert ping.ping(f"http://{server.address}/{SECRET}", failed=False) == f"HTTP {status}"
 
     assert [path for _, path, _ in server.asked] == [f"/{SECRET}"]
 
 
 def test_a_ping_into_the_void_is_a_reason(nobody: str) -> None:
     """A dead server or a bad URL, named by kind and never by URL (SPEC 17)."""
-    assert ping.ping(f"http://{nobody}/{SECRET}", failed=True) == "ping: ConnectError"
-    assert ping.ping(f"gopher://{nobody}/{SECRET}", failed=True) == "ping: UnsupportedProtocol"
-    assert ping.ping(f"http://[{SECRET}", failed=False) == "ping: not a URL"
-    assert ping.ping(f"http://{SECRET}:port", failed=True) == "ping: InvalidURL"
+    assert ping.ping(f"http://{nobody}/{SECRET}", failed=True) == "ConnectError"
+    assert ping.ping(f"gopher://{nobody}/{SECRET}", failed=True) == "UnsupportedProtocol"
+    assert ping.ping(f"http://[{SECRET}", failed=False) == "not a URL"
+    assert ping.ping(f"http://{SECRET}:port", failed=True) == "InvalidURL"
 
 
 @pytest.mark.usefixtures("impatient")
@@ -324,4 +333,4 @@ def test_an_endless_answer_does_not_hold_the_ping(server: Server) -> None:
     """The time limit is for the whole call, not for each byte (SPEC 12.5)."""
     server.is_slow = True
 
-    assert ping.ping(f"http://{server.address}/uuid", failed=False) == "ping: no answer within 0.4 seconds"
+    assert ping.ping(f"http://{server.address}/uuid", failed=False) == "no answer within 0.4 seconds"

@@ -516,9 +516,7 @@ def test_a_home_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     done = script(*S1, "--home", str(home))
 
     assert (done.returncode, done.stdout, home.exists()) == (78, "", False)
-    assert done.stderr == (
-        f"log_sprint_metric: {home} is not a directory\n  name an existing home with --home DIR or AWM_HOME\n"
-    )
+    assert done.stderr == (f"awm: {home} is not a directory\nhint: name an existing home with --home DIR or AWM_HOME\n")
 
 
 def test_the_script_goes_on_past_a_corrupt_file(tmp_path: Path) -> None:
@@ -531,7 +529,7 @@ def test_the_script_goes_on_past_a_corrupt_file(tmp_path: Path) -> None:
     done = script(*S1, home=str(tmp_path))
 
     assert (shown.returncode, shown.stdout) == (78, "")
-    assert shown.stderr.startswith(f"log_sprint_metric: {path}:1:1: ")
+    assert shown.stderr.startswith(f"awm: {path}:1:1: ")
     assert (done.returncode, done.stdout) == (0, "Logged: S1 | codex | success | 5 min\n")
     assert "; set aside as work_metrics.json.bad-" in done.stderr
     assert [entry["sprint"] for entry in logged(tmp_path)] == ["S1"]
@@ -565,8 +563,8 @@ def test_without_a_venv_the_command_that_makes_it_is_named(checkout: Path) -> No
 
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == (
-        f"log_sprint_metric: {sys.executable} lacks {', '.join(DEPENDENCIES)}, and {checkout} has no working .venv\n"
-        f"  run `./scripts/run --help` in {checkout}: it sets up .venv\n"
+        f"awm: {sys.executable} lacks {', '.join(DEPENDENCIES)}, and {checkout} has no working .venv\n"
+        f"hint: run `./scripts/run --help` in {checkout}: it sets up .venv\n"
     )
 
 
@@ -578,7 +576,7 @@ def test_a_venv_that_lacks_the_dependencies_is_tried_once(checkout: Path) -> Non
 
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.endswith(
-        f"\n  remove {checkout}/.venv, then run `./scripts/run --help` in {checkout}: it sets up .venv\n"
+        f"\nhint: remove {checkout}/.venv, then run `./scripts/run --help` in {checkout}: it sets up .venv\n"
     )
 
 

@@ -1,0 +1,547 @@
+"""Healthy and stuck agents told apart: the rows of facts/reliability.md 5 as real processes, and the arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awm_loop import clock
+from awm_loop.attempt import procfs
+from awm_loop.attempt.liveness import Liveness, Sample
+from awm_loop.attempt.procfs import Identity
+from awm_loop.core.model import Instant
+
+WINDOW_SECONDS = 0.3
+DEADLINE_SECONDS = 30.0
+NOTHING: frozenset[str] = frozenset()
+QUIET = [(NOTHING, False)] * 2
+BUSY = [(NOTHING, True)] * 2
+
+
+class Watched:
+    """An agent under watch: its output is fed as a supervisor would, a window at a time."""
+
+    def __init__(self, workspace: Path, script: str, interpreter: str = sys.executable) -> None:
+        self.workspace = workspace
+        self.process = subprocess.Popen(
+            [interpreter, "-c", script],
+            cwd=workspace,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.liveness = Liveness(workspace, [], WINDOW_SECONDS)
+        self._selector = selectors.DefaultSelector()
+        assert self.process.stdout is not None
+        self._selector.register(self.process.stdout, selectors.EVENT_READ)
+        self.pids: set[int] = set()
+
+    def window(self) -> Sample:
+        """Feed what comes in one window, then take a sample."""
+        assert self.process.stdout is not None
+        end = time.monotonic() + WINDOW_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            for _ in self._selector.select(left):
+                chunk = os.read(self.process.stdout.fileno(), 65_536)
+                self.liveness.feed(chunk)
+                if not chunk:
+                    self._selector.unregister(self.process.stdout)
+        self.pids = {self.process.pid} | procfs.descendants(procfs.scan(), {self.process.pid})
+        return self.liveness.sample(self.pids, clock.now(), time.monotonic())
+
+    def until(self, condition: Callable[[Sample], bool]) -> Sample:
+        """The first sample that is as wanted."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition(sample := self.window()):
+            assert time.monotonic() < deadline, f"never seen; the last was {sample}"
+        return sample
+
+    def quiet_windows(self) -> list[tuple[frozenset[str], bool]]:
+        """Progress and busy of two windows after the first one without progress."""
+        self.until(lambda sample: sample.progress == NOTHING and bool(sample.processes))
+        self.until(lambda sample: sample.progress == NOTHING)
+        return [(sample.progress, sample.busy) for sample in (self.window(), self.window())]
+
+    def evidence(self) -> str:
+        return self.liveness.evidence(self.pids, clock.now())
+
+    def end(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+Starter = Callable[..., Watched]
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Starter]:
+    started: list[Watched] = []
+    (tmp_path / "workspace").mkdir()
+
+    def begin(script: str, interpreter: str = sys.executable) -> Watched:
+        started.append(Watched(tmp_path / "workspace", script, interpreter))
+        return started[-1]
+
+    yield begin
+    for watched in started:
+        watched.end()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(DEADLINE_SECONDS)
+        yield server
+
+
+STUCK = {
+    "sleep back-off": ("import time; time.sleep(300)", "sleeps"),
+    "waiting on stdin": ("import sys; sys.stdin.read()", "waits for input on stdin"),
+    "deadlock": (
+        "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
+        "waits for a lock or for another of its threads (for which, cannot be seen from outside)",
+    ),
+    "file lock": (
+        "import fcntl, os; files = [open('x.lock', 'w') for _ in range(2)]\nfor file in files: fcntl.flock(file, fcntl.LOCK_EX)",
+        "waits for a file lock that another process holds",
+    ),
+    "polling, same line": (
+        "import time\nfor n in range(10**9): print('still waiting, try', n, flush=True); time.sleep(0.05)",
+        "it goes on printing what it printed before",
+    ),
+    "spinner": (
+        r"""
+import time
+for n in range(10**9):
+    print(f'\r\x1b[2K\x1b[36m{chr(0x2800 + n % 256)}\x1b[0m Thinking ({n}s)', end='', flush=True)
+    time.sleep(0.03)
+""",
+        "it goes on printing what it printed before",
+    ),
+    "a log of its own, line by line": (
+        "import time\nwhile True: open('../own.txt', 'a').write('tick\\n'); time.sleep(0.05)",
+        "sleeps",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STUCK)
+def test_an_idle_agent_makes_no_progress_and_says_why(name: str, watch: Starter) -> None:
+    """SPEC 8.4, facts/reliability.md 5: hung, polling and spinning agents are told from healthy ones."""
+    script, cause = STUCK[name]
+    agent = watch(script)
+
+    assert agent.quiet_windows() == QUIET
+    assert cause in agent.evidence().splitlines()[0]
+
+
+def test_polling_in_a_shell_loop_is_no_progress(watch: Starter) -> None:
+    """SPEC 8.4: each `sleep` is a new process, but its argv has been seen."""
+    agent = watch("while :; do echo waiting; sleep 0.05; done", "/bin/sh")
+
+    assert agent.quiet_windows() == QUIET
+
+
+def test_an_endless_loop_is_busy_without_progress(watch: Starter) -> None:
+    """SPEC 8.4: busy, so it gets four times the patience."""
+    agent = watch("while True: pass")
+
+    assert agent.quiet_windows() == BUSY
+    assert agent.window().busy_seconds > WINDOW_SECONDS
+    assert f"pid {agent.process.pid} computes" in agent.evidence().splitlines()[0]
+
+
+def test_work_in_short_lived_children_is_busy(watch: Starter) -> None:
+    """SPEC 8.4: what ended children used is in the count of the parent that waited for them."""
+    agent = watch("import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-c', 'sum(range(10**6))'])")
+
+    assert agent.quiet_windows() == BUSY
+
+
+def test_an_ended_orphan_does_not_hide_who_works_on(watch: Starter) -> None:
+    """SPEC 8.4: the orphan's count leaves the tree with it; growth is never negative, nor is the loop overlooked."""
+    agent = watch("while True: pass")
+    orphan = watch("while True: pass")
+    agent.quiet_windows()
+    both = agent.pids | {orphan.process.pid}
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while (seen := procfs.read(orphan.process.pid)) is not None and seen.cpu_ticks < 100:
+        assert time.monotonic() < deadline
+        agent.liveness.sample(both, clock.now(), time.monotonic())
+        agent.window()
+    agent.liveness.sample(both, clock.now(), time.monotonic())
+    orphan.end()
+
+    sample = agent.window()
+
+    assert (sample.progress, sample.busy) == (NOTHING, True)
+    assert sample.cpu < 1.5
+
+
+def test_a_stopped_agent_is_idle_and_its_evidence_says_so(watch: Starter) -> None:
+    """facts/reliability.md 5: state T."""
+    agent = watch("while True: pass")
+    agent.process.send_signal(signal.SIGSTOP)
+
+    assert agent.quiet_windows() == QUIET
+    assert f"pid {agent.process.pid} is stopped" in agent.evidence().splitlines()[0]
+
+
+CONNECT = (
+    "import socket, sys\nconnection = socket.create_connection(('127.0.0.1', {port}))\nwhile connection.recv(99): pass"
+)
+
+
+def test_a_silent_stream_is_progress_and_a_hung_one_is_not(watch: Starter, listener: socket.socket) -> None:
+    """SPEC 8.4: bytes received on its sockets; a model that thinks aloud to the agent alone keeps it alive."""
+    agent = watch(CONNECT.format(port=listener.getsockname()[1]))
+    connection, _ = listener.accept()
+    with connection:
+        agent.quiet_windows()
+        for _ in range(3):
+            connection.send(b"token")
+            assert agent.window().progress == {"network"}
+
+        assert agent.quiet_windows() == QUIET
+        assert "waits for the network" in agent.evidence().splitlines()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_a_stream_over_ipv6_is_seen_too(watch: Starter) -> None:
+    """SPEC 8.4."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        server.settimeout(DEADLINE_SECONDS)
+        agent = watch(CONNECT.format(port=server.getsockname()[1]).replace("127.0.0.1", "::1"))
+        connection, _ = server.accept()
+        with connection:
+            agent.quiet_windows()
+            connection.send(b"token")
+
+            assert agent.window().progress == {"network"}
+
+
+def test_a_chatty_agent_makes_progress(watch: Starter) -> None:
+    """SPEC 8.4: a new distinct line."""
+    words = "import itertools, time\nfor word in itertools.product('abcdefgh', repeat=6):\n"
+    agent = watch(words + " print('reading', ''.join(word), flush=True); time.sleep(0.05)")
+    agent.until(lambda sample: sample.progress == {"output"})
+
+    assert [agent.window().progress for _ in range(3)] == [{"output"}] * 3
+
+
+def test_a_quiet_build_makes_progress_by_its_children_and_files(watch: Starter) -> None:
+    """SPEC 8.4: new command lines and changed files; it prints nothing for minutes."""
+    build = "n=0; while :; do n=$((n+1)); sh -c 'echo code > $0; sleep 0.2' part$n.o; done"
+    agent = watch(build, "/bin/sh")
+    agent.until(lambda sample: sample.progress == {"process", "workspace"})
+
+    assert [agent.window().progress >= {"workspace"} for _ in range(3)] == [True] * 3
+
+
+def test_a_silent_test_run_makes_progress_by_what_it_writes(watch: Starter, tmp_path: Path) -> None:
+    """SPEC 8.4: 4 KiB written elsewhere, by short-lived children too."""
+    if (
+        "tmpfs"
+        in subprocess.run(["df", "--output=fstype", tmp_path], check=True, capture_output=True, text=True).stdout
+    ):
+        pytest.skip("the kernel charges nobody for writing to tmpfs")
+    write = "open('../elsewhere', 'wb').write(bytes(10**5))"
+    agent = watch(f"import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-c', {write!r}])")
+    agent.until(lambda sample: sample.progress == {"written"})
+
+    assert [agent.window().progress for _ in range(3)] == [{"written"}] * 3
+
+
+def test_printing_much_is_not_writing_elsewhere(watch: Starter) -> None:
+    """SPEC 8.4: output goes through a pipe, which the kernel charges to no disk; a flood of one line is no progress."""
+    agent = watch("while True: print('y' * 99)")
+
+    assert [progress for progress, _ in agent.quiet_windows()] == [NOTHING] * 2
+
+
+def test_several_busy_children_look_like_a_build_to_the_evidence(watch: Starter) -> None:
+    """SPEC 5.2: the next prompt is told what it looked like; command lines are there, bounded."""
+    agent = watch("for n in 1 2 3 4; do (while :; do :; done) & done; wait", "/bin/sh")
+    agent.until(lambda sample: len(sample.processes) == 5)
+    evidence = agent.evidence()
+
+    assert "4 processes compute at once" in evidence.splitlines()[0]
+    assert f"pid {agent.process.pid} (parent {os.getpid()}, state S) waits for events: syscall" in evidence
+    assert "/bin/sh -c 'for n in 1 2 3 4" in evidence
+    assert len(evidence) <= 8192
+
+
+# From here on: no agent, only the clock and the bytes.
+
+
+def instant(seconds: float, boot_id: str = "this") -> Instant:
+    return Instant(wall=datetime(2026, 11, 21, tzinfo=UTC), boottime=1000.0 + seconds, boot_id=boot_id)
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Liveness:
+    """A watch with a baseline at second 0, and nothing to see."""
+    made = Liveness(tmp_path, [], 20.0)
+    made.sample(set(), instant(0.0), 500.0)
+    return made
+
+
+def test_the_first_look_is_the_baseline(tmp_path: Path) -> None:
+    """SPEC 8.4: nothing is progress before there is something to compare with."""
+    made = Liveness(tmp_path, [], 20.0)
+    made.feed(b"hello\n")
+
+    sample = made.sample({os.getpid()}, instant(0.0), 500.0)
+
+    assert (sample.progress, sample.busy, sample.idle_seconds, sample.busy_seconds) == (NOTHING, False, 0.0, 0.0)
+
+
+def test_idle_time_adds_up_until_progress(idle: Liveness) -> None:
+    """SPEC 8.4: the seconds since the last progress."""
+    first = idle.sample(set(), instant(20.0), 520.0)
+    second = idle.sample(set(), instant(45.0), 545.0)
+    idle.feed(b"a new line\n")
+    third = idle.sample(set(), instant(60.0), 560.0)
+
+    assert [one.idle_seconds for one in (first, second, third)] == [20.0, 45.0, 0.0]
+    assert third.progress == {"output"}
+
+
+@pytest.mark.parametrize(
+    ("boottime", "monotonic", "counted"),
+    [(22.0, 520.0, 20.0), (22.1, 520.0, 0.0), (60.0, 560.0, 60.0), (60.1, 560.1, 0.0), (3620.0, 520.0, 0.0)],
+)
+def test_a_window_over_a_suspend_or_far_too_long_adds_nothing(
+    boottime: float, monotonic: float, counted: float, idle: Liveness
+) -> None:
+    """SPEC 8.4: more than 2 s between the clocks, or more than three intervals."""
+    sample = idle.sample(set(), instant(boottime), monotonic)
+
+    assert sample.idle_seconds == counted
+    assert idle.sample(set(), instant(boottime + 20), monotonic + 20).idle_seconds == counted + 20
+
+
+def test_a_window_over_a_reboot_adds_nothing(idle: Liveness) -> None:
+    """SPEC 8.4: only within one boot (a restored machine wakes up in another)."""
+    assert idle.sample(set(), instant(20.0, "other"), 520.0).idle_seconds == 0.0
+
+
+def test_a_sample_is_one_line_of_json() -> None:
+    """SPEC 8.2: a line of samples.jsonl."""
+    sample = Sample(
+        at=instant(0.5),
+        progress=frozenset({"workspace", "output"}),
+        busy=True,
+        cpu=0.12345,
+        idle_seconds=0.0,
+        busy_seconds=1.0,
+        processes=(Identity(7, 99),),
+    )
+
+    assert json.dumps(sample.to_json()) == (
+        '{"at": "2026-11-21T00:00:00.000Z", "boottime": 1000.5, "bootId": "this", "progress": ["output", "workspace"],'
+        ' "busy": true, "cpu": 0.123, "idleSeconds": 0.0, "busySeconds": 1.0, "processes": [[7, 99]]}'
+    )
+
+
+def heard(liveness: Liveness, *chunks: bytes) -> bool:
+    """Whether these chunks bring a new line."""
+    for chunk in chunks:
+        liveness.feed(chunk)
+    return "output" in liveness.sample(set(), instant(0.0), 500.0).progress
+
+
+SAME = b"Working on it\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Working on it\n",
+        b"  Working\ton it  \r\n",
+        b"Working on it 42\n",
+        "⠹ Working on it…\n".encode(),
+        "◐ Working on it ✳ ·\n".encode(),
+        b"12 |\x08/\x08-\x08\\ Working on it...\n",
+        b"\x1b[1;32mWorking\x1b[0m on it\x1b[K\n",
+        b"\x1b]0;title 7\x07Working on it\n",
+        b"\x1b[2;5HWorking on it\x1b[3;5H\n",
+        b"\n\n \t \r\r\n 1234 \n",
+    ],
+)
+def test_a_line_that_differs_in_decoration_alone_is_not_new(line: bytes, idle: Liveness) -> None:
+    """SPEC 8.4, facts/reliability.md 5: ANSI escapes, digits, spinner glyphs and blanks are stripped; blank is nothing."""
+    assert heard(idle, SAME)
+
+    assert not heard(idle, line)
+    assert heard(idle, b"Working on something else\n")
+
+
+def test_a_line_counts_when_it_is_whole_however_it_is_cut(idle: Liveness) -> None:
+    """SPEC 8.4: half a line seen alone would look new each time it is cut elsewhere."""
+    assert not heard(idle, b"Working")
+    assert heard(idle, b" on it\n")
+    assert not heard(idle, b"Wor")
+    assert not heard(idle, b"king on", b" it\x1b[", b"0m\n")
+
+
+def test_output_without_line_ends_counts_by_length(idle: Liveness) -> None:
+    """A program that never ends a line is still heard, and is held in bounded memory."""
+    assert heard(idle, *[json.dumps({str(n): chr(97 + n % 26)}).encode() * 9 for n in range(999)])
+    assert not heard(idle, *[b"." * 1000] * 99)
+
+
+def test_only_the_last_200_distinct_lines_are_remembered(idle: Liveness) -> None:
+    """SPEC 8.4: seen again within 200 is old; after 200 others it is new."""
+    lines = [b"a" * n + b"\n" for n in range(1, 202)]
+    assert heard(idle, *lines)
+
+    assert not heard(idle, lines[1])
+    assert heard(idle, lines[0])
+
+
+def test_a_flood_costs_little_and_its_rest_is_passed_over(idle: Liveness) -> None:
+    """SPEC 8.4: the effort for a window is bounded; what is cut by that does not look new in the next."""
+    flood = b"the same line again\n" * 3300
+    heard(idle, flood)
+    began = time.process_time()
+    for _ in range(1600):
+        idle.feed(flood)
+    seconds = time.process_time() - began
+
+    assert seconds < 0.5  # for 100 MB
+    assert not heard(idle, b"the same li")
+    assert not heard(idle, b"e again\nthe same line again\n")
+    assert heard(idle, b"news\n")
+
+
+PIECES = st.sampled_from(
+    [b"one", b"two", b"\n", b"\r", b"\x1b[31m", b"\x1b[2K", b"\x1b]0;t\x07", "⠹✳".encode(), b"\xff\xe2", b" 7"]
+)
+
+
+@given(st.lists(PIECES, max_size=30), st.lists(st.integers(0, 120), max_size=10))
+def test_how_output_is_cut_into_chunks_does_not_matter(pieces: list[bytes], cuts: list[int]) -> None:
+    """SPEC 8.4: the same bytes hold the same lines, whatever the pipe makes of them."""
+    text = b"".join(pieces) + b"\n"
+    ends = [0, *sorted(cuts), len(text)]
+    chunks = [text[begin:end] for begin, end in itertools.pairwise(ends)]
+    whole_first = Liveness(Path("/nonexistent"), [], 20.0)
+    chunks_first = Liveness(Path("/nonexistent"), [], 20.0)
+    for made in (whole_first, chunks_first):
+        made.sample(set(), instant(0.0), 500.0)
+
+    assert heard(whole_first, text) == heard(chunks_first, *chunks)
+    assert not heard(whole_first, *chunks)
+    assert not heard(chunks_first, text)
+
+
+def changed(liveness: Liveness) -> bool:
+    return "workspace" in liveness.sample(set(), instant(0.0), 500.0).progress
+
+
+def test_the_workspace_changes_by_content_and_not_by_looks(idle: Liveness, tmp_path: Path) -> None:
+    """SPEC 8.4: files made, written, replaced, removed; logs and locks do not count, nor what lies behind a symlink."""
+    source = tmp_path / "src" / "a.py"
+    source.parent.mkdir()
+    source.write_text("one")
+    assert changed(idle)
+    assert not changed(idle)
+    source.write_text("two!")
+    assert changed(idle)
+    (tmp_path / "run.log").write_text("log")
+    (tmp_path / "src" / "x.lock").mkdir()
+    assert not changed(idle)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert changed(idle)
+    assert not changed(idle)
+    source.unlink()
+    assert changed(idle)
+
+
+def test_of_git_only_commits_checkouts_and_additions_are_seen(idle: Liveness, tmp_path: Path) -> None:
+    """SPEC 8.4: objects and lock files come and go with every look a git command takes."""
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+    assert changed(idle)
+    (tmp_path / ".git" / "index.lock").touch()
+    (tmp_path / ".git" / "objects" / "new").touch()
+    assert not changed(idle)
+    (tmp_path / ".git" / "index.lock").unlink()
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], cwd=tmp_path, check=True)
+    assert changed(idle)
+    assert not changed(idle)
+
+
+def test_a_commit_in_a_linked_worktree_is_seen(tmp_path: Path) -> None:
+    """SPEC 10.3: there `.git` is a file that points elsewhere."""
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run([*git, "init", "-q", "main"], cwd=tmp_path, check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], cwd=tmp_path / "main", check=True)
+    subprocess.run([*git, "worktree", "add", "-q", "../side"], cwd=tmp_path / "main", check=True)
+    made = Liveness(tmp_path / "side", [], 20.0)
+    assert not changed(made)
+    assert not changed(made)
+
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "second"], cwd=tmp_path / "side", check=True)
+
+    assert changed(made)
+
+
+def test_what_awm_itself_writes_in_the_workspace_is_ignored(tmp_path: Path) -> None:
+    """SPEC 8.4: the home may lie in the project; samples must not count as work."""
+    (tmp_path / "state").mkdir()
+    made = Liveness(tmp_path, [tmp_path / "state"], 20.0)
+    changed(made)
+
+    (tmp_path / "state" / "samples.jsonl").write_text("{}")
+    assert not changed(made)
+    (tmp_path / "states").write_text("mine")
+    assert changed(made)
+
+
+def test_a_huge_workspace_is_looked_at_from_the_top_and_not_for_ever(idle: Liveness, tmp_path: Path) -> None:
+    """SPEC 8.4: 20,000 entries, the shallow ones first, so node_modules does not hide the sources."""
+    deep = tmp_path / "a" / "node_modules"
+    deep.mkdir(parents=True)
+    for number in range(20_000):
+        os.close(os.open(deep / str(number), os.O_CREAT))
+    (tmp_path / "z").mkdir()
+    changed(idle)
+
+    (tmp_path / "z" / "source.py").write_text("new")
+
+    assert changed(idle)
+    assert not changed(idle)
+
+
+def test_a_workspace_that_vanishes_is_no_error(tmp_path: Path) -> None:
+    """SPEC 7.3: trouble in the world is data."""
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "file").touch()
+    made = Liveness(tmp_path / "w", [], 20.0)
+    changed(made)
+    (tmp_path / "w" / "file").unlink()
+    (tmp_path / "w").rmdir()
+
+    assert changed(made)
+    assert not changed(made)
