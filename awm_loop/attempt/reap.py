@@ -40,10 +40,10 @@ def own_descendants(spared: Iterable[int] = ()) -> set[Identity]:
 def left_behind(key: str, lock_path: Path, remembered: Iterable[Identity]) -> set[Identity]:
     """For a reaper: what still runs of the attempt `key`, whose supervisor is gone.
 
-    Proved are the holders of its `agent.lock`, those with `AWM_ATTEMPT=<key>` in their environment, those of
-    `remembered` (from the last sample and the start marker; the caller passes none of another boot) that still have
-    the same start time, all descendants of these, and the sessions and groups that one of these leads. Never pid 1,
-    this process or one above it, nor what hangs on those alone.
+    `lock_path` is the `agent.lock` in its directory. Proved are the holders of that, those that bear the attempt's mark
+    in their environment, those of `remembered` (from the last sample; the caller passes none of another boot) that
+    still have the same start time, all descendants of these, and the sessions and groups that one of these leads.
+    Never pid 1, this process or one above it, nor what hangs on those alone.
     """
     # The scan comes before the proofs: a pid recycled between the two then has the wrong start time and gets no signal.
     # The other way round a stranger on a recycled pid would inherit the proof.
@@ -51,7 +51,7 @@ def left_behind(key: str, lock_path: Path, remembered: Iterable[Identity]) -> se
     untouchable = {1, *_self_and_above(processes)}
     known = {who.pid for who in remembered if who.pid in processes and processes[who.pid].identity == who}
     ours: set[int] = set()
-    grown = (known | procfs.holders(lock_path) | procfs.marked(key)) - untouchable
+    grown = (known | procfs.holders(lock_path) | procfs.marked(key, lock_path.parent)) - untouchable
     while grown != ours:
         ours = grown
         led = {one.pid for one in processes.values() if one.sid in ours or one.pgid in ours}

@@ -33,7 +33,7 @@ def add(work: Work, task_id: str, spec_path: str, priority: Priority, now: Insta
         spec_files={**work.spec_files, task_id: spec_path},
         tasks=tasks,
     )
-    return note(queued, now, "added", task_id)
+    return note(_woken(queued), now, "added", task_id)
 
 
 def pause(work: Work, now: Instant) -> Work:
@@ -60,7 +60,7 @@ def retry(work: Work, task_id: str, now: Instant) -> Work:
     fresh = replace(old, not_before=None, tries=0, strikes=0, reboots=0, reason="")
     queue = (task_id, *(other for other in work.queue if other != task_id))
     moved = replace(_taken_out(work, task_id), queue=queue, tasks={**work.tasks, task_id: fresh})
-    return note(moved, now, f"retried, was in {there}", task_id)
+    return note(_woken(moved), now, f"retried, was in {there}", task_id)
 
 
 def skip(work: Work, task_id: str, reason: str, now: Instant) -> Work:
@@ -78,6 +78,11 @@ def skip(work: Work, task_id: str, reason: str, now: Instant) -> Work:
         _taken_out(work, task_id), skipped=(*work.skipped, task_id), tasks={**work.tasks, task_id: given_up}
     )
     return note(moved, now, f"skipped, was in {there}", task_id, reason)
+
+
+def _woken(work: Work) -> Work:
+    """A loop at rest has work again (SPEC 4.4); a pause stays a pause."""
+    return work if work.idle_since is None else replace(work, active=True, idle_since=None, report=())
 
 
 def _known(work: Work, task_id: str) -> str:

@@ -25,7 +25,7 @@ def channel(url: str) -> Send:
             return f"{name}: not a URL that Apprise understands"
 
         def ask() -> str | None:
-            result = service.notify(body=notice.text)
+            result = service.notify(body=notice.text, title=f"AWM {notice.id}")
             if result:
                 return None
             said = "\n".join(entry.message for delivery in result.results for entry in delivery.logs())

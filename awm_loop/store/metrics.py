@@ -133,7 +133,7 @@ def recorded(document: Mapping[str, Any]) -> Iterator[Recorded]:
 def summary_json(path: Path) -> dict[str, Any]:
     """The numbers of `--summary`, computed from the entries, not from the file's own summary; all zero without a file.
 
-    `eta` is how far the estimate was from what a success took, where both are recorded. Agents, types ("" is none),
+    `summary` has the published keys; `eta` is how far the estimate was from what a success took, where both are recorded. Agents, types ("" is none),
     error types and notes come most frequent first. Raises BadFileError, DiskError.
     """
     document = load(path) or {"sprints": []}
@@ -141,7 +141,10 @@ def summary_json(path: Path) -> dict[str, Any]:
     bad = [entry for entry in entries if not entry.succeeded]
     pairs = [(entry.minutes, entry.eta_minutes) for entry in entries if entry.succeeded]
     errors = [(abs(took - eta), 100 * abs(took - eta) / eta) for took, eta in pairs if took and eta]
+    published: dict[str, Any] = {"sprints": document["sprints"]}
+    _summarize(published)
     return {
+        "summary": published["summary"],
         "sprints": len(entries),
         "notUnderstood": len(document["sprints"]) - len(entries),
         "total": _figures(entries),

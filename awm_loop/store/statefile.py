@@ -115,7 +115,7 @@ class StateFile:
             return self.update(change, now) if is_ours else None
 
     def update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
-        """Load, change and save, again where a person edits meanwhile. The caller holds the lock. None without a state."""
+        """Load, change and save, again where a person edits meanwhile; the caller holds the lock. None: no state."""
         for _ in range(EDITS_MAX):
             loaded = self.load(now)
             if loaded is None:

@@ -34,8 +34,9 @@ def contenders(codes: Mapping[str, Code], agent: list[str], work: Path) -> dict[
     else:
         print("task-spooler (tsp) is not installed: the run goes on without it\n")
     for label, code in codes.items():
-        ways[f"awm{label}"] = partial(_awm, code, work / "home", command, is_git=False)
-        ways[f"awm{label}, project in git"] = partial(_awm, code, work / "home", command, is_git=True)
+        ways[f"awm{label}"] = partial(_awm, code, work / "home", command, is_direct=True)
+        ways[f"awm{label}, project in git"] = partial(_awm, code, work / "home", command, is_direct=True, is_git=True)
+        ways[f"awm{label}, shell agent"] = partial(_awm, code, work / "home", command)
     return {name: partial(_gaps, way, stamps) for name, way in ways.items()}
 
 
@@ -88,10 +89,10 @@ def _spooler(command: list[str], folder: Path) -> None:
     subprocess.run(["tsp", "-K"], check=True, env=environment)
 
 
-def _awm(code: Code, path: Path, command: list[str], *, is_git: bool) -> None:
+def _awm(code: Code, path: Path, command: list[str], *, is_direct: bool = False, is_git: bool = False) -> None:
     """One beat starts the first; each further one is started by the process that tended the one before."""
     shutil.rmtree(path, ignore_errors=True)
-    home = Home.make(path, command, TASKS_COUNT, is_git=is_git)
+    home = Home.make(path, command, TASKS_COUNT, is_direct=is_direct, is_git=is_git)
     homes.run(code.beat(home))
     homes.wait_for(lambda: home.state().get("idleSince") is not None, "the end of the queue")
     homes.wait_for(lambda: home.supervisor() is None, "the end of the supervisor")

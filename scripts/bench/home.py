@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,20 @@ WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
 # What cron gives, and nothing that would keep Python from using or writing .pyc files.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+SPEC = """\
+# Sprint {name}: A task to measure with
+**Priority:** P2 — MEDIUM
+**Est:** 30 min
+
+## What to do
+
+Nothing but this:
+
+```sh run
+exec {command}
+```
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +55,23 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home whose tasks all run `command`, which needs no commit to succeed."""
+    """A home whose tasks all run one command, which needs no commit to succeed."""
 
     path: Path
 
     @classmethod
-    def make(cls, path: Path, command: Sequence[str], queued_count: int, *, is_git: bool = False) -> Home:
+    def make(
+        cls, path: Path, command: Sequence[str], queued_count: int, *, is_direct: bool = False, is_git: bool = False
+    ) -> Home:
+        """The default agent runs the command from the spec's `sh run` block; with `is_direct` it is the agent."""
         project, specs = path / "project", path / "specs"
         specs.mkdir(parents=True)
         project.mkdir()
         ids = [f"S{number}" for number in range(1, queued_count + 1)]
         for name in ids:
-            (specs / f"{name}.md").write_text(f"# Sprint {name}: A task to measure with\n**Est:** 30 min\n")
-        (path / "awm.toml").write_text(
-            '[loop]\ndefault_agent = "stamp"\nrequire_commit = false\n'
-            f'[agents.stamp]\nkind = "command"\ncommand = {json.dumps(list(command))}\n'
-        )
+            (specs / f"{name}.md").write_text(SPEC.format(name=name, command=shlex.join(command)))
+        agent = f'kind = "command"\ncommand = {json.dumps(list(command))}' if is_direct else 'kind = "shell"'
+        (path / "awm.toml").write_text(f"[loop]\nrequire_commit = false\n[agents.local]\n{agent}\n")
         state = {
             "active": True,
             "task": "benchmark",

@@ -47,7 +47,8 @@ script, lock_path, key, grace_seconds = sys.argv[1:]
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 os.dup2(os.open(lock_path, os.O_RDWR | os.O_CREAT), 9)
 spared = subprocess.Popen(["sh", "-c", "sleep 300 & wait"], start_new_session=True, stdout=subprocess.DEVNULL)
-environment = {**os.environ, "AWM_ATTEMPT": key}
+result_path = os.path.join(os.path.dirname(lock_path), "agent-result.json")
+environment = {**os.environ, "AWM_ATTEMPT": key, "AWM_RESULT_FILE": result_path}
 quiet = subprocess.DEVNULL
 subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=(9,), env=environment, stdout=quiet)
 os.close(9)
@@ -66,6 +67,10 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.005)
+
+
+def marked_by(directory: Path, key: str) -> dict[str, str]:
+    return {**ENVIRONMENT, "AWM_ATTEMPT": key, "AWM_RESULT_FILE": str(directory / "agent-result.json")}
 
 
 def lives(identity: Identity) -> bool:
@@ -165,13 +170,13 @@ def attempt(tmp_path: Path) -> Iterator[Attempt]:
 
 @pytest.fixture
 def bystander(tmp_path: Path, start: Starter) -> Iterator[None]:
-    """A stranger that looks alike: a key that begins like ours, and a lock file of the same name elsewhere."""
+    """Strangers that look alike: the same attempt of another home, and a key of this one that begins like ours."""
     (tmp_path / "other").mkdir()
     with (tmp_path / "other" / "agent.lock").open("w") as file:
-        environment = {**os.environ, "AWM_ATTEMPT": KEY + "1"}
-        process, _ = start("sleep", "300", env=environment, pass_fds=[file.fileno()])
+        same_key, _ = start("sleep", "300", env=marked_by(tmp_path / "other", KEY), pass_fds=[file.fileno()])
+        like_key, _ = start("sleep", "300", env=marked_by(tmp_path, KEY + "1"))
     yield
-    assert process.poll() is None, "a stranger was killed"
+    assert (same_key.poll(), like_key.poll()) == (None, None), "a stranger was killed"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -238,14 +243,13 @@ def test_a_reaper_spares_itself_and_those_above_it(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys; from pathlib import Path; from awm_loop.attempt import reap\n"
         "sibling = int(sys.argv[1])\n"
-        f"found = reap.left_behind('{KEY}', Path('agent.lock'), [])\n"
+        f"found = reap.left_behind('{KEY}', Path('agent.lock').absolute(), [])\n"
         "print(sorted(one.pid for one in found) == [sibling])"
     )
-    shell = f"sleep 300 9>&- & '{sys.executable}' -c \"$0\" $!; kill $!"
-    environment = {**ENVIRONMENT, "AWM_ATTEMPT": KEY}
-
+    shell = f"sleep 300 9>&- & '{sys.executable}' -c \"$0\" $!; kill $! || :"
+    argv = ["sh", "-c", shell, script]
     answer = subprocess.run(
-        ["sh", "-c", shell, script], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        argv, cwd=tmp_path, env=marked_by(tmp_path, KEY), check=True, capture_output=True, text=True
     )
 
     assert (answer.stdout, answer.stderr) == ("True\n", "")

@@ -32,6 +32,11 @@ stop_grace_seconds = 0.3
 Value = TypeVar("Value")
 
 
+def rounds(few: int, all_of_them: int) -> int:
+    """How often a test repeats what only chance finds: `few` times, or all with AWM_ALL_ROUNDS in the environment."""
+    return all_of_them if os.environ.get("AWM_ALL_ROUNDS") else few
+
+
 @dataclass(frozen=True)
 class Done:
     """How one process ended."""
@@ -70,6 +75,14 @@ class Home:
     @property
     def user(self) -> Path:
         return self.root / "user"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.state_path.with_name("current_work.json.lock")
+
+    @property
+    def mark_path(self) -> Path:
+        return self.state_path.with_name("look-again")
 
     @property
     def state_path(self) -> Path:
