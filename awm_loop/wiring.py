@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from awm_loop import clock, config, workspace
-from awm_loop.agents import generic
-from awm_loop.attempt.directory import AttemptDirectory, Order
-from awm_loop.attempt.output import tail
-from awm_loop.attempt.spawn import Invocation
-from awm_loop.attempt.supervise import End, Tended
+from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Outcome, Policy, Spec, Work
-from awm_loop.core.observation import Result, SpecBad
-from awm_loop.errors import AwmError, ConfigError
+from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work
+from awm_loop.core.observation import SpecBad
+from awm_loop.errors import ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
 from awm_loop.notify import apprise_urls, command, outbox
 from awm_loop.ports import Ports, Send, Settings
@@ -171,65 +167,3 @@ def _url_sender(entry: str) -> Send:
 
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def invocation(order: Order) -> Invocation:
-    """How the supervisor runs the agent of an order."""
-    directory = AttemptDirectory(Path(order.home) / "state" / "attempts" / order.key)
-    values = {
-        "prompt_file": str(directory / "prompt.md"),
-        "script_file": str(directory / "script.sh"),
-        "result_file": str(directory / "agent-result.json"),
-        "workspace": order.workspace,
-        "task": order.task,
-        "attempt": str(order.number),
-        "key": order.key,
-        "model": order.model,
-    }
-    return Invocation(
-        argv=generic.argv(order.kind, order.command, values),
-        environment=generic.environment(order.env_pass, values, os.environ),
-        directory=Path(order.workspace),
-        stdin_path=Path(values["prompt_file"]),
-    )
-
-
-def judge(tended: Tended, end: End) -> Result:
-    """What an attempt's end was (SPEC 8.2, 10.1): what was done to it, else the agent's word checked against git."""
-    order, now = tended.order, clock.now()
-    try:
-        report = _agent_report(tended.directory)
-        commits = workspace.commits_since(Path(order.workspace), order.base)
-        reading = generic.read(end.exit_code, report, tail(tended.directory / "out.log", config.PROMPT_TAIL_BYTES))
-    except AwmError as error:
-        commits, reading = (), generic.Reading(outcome=Outcome.FAILED, error=error.message)
-    outcome, error_text = reading.outcome, reading.error
-    if end.cut_short is not None:
-        outcome, error_text = end.cut_short, end.error
-    elif outcome is Outcome.SUCCEEDED and order.require_commit and not commits:
-        outcome, error_text = Outcome.HOLLOW, "it ended well but left no new commit"
-    return Result(
-        outcome=outcome,
-        exit_code=end.exit_code,
-        started_at=end.started.at,
-        ended_at=now.wall,
-        seconds=max(now.boottime - end.started.boottime, 0.0),
-        summary=reading.summary,
-        error=error_text,
-        question=reading.question,
-        session_id=reading.session_id,
-        tokens=reading.tokens,
-        cost_usd=reading.cost_usd,
-        commits=commits,
-        limit=reading.limit if outcome is Outcome.LIMITED else None,
-        removed_locks=end.removed_locks,
-    )
-
-
-def _agent_report(directory: AttemptDirectory) -> bytes | None:
-    """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed."""
-    try:
-        with (directory / "agent-result.json").open("rb") as file:
-            return file.read(config.RESULT_FILE_BYTES_MAX)
-    except OSError:
-        return None

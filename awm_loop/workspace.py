@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,9 +15,10 @@ COMMITS_MAX = 1000
 
 def head(directory: Path) -> str | None:
     """The commit checked out in `directory`: "" before the first commit, None outside of any git repository."""
-    if not _in_repository(directory):
+    git_path = _git_path(directory)
+    if git_path is None:
         return None
-    return _git(directory, "rev-parse", "--verify", "--quiet", "HEAD") or ""
+    return _loose_head(git_path) or _git(directory, "rev-parse", "--verify", "--quiet", "HEAD") or ""
 
 
 def commits_since(directory: Path, base: str | None) -> tuple[str, ...]:
@@ -33,10 +35,24 @@ def commits_since(directory: Path, base: str | None) -> tuple[str, ...]:
     return tuple(reversed((listed or "").split()))
 
 
-def _in_repository(directory: Path) -> bool:
+def _git_path(directory: Path) -> Path | None:
     """Walk up for `.git`, as git does: no process is started for a directory outside git."""
     here = directory.resolve()
-    return any((parent / ".git").exists() for parent in (here, *here.parents))
+    return next((path for parent in (here, *here.parents) if (path := parent / ".git").exists()), None)
+
+
+def _loose_head(git_path: Path) -> str | None:
+    """HEAD where two small files say it: a branch whose loose ref, which wins over a packed one, holds a commit.
+
+    That spares two git processes between two agents. None, so that git is asked, for anything else: no commit yet, a
+    packed ref, a detached HEAD, a worktree, a reftable.
+    """
+    try:
+        branch = re.fullmatch(r"ref: (refs/heads/\S+)\n", (git_path / "HEAD").read_text(encoding="utf-8"))
+        commit = (git_path / branch[1]).read_text(encoding="utf-8") if branch else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    return commit.strip() if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\n", commit) else None
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

@@ -29,7 +29,7 @@ ENTRIES_MAX = 20_000  # files and directories looked at in a workspace: about 60
 LOOKED_AT_BYTES_MAX = 1024 * 1024  # of output in one window: about 15 ms
 LINE_BYTES_MAX = 4096  # output without a line end counts as a line at this length
 EVIDENCE_CHARS_MAX = 8000
-EVIDENCE_PROCESSES_MAX = 30
+EVIDENCE_PROCESSES_MAX = 24
 ARGV_CHARS_MAX = 150
 REMEMBERED_MAX = 1000  # processes in one line of samples.jsonl, whose readers look at its last 64 KiB
 UNSURE = {Doing.THREADS, Doing.EVENTS, Doing.EVENTS_AND_NETWORK, Doing.UNKNOWN}
@@ -46,8 +46,11 @@ NOISE = bytes([*range(10), *range(11, 33), 127]) + b"0123456789|/-\\."  # contro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One look at an attempt. `progress` holds the kinds seen since the look before: output, network, workspace,
-    process, written. The seconds add up since the last progress. `cpu` is in cores."""
+    """One look at an attempt.
+
+    `progress` holds what was seen since the look before: output, network, workspace, process, written. The seconds
+    add up since the last progress. `cpu` is in cores; `processes` are those that still run.
+    """
 
     at: Instant
     progress: frozenset[str]
@@ -98,7 +101,7 @@ class Liveness:
         the interval; progress counts in any.
         """
         look = self._look(pids, now, monotonic)
-        # Learn, not only ask: both forget the window they answer for.
+        # Also at the baseline: what is there then is not new later.
         heard = self._lines.take_new()
         started = [self._argvs.add(argv) for argv in map(procfs.argv, pids) if argv]
         before, self._before = self._before, look

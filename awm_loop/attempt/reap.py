@@ -3,13 +3,13 @@
 Two who sweep, two proofs. The *supervisor* is the subreaper of all it started, so what still runs is its descendant.
 A *reaper* comes after a dead supervisor, whose orphans went to init; it takes together every trace they carry. It
 cannot find a process that has lost all of them at once: all inherited files closed, environment emptied, orphaned out
-of the tree, in a session and group of its own making, and never seen by a sample. Only a cgroup holds such a one.
+of the tree, in a session and group of its own making, and never seen by a sample. Nor a chain that forks and exits
+faster than one look (about 10 ms): a held `agent.lock` may tell of such a one, but only a cgroup ends it.
 
 A signal goes through a pidfd, after the start time behind that pidfd was verified, so it cannot hit a recycled pid.
 Nothing is SIGSTOPped first: freezing a tree is a race of the same kind as killing it, it alarms parents that watch for
 stopped children, and a sweep that dies half-way would leave a frozen tree for ever. Instead the kill is repeated until
-two looks in a row find nothing. A chain that forks and exits faster than one look (some ms) can outrun that; it cannot
-outrun a cgroup.
+two looks in a row find nothing.
 """
 
 from __future__ import annotations
@@ -26,15 +26,21 @@ STUCK_SECONDS = 30.0  # a killed process still in the kernel's uninterruptible s
 
 
 def own_descendants(spared: Iterable[int] = ()) -> set[Identity]:
-    """For the supervisor, which must be a subreaper: all below it that still runs, but `spared` and all below those."""
+    """For the supervisor, which must be a subreaper: all below it that still runs, but `spared` and all below those.
+
+    Empty is a proof. Where there may be somebody who was too quick to be seen, those seen dead stand in for him.
+    """
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return set()  # no child at all: the kernel's own word that nothing is left, and free of races
-    processes = procfs.scan()
-    spared = set(spared)
-    ours = procfs.descendants(processes, {os.getpid()}) - spared - procfs.descendants(processes, spared)
-    return _living(processes, ours)
+    living, ended = _below_us(set(spared))
+    if living:
+        return living
+    # Who forks and exits faster than a look is seen as dead in each, and its dead stay with us until we collect them.
+    # So as long as a second look finds more dead than the first, somebody lived when it began.
+    living, ended_now = _below_us(set(spared))
+    return living or ended_now - ended
 
 
 def left_behind(key: str, lock_path: Path, remembered: Iterable[Identity]) -> set[Identity]:
@@ -118,6 +124,14 @@ class Sweep:
 
 def _living(processes: Mapping[int, Process], pids: set[int]) -> set[Identity]:
     return {processes[pid].identity for pid in pids if pid in processes and not processes[pid].gone}
+
+
+def _below_us(spared: set[int]) -> tuple[set[Identity], set[Identity]]:
+    """Those that run, and those that ended and were not collected yet."""
+    processes = procfs.scan()
+    below = procfs.descendants(processes, {os.getpid()}) - spared - procfs.descendants(processes, spared)
+    living = _living(processes, below)
+    return living, {processes[pid].identity for pid in below} - living
 
 
 def _self_and_above(processes: Mapping[int, Process]) -> set[int]:

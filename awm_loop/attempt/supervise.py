@@ -12,6 +12,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,12 @@ from awm_loop.attempt.spawn import Child, Invocation, spawn
 from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
 from awm_loop.core.model import Instant, Outcome, StopReason
 from awm_loop.core.observation import Result
+from awm_loop.errors import DiskError
 
 STOP_POLL_SECONDS = 0.25  # how soon a stop request is seen
 SWEEP_STEP_SECONDS = 0.02
+DISK_POLL_SECONDS = 1.0  # how soon room on a full disk is seen
+DISK_WAIT_SECONDS_MAX = 86_400.0
 DRAIN_BYTES_MAX = 1024 * 1024  # of output left in the pipe when the tree is gone: more than any pipe holds
 
 OUTCOME_OF_STOP = {
@@ -102,9 +106,9 @@ def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
 
 
 def watch(tended: Tended, judge: Judge, spared: Iterable[int] = ()) -> Result:
-    """Until the agent and all it started are gone; then the durable result. Raises DiskError if that cannot be kept.
+    """Until the agent and all it started are gone, and the result is durable; for that it waits while a disk is full.
 
-    `spared` are children of this process that are not the agent's.
+    `spared` are children of this process that are not the agent's. Raises DiskError when the disk refuses for a day.
     """
     marker = tended.directory.marker() or _marker()
     if tended.child is None:
@@ -112,9 +116,24 @@ def watch(tended: Tended, judge: Judge, spared: Iterable[int] = ()) -> Result:
     else:
         end = _Watch(tended, tended.child, marker, set(spared)).run()
     result = judge(tended, end)
-    tended.directory.write_result(result)
+    refused_at = time.monotonic()
+    while True:
+        try:
+            tended.directory.write_result(result)
+            break
+        except DiskError:
+            # Without the result a finished task would be done again; who looks meanwhile finds the lock held: alive.
+            if time.monotonic() > refused_at + DISK_WAIT_SECONDS_MAX or not tended.directory.path.is_dir():
+                raise
+            time.sleep(DISK_POLL_SECONDS)
     os.close(tended.lock_fd)
     return result
+
+
+def _keep_evidence(directory: AttemptDirectory, text: str) -> None:
+    """Best effort: a full disk must not keep an attempt from being ended."""
+    with suppress(OSError):
+        (directory / "evidence.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _may_start(directory: AttemptDirectory) -> bool:
@@ -207,7 +226,7 @@ class _Watch:
             return
         if self.cut_short is not None:
             seen = liveness.evidence({who.pid for who in self._tree()}, clock.now())
-            (self.tended.directory / "evidence.txt").write_text(seen, encoding="utf-8", errors="backslashreplace")
+            _keep_evidence(self.tended.directory, seen)
             self.error = self.error or _first_line(seen).removeprefix("Likely cause: ")
         self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
 
@@ -284,7 +303,7 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
         seen = find()
         if seen:
             text = Liveness(directory.path, (), 1.0).evidence({who.pid for who in seen}, now)
-            (directory / "evidence.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+            _keep_evidence(directory, text)
         sweep = reap.Sweep(find, order.stop_grace_seconds if order else 0.0)
         while not sweep.step(time.monotonic()):
             time.sleep(SWEEP_STEP_SECONDS)

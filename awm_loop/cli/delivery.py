@@ -5,15 +5,15 @@ python -m awm_loop.cli.delivery HOME      for a supervisor, which must not wait 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from awm_loop import clock, config, durable
+from awm_loop.cli.pulse import LOOKS_MAX
 from awm_loop.core.model import Notice
-from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError
+from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError, DiskError
 from awm_loop.notify import outbox
 from awm_loop.notify.ping import ping
 from awm_loop.ports import Send
@@ -28,6 +28,15 @@ def deliver(home: Home, console: Send | None) -> None:
             outbox.deliver(home.store, channels, clock.now)
 
 
+def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], object]) -> None:
+    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2)."""
+    for _ in range(LOOKS_MAX):
+        deliver(home, console)
+        if not home.store.mark_path.exists():
+            return
+        beat()
+
+
 def has_channels(home: Home) -> bool:
     """Whether a supervisor's beat has anyone to tell: most homes have only the console, which it lacks."""
     notify = home.config.notify
@@ -35,30 +44,40 @@ def has_channels(home: Home) -> bool:
 
 
 def tell_bad_state(home: Home, error: BadFileError) -> None:
-    """Keep the bytes once in quarantine and send one notice for each distinct content, remembered beside the copy."""
-    path = home.store.path
+    """Keep the bytes once in quarantine and send one notice for each distinct content, remembered beside the copy.
+
+    A file that is gone counts as a content of its own, one for each revision it was lost at. Where the disk refuses to
+    remember, that is said and no notice is sent, or each beat would send it again.
+    """
     try:
-        data = path.read_bytes()
+        told = _told_path(home)
+        if told.exists():
+            return
+        text = f"🛑 The state file does not validate; nothing is started until it is mended.\n{error.message}"
+        text += f"\nhint: {error.hint}" if error.hint else ""
+        told_id = f"bad-{told.stem.rpartition('-')[2]}"
+        notice = Notice(id=told_id, kind="bad_state", task="", at=clock.now().wall, text=text, channels=())
+        problems = [send(notice) for send in senders(home.config).values()]
+        if all(problem is None for problem in problems):
+            with durable.disk_trouble(told):
+                told.touch(mode=0o600)
+    except DiskError as trouble:
+        trouble.show()
+
+
+def _told_path(home: Home) -> Path:
+    """The file that remembers that the state file as it is now was told; its bytes are in quarantine after this."""
+    directory = home.store.directory / "quarantine"
+    try:
+        data = home.store.path.read_bytes()
     except OSError:
-        return
-    copy, _ = durable.quarantine(home.store.directory / "quarantine", data, clock.now().wall)
-    told = copy.with_suffix(".told")
-    if told.exists():
-        return
-    text = f"🛑 The state file does not validate; nothing is started until it is mended.\n{error.message}"
-    text += f"\nhint: {error.hint}" if error.hint else ""
-    notice = Notice(
-        id=f"bad-{hashlib.sha256(data).hexdigest()[:8]}",
-        kind="bad_state",
-        task="",
-        at=clock.now().wall,
-        text=text,
-        channels=(),
-    )
-    problems = [send(notice) for send in senders(home.config).values()]
-    if all(problem is None for problem in problems):
-        with durable.disk_trouble(told):
-            told.touch(mode=0o600)
+        revs = (path.stem for path in home.store.history_path.glob("*.json"))
+        lost_at = max((int(rev) for rev in revs if rev.isdecimal()), default=0)
+        with durable.disk_trouble(directory):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        return directory / f"gone-{lost_at}.told"
+    copy, _ = durable.quarantine(directory, data, clock.now().wall)
+    return copy.with_suffix(".told")
 
 
 def send_ping(home: Home, exit_code: int) -> None:

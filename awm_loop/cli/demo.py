@@ -104,7 +104,7 @@ def demo(keep: bool) -> None:
         commits = _git(directory / "project", "log", "--oneline", "--reverse").stdout
         click.echo(f"\nwhat the agents committed:\n{commits}")
         if work is not None and keep:
-            click.echo(f"look around:  awm --home {directory} status")
+            click.echo(f"look around:  ./scripts/run --home {directory} status")
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from awm_loop import clock, durable
 from awm_loop.attempt.output import tail
 from awm_loop.cli import standing
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
-from awm_loop.core.machine import TABLE, Count, Do, Tell
-from awm_loop.core.model import attempt_key
-from awm_loop.core.observation import SpecBad
+from awm_loop.core.machine import TABLE, Count, Do, Signal, Tell, classify_queued
+from awm_loop.core.model import Work, attempt_key
+from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.errors import AwmError, BadFileError
+from awm_loop.ports import Settings
 from awm_loop.store import journal, metrics
 from awm_loop.wiring import Home
 
@@ -97,7 +99,7 @@ def status_lines(found: standing.Standing) -> list[str]:
     if found.undelivered_count:
         row("notices", f"{found.undelivered_count} not delivered yet")
     if found.failed or found.skipped or found.blocked:
-        row("next", "awm retry TASK queues it again, awm logs TASK shows its output")
+        row("next", "awm retry TASK queues it again; awm logs TASK shows its output, if it ran")
     return lines
 
 
@@ -160,20 +162,27 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
         findings.append(f"{path}: not there yet")
         data = None
     if data is not None:
-        work = home.store.parse(data, clock.now())[0]
+        work, settings, *_ = home.store.parse(data, clock.now())
         findings.append(f"{path}: ok, {len(work.queue)} queued")
         for task_id in work.queue:
-            spec = home.read_spec(work, task_id)
-            if isinstance(spec, SpecBad):
-                problems.append(f"{task_id}: {spec.reason}")
-            elif spec.unbuilt:
-                problems.append(f"{task_id}: this version cannot do {', '.join(spec.unbuilt)}")
+            reason = _would_block(home, work, settings, task_id)
+            if reason:
+                problems.append(f"{task_id}: {reason}")
     if as_json:
         _print_json({"ok": not problems, "checked": findings, "problems": problems})
     else:
         click.echo("\n".join([*findings, *problems]))
     if problems:
         raise AwmError(f"{len(problems)} spec(s) would be blocked", "mend them, or `awm skip TASK`")
+
+
+def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> str:
+    """Why a beat would block this task as its spec is now; "" where it would not."""
+    spec = home.read_spec(work, task_id)
+    seen = spec if isinstance(spec, SpecBad) else SpecRead(spec=spec, head=None, past=(), next_up=None)
+    not_waiting = replace(work, tasks={}, accounts={})
+    judged = classify_queued(not_waiting, task_id, seen, clock.now(), home.policy(settings))
+    return judged.reason if judged.signal is Signal.UNFIT else ""
 
 
 @click.command()

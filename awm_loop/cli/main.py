@@ -62,9 +62,7 @@ def main() -> None:
     """The `awm` command. Exit codes: SPEC 6.3; 2 for a command line that click cannot read."""
     sys.excepthook = heartbeat.crash
     try:
-        awm.main(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        sys.exit(awm.main(standalone_mode=False))  # click returns here what a verb gave to context.exit
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:

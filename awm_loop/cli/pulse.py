@@ -8,7 +8,7 @@ to the holder, who looks for one after letting go.
 from __future__ import annotations
 
 from awm_loop import beat
-from awm_loop.config import LOCK_WAIT_SECONDS
+from awm_loop.config import BEAT_STEPS_MAX, LOCK_WAIT_SECONDS
 from awm_loop.errors import BusyError
 from awm_loop.ports import Ports
 from awm_loop.store.statefile import StateFile
@@ -32,11 +32,19 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
     with store.locked(0) as is_free:
         if is_free:
             store.take_mark()
-            beats.append(beat.run(ports))
+            beats.append(_whole(store, ports))
             return True
     if not store.leave_mark():
         raise BusyError(f"the lock of {store.directory} is held, and no mark can be left there")
     with store.locked(LOCK_WAIT_SECONDS) as is_free:
         if is_free and store.take_mark():
-            beats.append(beat.run(ports))
+            beats.append(_whole(store, ports))
         return is_free
+
+
+def _whole(store: StateFile, ports: Ports) -> beat.Beat:
+    """One beat; where it had more rows to take than one beat may, the next is asked for."""
+    done = beat.run(ports)
+    if len(done.steps) >= BEAT_STEPS_MAX:
+        store.leave_mark()
+    return done

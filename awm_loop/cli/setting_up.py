@@ -80,6 +80,9 @@ def init(directory: Path, project: Path | None) -> None:
     Example:  awm init --project ~/src/my-app
     """
     home_path = directory.expanduser().resolve()
+    workspace = (project or home_path).expanduser().resolve()
+    if project is not None and not workspace.is_dir():
+        raise ConfigError(f"the project directory {workspace} does not exist", "make it first")
     with durable.disk_trouble(home_path, "make"):
         home_path.mkdir(parents=True, exist_ok=True)
     config_path = home_path / CONFIG_NAME
@@ -90,9 +93,7 @@ def init(directory: Path, project: Path | None) -> None:
         click.echo(f"wrote   {config_path}")
     home = Home.open(home_path)
     home.store.prepare()
-    workspace = (project or home_path).expanduser().resolve()
-    if not workspace.is_dir():
-        raise ConfigError(f"the project directory {workspace} does not exist", "make it first")
+    durable.write_durably(home.store.directory / ".gitignore", b"*\n")  # so that no agent's `git add -A` takes it in
     with home.store.locked_for_command():
         if home.store.create(str(workspace)):
             click.echo(f"wrote   {home.store.path}")

@@ -9,9 +9,12 @@ code is fresh and nothing leaks, while pid, child and lock stay. What a beat imp
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
+
+import markdown_it  # noqa: F401  the next beat reads specs with it: imported now, while the agent works
 
 from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory
@@ -19,12 +22,14 @@ from awm_loop.attempt.spawn import Child, become_subreaper
 from awm_loop.attempt.supervise import Tended
 from awm_loop.cli import delivery
 from awm_loop.cli.pulse import pulse
+from awm_loop.cli.tending import invocation, judge
 from awm_loop.errors import AwmError
-from awm_loop.wiring import Home, invocation, judge
+from awm_loop.wiring import Home
 
 
 def main(arguments: list[str]) -> int:
     home_path, key, *rest = arguments
+    gc.freeze()  # what was imported is not looked through again: that would fall between two agents
     os.chdir(home_path)
     become_subreaper()
     directory = AttemptDirectory(Path(home_path) / "state" / "attempts" / key)
@@ -85,7 +90,8 @@ def _next_beat(home_path: Path) -> int:
     finally:
         for tended in begun:
             _become_its_supervisor(home, tended)
-    delivery.deliver(home, None)
+    # A later beat starts its attempt in a fresh process: threads of a delivery may linger in this one.
+    delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
     delivery.send_ping(home, 0)
     return 0
 

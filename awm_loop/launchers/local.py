@@ -16,7 +16,9 @@ from awm_loop.config import PROMPT_TAIL_BYTES, SAMPLES_PER_STALL_MIN, AgentConfi
 from awm_loop.core.model import Attempt, Instant, Spec, Task, attempt_key
 from awm_loop.core.observation import AttemptSeen, NotStarted, SpecBad, Unattended
 from awm_loop.durable import disk_trouble, write_durably
+from awm_loop.errors import ConfigError
 
+OF_AN_ATTEMPT = frozenset({"AWM_TASK", "AWM_ATTEMPT", "AWM_PROMPT_FILE", "AWM_RESULT_FILE"})
 READY_SECONDS = 10.0  # a supervisor that has not taken its lock by then is left to the next beat
 
 
@@ -67,7 +69,7 @@ class LocalLauncher:
             os.fsync(parent_fd)
         finally:
             os.close(parent_fd)
-        config, spec = self.agents[attempt.agent], self.read_spec(attempt)
+        config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
             _put(directory / "prompt.md", prompt.compose(spec, attempt, task, left))
@@ -92,6 +94,15 @@ class LocalLauncher:
         )
         _put(directory / "order.json", order.to_bytes().decode())
 
+    def _config(self, attempt: Attempt) -> AgentConfig:
+        """Raises ConfigError where `awm.toml` lost the agent between the promise and the start."""
+        if attempt.agent not in self.agents:
+            raise ConfigError(
+                f"{attempt.task} is promised to agent {attempt.agent}, which awm.toml does not have any more",
+                f"put [agents.{attempt.agent}] back, or give the task up: awm skip {attempt.task}",
+            )
+        return self.agents[attempt.agent]
+
     def _left(self, task: Task, index: int) -> prompt.Left:
         earlier = task.earlier[index]
         directory = self.directory(attempt_key(task.id, earlier.number))
@@ -110,7 +121,7 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
     """
     ready_fd, report_fd = os.pipe2(os.O_CLOEXEC)
     log = str(directory / "supervisor.log")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWM_")}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_AN_ATTEMPT}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
     os.set_inheritable(report_fd, True)
     arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), directory.path.name, str(report_fd)]

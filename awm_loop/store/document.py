@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -271,7 +272,7 @@ def _entry(noun: Any, *, only_changed: bool = False) -> dict[str, object]:
         value = getattr(noun, item.name)
         if only_changed and (item.name in {"id", "name"} or value == item.default):
             continue
-        key = to_camel(item.name)
+        key = _camel(item.name)
         if isinstance(value, Deadline):
             result[key] = iso(value.until)
             result[f"{key}Clock"] = {
@@ -300,8 +301,12 @@ def _plain(value: object) -> object:
     return round(value, 3) if isinstance(value, float) else value
 
 
+_camel = cache(to_camel)  # half of the time it takes to write a state
+
+
+@cache
 def _known_keys(noun: type) -> frozenset[str]:
-    return frozenset(to_camel(name) for name in shape_of(noun).model_fields)
+    return frozenset(_camel(name) for name in shape_of(noun).model_fields)
 
 
 def _overlay(old: object, new: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
@@ -336,7 +341,7 @@ def _by_identity(nouns: Sequence[Any], old: object, identity: tuple[str, ...]) -
     result: list[object] = []
     for noun in nouns:
         new = _entry(noun)
-        result.append(_overlay(before.get(tuple(new[name] for name in identity)), new, _known_keys(type(noun))))
+        result.append(_overlay(before.get(tuple(new[name] for name in identity)), new, _known_keys(noun.__class__)))
     return result
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import re
 import stat
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from awm_loop.config import SPEC_BYTES_MAX
 from awm_loop.core.model import Priority, Spec
 from awm_loop.core.observation import SpecBad
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 _TITLE = re.compile(r"^#\s+(?:sprint\s+)?(?:(?P<id>[A-Za-z0-9][\w.-]*)\s*[:—-]\s+)?(?P<title>.+?)\s*#*\s*$", re.I)
 _HEADER = re.compile(r"^\s*[-*]?\s*\*\*\s*(?P<name>[A-Za-z][A-Za-z -]*?)\s*(?::\s*\*\*|\*\*\s*:)\s*(?P<value>.*?)\s*$")
@@ -109,11 +114,18 @@ def minutes(value: str) -> float | None:
     return total or None
 
 
+@lru_cache(maxsize=8)  # to launch a task is to read its spec twice
 def run_blocks(text: str) -> str:
     """The fenced blocks whose info string is `sh run` (SPEC 8.7), joined in order; "" where there is none."""
     if "sh run" not in text:
         return ""
+    tokens = _markdown().parse(text)
+    return "\n".join(token.content for token in tokens if token.type == "fence" and token.info.split() == ["sh", "run"])
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    """Blocks only: what stands inside a paragraph is never a script."""
     from markdown_it import MarkdownIt  # noqa: PLC0415  20 ms that only scripts pay
 
-    tokens = MarkdownIt().parse(text)
-    return "\n".join(token.content for token in tokens if token.type == "fence" and token.info.split() == ["sh", "run"])
+    return MarkdownIt().disable("inline")

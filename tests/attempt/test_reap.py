@@ -34,6 +34,7 @@ KINDS = {
     "env -i, setsid": "env -i setsid {leaf} &",
     "env -i, double fork": "(env -i setsid {leaf} &)",
     "closed files": "(setsid {leaf} 9>&- &)",
+    "nothing left but its parent": "env -i setsid {leaf} 9>&- &",
     "deaf to TERM": "(trap '' TERM; setsid {leaf} &)",
     "stopped": "({leaf} & pid=$!; kill -STOP $pid; echo $pid > $PIDS/$pid.pid)",
     "forks again upon TERM": (
@@ -208,6 +209,30 @@ def test_all_kinds_at_once_are_swept_by_a_reaper(attempt: Attempt, bystander: No
     assert attempt.leaves() == {}
 
 
+def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(start: Starter) -> None:
+    """SPEC 8.3: until nothing is left; each link lives for 1 ms, and is dead when it is looked at."""
+    script = (
+        "import ctypes, os, signal, time; from awm_loop.attempt import reap\n"
+        "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"
+        "end = time.monotonic() + 20\n"
+        "if os.fork() == 0:\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    while time.monotonic() < end and os.fork() == 0: time.sleep(0.001)\n"
+        "    os._exit(0)\n"
+        "def collected_all():\n"
+        "    try:\n"
+        "        while os.waitpid(-1, os.WNOHANG)[0]: pass\n"
+        "    except ChildProcessError: return True\n"
+        "sweep = reap.Sweep(reap.own_descendants, 0.0)\n"
+        "while not sweep.step(time.monotonic()): collected_all()\n"
+        "print(collected_all(), time.monotonic() < end)"
+    )
+
+    process, _ = start(sys.executable, "-c", script, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+
+    assert process.communicate(timeout=DEADLINE_SECONDS + 10)[0] == "True True\n"
+
+
 def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Attempt, tmp_path: Path) -> None:
     """SPEC 8.3: files closed, environment emptied, orphaned: only its remembered identity proves it ours."""
     attempt.start([], grace_seconds=0.3)
@@ -275,14 +300,18 @@ def test_a_remembered_pid_that_is_another_process_now_proves_nothing(start: Star
 
 
 def test_a_polite_process_gets_term_once_and_its_time_to_end(start: Starter, tmp_path: Path) -> None:
-    """SPEC 8.3: TERM, the grace, KILL; one that obeys is not made to wait for the grace."""
-    script = "trap 'echo bye >> said; exit' TERM; echo >> up; while :; do sleep 0.02; done"
-    process, identity = start("sh", "-c", script, cwd=tmp_path, start_new_session=True)
+    """SPEC 8.3: TERM, the grace, KILL; who tidies up is not disturbed, and nobody waits longer than it takes."""
+    script = "trap 'echo bye >> said' TERM; echo > up; while [ ! -e done ]; do sleep 0.02; done"
+    process, identity = start("sh", "-c", script, cwd=tmp_path)
     wait_for((tmp_path / "up").exists)
     sweep = Sweep(lambda: living({identity}), 3600.0)
+    wait_for(lambda: not sweep.step(time.monotonic()) and (tmp_path / "said").exists())
+    steps = [sweep.step(time.monotonic()) for _ in range(5)]
+    (tmp_path / "done").touch()
 
     assert swept(sweep)
-    assert ((tmp_path / "said").read_text(), process.wait(), sweep.signalled) == ("bye\n", 0, {identity})
+    assert (steps, (tmp_path / "said").read_text()) == ([False] * 5, "bye\n")
+    assert (process.wait(), sweep.signalled, sweep.left) == (0, {identity}, set())
 
 
 def test_a_stopped_process_is_woken_to_hear_term(start: Starter, tmp_path: Path) -> None:

@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
 
-from home import home  # noqa: E402
+from home import home
 
 __all__ = ["home"]

@@ -60,7 +60,9 @@ class Home:
         for directory in (self.path / "state", self.project, self.user):
             directory.mkdir(parents=True)
         (self.path / "state").chmod(0o700)
-        (self.user / ".gitconfig").write_text("[user]\nname = Agent\nemail = agent@example.org\n[init]\ndefaultBranch = main\n")
+        (self.user / ".gitconfig").write_text(
+            "[user]\nname = Agent\nemail = agent@example.org\n[init]\ndefaultBranch = main\n"
+        )
         self.git("init", "-q")
         self.git("commit", "-q", "--allow-empty", "-m", "base")
 
@@ -254,7 +256,11 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
 
     def results(self) -> list[dict[str, Any]]:
         """Every `result.json`, by attempt number."""
-        return [json.loads((path / "result.json").read_text()) for path in self.attempts() if (path / "result.json").exists()]
+        return [
+            json.loads((path / "result.json").read_text())
+            for path in self.attempts()
+            if (path / "result.json").exists()
+        ]
 
     def prompt(self, number: int) -> str:
         return (self.attempt(number) / "prompt.md").read_text()
@@ -276,17 +282,19 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
 
     def story(self) -> str:
         """For a failed test: what happened."""
-        logs = [path.read_text() for path in self.path.glob("state/attempts/*/supervisor.log")]
-        return "\n".join(["", *map(str, self.truth()), *map(json.dumps, self.journal()), *logs, self.state_path.read_text()])
+        logs = [path.read_text() for path in self.seen(self.path).glob("state/attempts/*/supervisor.log")]
+        return "\n".join(
+            ["", *map(str, self.truth()), *map(json.dumps, self.journal()), *logs, self.state_path.read_text()]
+        )
 
     # What runs
 
     def processes(self) -> dict[int, str]:
         """The processes, not zombies, that have anything below `root`: argv, environment, directory, or an open file."""
         found: dict[int, str] = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit() and int(entry) != os.getpid() and str(self.root) in _traces(int(entry)):
-                found[int(entry)] = _read(f"/proc/{entry}/cmdline").replace("\0", " ")
+        for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+            if pid != os.getpid() and str(self.root) in _traces(pid):
+                found[pid] = _read(f"/proc/{pid}/cmdline").replace("\0", " ")
         return found
 
     def supervisors(self) -> list[int]:
@@ -294,8 +302,9 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
         return sorted({pid for path in self.attempts() if (pid := lock_holder(path / "sup.lock")) is not None})
 
     def agents(self) -> list[int]:
-        """The agents' main processes: children of supervisors in a session of their own."""
-        return [pid for pid in self.processes() if _parent(pid) in self.supervisors() and os.getsid(pid) == pid]
+        """The agents' main processes: children of supervisors, in sessions of their own."""
+        found = [pid for parent in self.supervisors() for pid in _children(parent)]
+        return [pid for pid in found if _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[3:4] == [str(pid)]]
 
     def end_all(self) -> None:
         """Kill what is left of this home, and nothing else."""
@@ -341,15 +350,14 @@ def lock_holder(path: Path) -> int | None:
 def _traces(pid: int) -> str:
     if not is_running(pid):
         return ""
-    links = [_link(f"/proc/{pid}/cwd"), _link(f"/proc/{pid}/exe")]
+    links = [_link(Path(f"/proc/{pid}/cwd")), _link(Path(f"/proc/{pid}/exe"))]
     with suppress(OSError):
-        links += [_link(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        links += [_link(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
     return "\n".join([_read(f"/proc/{pid}/cmdline"), _read(f"/proc/{pid}/environ"), *links])
 
 
-def _parent(pid: int) -> int:
-    words = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return int(words[1]) if words else 0
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in _read(f"/proc/{pid}/task/{pid}/children").split()]
 
 
 def _read(path: str) -> str:
@@ -358,9 +366,9 @@ def _read(path: str) -> str:
     return ""
 
 
-def _link(path: str) -> str:
+def _link(path: Path) -> str:
     with suppress(OSError):
-        return os.readlink(path)
+        return str(path.readlink())
     return ""
 
 

@@ -11,8 +11,10 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from home import PATIENCE_SECONDS, Done, Home, lock_holder, rounds
+import pytest
+from home import PATIENCE_SECONDS, Done, Home, is_running, kill, lock_holder, rounds
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def four_at_once(home: Home, chance: random.Random) -> list[int]:
 
 def test_four_beats_at_once_start_no_attempt_twice(home: Home) -> None:
     """A hundred times over: each number begins once, in order, and every exit code is 0 or 75 (SPEC 6.3, 8.1)."""
-    count = rounds(8, 100)
+    count = rounds(5, 100)
     codes: set[int] = set()
     tasks = [f"T{number}" for number in range(2 * count)]
     home.queue()
@@ -63,8 +65,59 @@ def test_four_beats_at_once_start_no_attempt_twice(home: Home) -> None:
 
 
 def test_a_kick_that_arrives_while_a_beat_stands_still_is_not_lost(home: Home) -> None:
-    """The agent ends, its supervisor finds the lock held: whoever holds it looks again, without any other beat (SPEC 6.5)."""
-    count = rounds(3, 25)
+    """The agent ends, its supervisor finds the lock held: its holder looks again, without any other beat (SPEC 6.5)."""
+    tasks = kick_while_a_beat_stands_still(home, rounds(2, 25), in_delivery=False)
+
+    assert (home.begun(), home.state()["completed"]) == (tasks, tasks)
+
+
+@pytest.mark.xfail(strict=True, reason="cli/heartbeat.py does not look at the mark after its delivery (SPEC 6.2)")
+def test_a_kick_that_arrives_while_a_delivery_stands_still_is_not_lost(home: Home) -> None:
+    """A delivery holds the same lock, so who delivers looks once more at the mark before it exits (SPEC 6.2, 6.5)."""
+    tasks = kick_while_a_beat_stands_still(home, rounds(1, 25), in_delivery=True)
+
+    assert (home.begun(), home.state()["completed"]) == (tasks, tasks)
+
+
+def test_a_kick_that_arrives_while_a_supervisor_delivers_is_not_lost(home: Home) -> None:
+    """A supervisor's last beat is followed by a delivery too, which holds the lock (SPEC 6.2, 6.5)."""
+    home.queue()
+    supervisor = home.wait_for(lambda: stopped_in_its_delivery(home))
+    home.spec("last")
+    home.edit(lambda state: add(home, state, "last"))
+
+    assert home.heartbeat() == Done(0, "", "")
+    kill(supervisor, signal.SIGCONT, str(home.root))
+
+    home.wait_for(lambda: "last" in home.state()["completed"], seconds=10)
+
+
+def add(home: Home, state: dict[str, Any], task: str) -> None:
+    state["queue"].append(task)
+    state["specFiles"][task] = str(home.root / f"SPRINT_{task}_SPEC.md")
+
+
+def stopped_in_its_delivery(home: Home) -> int | None:
+    """Do one more task; its supervisor, stopped while it delivers and holds the state lock. None where it was quicker."""
+    task = f"T{len(home.state()['completed'])}"
+    go = home.root / f"go-{task}"
+    home.spec(task, home.work(f"until [ -e {go} ]; do sleep 0.02; done"))
+    home.edit(lambda state: add(home, state, task))
+    home.beat()
+    [supervisor] = home.wait_for(home.supervisors)
+    go.touch()
+    while is_running(supervisor):
+        if is_there(home, supervisor, in_delivery=True):
+            kill(supervisor, signal.SIGSTOP, str(home.root))
+            if is_there(home, supervisor, in_delivery=True):
+                return supervisor
+            kill(supervisor, signal.SIGCONT, str(home.root))
+        os.sched_yield()
+    return None
+
+
+def kick_while_a_beat_stands_still(home: Home, count: int, *, in_delivery: bool) -> list[str]:
+    """Let `count` attempts end while a stopped beat holds the lock. No beat but the first is begun to go on."""
     chance = random.Random(5)
     tasks = [f"T{number}" for number in range(count + 1)]
     for task in tasks:
@@ -72,33 +125,38 @@ def test_a_kick_that_arrives_while_a_beat_stands_still_is_not_lost(home: Home) -
         home.spec(task, home.work(f"until [ -e {go} ]; do sleep 0.02; done"))
     home.queue(*tasks)
     home.beat()
-
     for task in tasks[:-1]:
-        home.wait_for(lambda task=task: home.begun()[-1:] == [task])
-        beat = stand_still_in_the_lock(home, chance)
+        home.wait_for(lambda task=task: home.begun()[-1:] == [task], seconds=10)
+        beat = stand_still_in_the_lock(home, chance, in_delivery=in_delivery)
         (home.root / f"go-{task}").touch()
-        home.wait_for(lambda: not home.supervisors() and home.mark_path.exists())
-        home.wait_for(lambda: set(home.processes()) == {beat.pid})  # the kick gave up
+        home.wait_for(home.mark_path.exists)
+        home.wait_for(lambda beat=beat: set(home.processes()) == {beat.pid})  # the kick gave up
         beat.send_signal(signal.SIGCONT)
         assert beat.communicate(timeout=PATIENCE_SECONDS)[1] == ""
-
     (home.root / f"go-{tasks[-1]}").touch()
-    home.wait_for(lambda: home.is_idle)
-    assert (home.begun(), home.state()["completed"]) == (tasks, tasks)
+    home.wait_for(lambda: home.is_idle, seconds=10)
+    return tasks
 
 
-def stand_still_in_the_lock(home: Home, chance: random.Random) -> subprocess.Popen[str]:
+def stand_still_in_the_lock(home: Home, chance: random.Random, *, in_delivery: bool) -> subprocess.Popen[str]:
     """A beat that was stopped by SIGSTOP somewhere between taking and releasing the state lock."""
     while True:
         beat = home.begin_beat()
-        while lock_holder(home.lock_path) != beat.pid and beat.poll() is None:
+        while beat.poll() is None and not is_there(home, beat.pid, in_delivery=in_delivery):
             os.sched_yield()  # the lock is held for some milliseconds only
-        select.select((), (), (), chance.uniform(0, 0.005))
+        if not in_delivery:
+            select.select((), (), (), chance.uniform(0, 0.005))
         beat.send_signal(signal.SIGSTOP)
-        if lock_holder(home.lock_path) == beat.pid:
+        if is_there(home, beat.pid, in_delivery=in_delivery):
             return beat
         beat.send_signal(signal.SIGCONT)
         beat.communicate(timeout=PATIENCE_SECONDS)
+
+
+def is_there(home: Home, pid: int, *, in_delivery: bool) -> bool:
+    """Whether this process holds the state lock, for a beat or for a delivery."""
+    delivers = lock_holder(home.state_path.with_name("outbox.lock")) == pid
+    return delivers is in_delivery and lock_holder(home.lock_path) == pid
 
 
 def test_a_beat_that_finds_another_at_work_leaves_a_mark_and_says_nothing(home: Home) -> None:

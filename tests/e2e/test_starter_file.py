@@ -43,7 +43,9 @@ def published(home: Home, text: str = STARTER) -> dict[str, Any]:
     """A published file with its paths made real, and no `awm.toml`."""
     (home.path / "awm.toml").unlink()
     for placeholder, real in (("/path/to/your/project", home.project), ("/path/to/", home.root), ("/path/", home.root)):
-        text = text.replace(f'"{placeholder}', f'"{real}{"/" if placeholder.endswith("/") and "your" not in placeholder else ""}')
+        text = text.replace(
+            f'"{placeholder}', f'"{real}{"/" if placeholder.endswith("/") and "your" not in placeholder else ""}'
+        )
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -102,7 +104,9 @@ def test_the_starter_file_is_done_in_order_with_every_notice(home: Home) -> None
     again = home.heartbeat()
     assert (again.code, again.out, again.err) == (0, "", "")
     state = home.state()
-    assert {key: state[key] for key in ("active", "queue", "completed", "inProgress", "failed", "skipped", "blocked")} == {
+    assert {
+        key: state[key] for key in ("active", "queue", "completed", "inProgress", "failed", "skipped", "blocked")
+    } == {
         "active": False,
         "queue": [],
         "completed": ["S1", "S2", "S3"],
@@ -222,7 +226,9 @@ def test_a_task_added_to_an_idle_file_turns_the_loop_on_again(home: Home) -> Non
     state = home.finish()
 
     assert (state["active"], state["completed"], home.begun()) == (False, ["S1", "S2"], ["S1", "S2"])
-    assert [text.splitlines()[0] for text in home.texts("report")] == ["🏁 Queue finished — 1 of 1 sprints completed"] * 2
+    assert [text.splitlines()[0] for text in home.texts("report")] == [
+        "🏁 Queue finished — 1 of 1 sprints completed"
+    ] * 2
     assert [text.splitlines()[1].split()[1] for text in home.texts("report")] == ["S1", "S2"]
 
 

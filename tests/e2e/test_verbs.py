@@ -12,7 +12,24 @@ from pathlib import Path
 import pytest
 from home import REPOSITORY, Done, Home, is_running, only
 
-VERBS = "init add run beat status logs pause resume stop retry skip check restore metrics demo table".split()
+VERBS = [
+    "init",
+    "add",
+    "run",
+    "beat",
+    "status",
+    "logs",
+    "pause",
+    "resume",
+    "stop",
+    "retry",
+    "skip",
+    "check",
+    "restore",
+    "metrics",
+    "demo",
+    "table",
+]
 
 
 def awm(home: Home, *arguments: str, cwd: Path | None = None, named: bool = True, **environment: str) -> Done:
@@ -288,7 +305,7 @@ def test_check_names_the_specs_that_would_be_blocked(home: Home) -> None:
     done = awm(home, "check")
 
     assert done.code == 78
-    assert "S1: this version cannot do Verify: pytest -q" in done.out
+    assert "S1: the spec asks for what this version cannot do: `Verify: pytest -q`" in done.out
     assert f"S2: spec file {home.root}/SPRINT_S2_SPEC.md does not exist" in done.out
 
 
@@ -340,13 +357,17 @@ def test_table_prints_every_row(home: Home) -> None:
 
 
 def test_beat_is_heartbeat(home: Home) -> None:
-    """SPEC 6.1: the same thing, the same options."""
+    """SPEC 6.1, 6.3: the same thing, the same options, the same exit codes."""
     home.spec("S1")
     home.queue("S1")
 
-    done = awm(home, "beat", "--dry-run", "--json")
+    rows = json.loads(awm(home, "beat", "--dry-run", "--json").out)["rows"]
+    line = awm(home, "beat", "--dry-run").out
+    home.put_bytes(b"{")
 
-    assert [row["then"] for row in json.loads(done.out)["rows"]] == ["launching"]
+    assert [row["then"] for row in rows] == ["launching"]
+    assert line.startswith("S1 attempt 1: queued ready -> launching, launch")
+    assert awm(home, "beat").code == 78
 
 
 def test_leaving_run_with_ctrl_c_leaves_the_agent_running(home: Home) -> None:

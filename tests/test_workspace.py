@@ -1,0 +1,142 @@
+"""The commit an attempt starts from and what it left, read from real repositories (SPEC 10.1)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from awm_loop import workspace
+from awm_loop.errors import AwmError
+
+
+def git(directory: Path, *words: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main", *words]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "repository"
+    path.mkdir()
+    git(path, "init", "-q")
+    git(path, "commit", "-q", "--allow-empty", "-m", "first")
+    git(path, "commit", "-q", "--allow-empty", "-m", "second")
+    return path
+
+
+def loose(repository: Path) -> Path:
+    return repository
+
+
+def packed(repository: Path) -> Path:
+    git(repository, "pack-refs", "--all")
+    return repository
+
+
+def packed_then_loose(repository: Path) -> Path:
+    git(repository, "pack-refs", "--all")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "third")
+    return repository
+
+
+def detached(repository: Path) -> Path:
+    git(repository, "checkout", "-q", "--detach", "HEAD~1")
+    return repository
+
+
+def branch_with_a_slash(repository: Path) -> Path:
+    git(repository, "checkout", "-q", "-b", "awm/S1")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "third")
+    return repository
+
+
+def symbolic_branch(repository: Path) -> Path:
+    git(repository, "symbolic-ref", "refs/heads/alias", "refs/heads/main")
+    git(repository, "symbolic-ref", "HEAD", "refs/heads/alias")
+    return repository
+
+
+def worktree(repository: Path) -> Path:
+    git(repository, "worktree", "add", "-q", "-b", "side", "../side", "HEAD~1")
+    return repository.parent / "side"
+
+
+def subdirectory(repository: Path) -> Path:
+    (repository / "a" / "b").mkdir(parents=True)
+    return repository / "a" / "b"
+
+
+def torn_ref(repository: Path) -> Path:
+    """A power loss can leave a ref empty: git says that there is no commit."""
+    (repository / ".git" / "refs" / "heads" / "main").write_bytes(b"")
+    return repository
+
+
+STATES = [
+    loose,
+    packed,
+    packed_then_loose,
+    detached,
+    branch_with_a_slash,
+    symbolic_branch,
+    worktree,
+    subdirectory,
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_head_is_the_commit_git_names(repository, state):
+    """Whatever form the refs have (SPEC 10.1)."""
+    where = state(repository)
+
+    assert workspace.head(where) == git(where, "rev-parse", "HEAD")
+
+
+def test_a_torn_ref_is_no_commit(repository):
+    """What git cannot resolve is no base, and no crash (SPEC 10.1)."""
+    assert workspace.head(torn_ref(repository)) == ""
+
+
+def test_before_the_first_commit_the_head_is_empty(tmp_path):
+    """So that the first commit of all counts as new work (SPEC 10.1)."""
+    git(tmp_path, "init", "-q")
+
+    assert workspace.head(tmp_path) == ""
+
+
+def test_outside_of_git_there_is_no_head(tmp_path):
+    """None: no commit is asked of a project without git (SPEC 10.1)."""
+    assert workspace.head(tmp_path) is None
+
+
+def test_on_a_branch_no_git_process_is_started(repository, monkeypatch):
+    """Two of them stood in the gap between two agents (facts/perf.md 5, T2)."""
+    tip = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("PATH", str(repository))
+
+    assert workspace.head(repository) == tip
+
+
+def test_where_git_has_to_be_asked_and_is_missing_that_is_said(repository, monkeypatch):
+    """One clear line, not a traceback (SPEC 6.3)."""
+    packed(repository)
+    monkeypatch.setenv("PATH", str(repository))
+
+    with pytest.raises(AwmError, match="no `git` on PATH"):
+        workspace.head(repository)
+
+
+def test_the_new_commits_are_listed_oldest_first(repository):
+    """From the base to HEAD (SPEC 10.1)."""
+    base = git(repository, "rev-parse", "HEAD~1")
+    second = git(repository, "rev-parse", "HEAD")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "third")
+
+    assert workspace.commits_since(repository, base) == (second, git(repository, "rev-parse", "HEAD"))
+
+
+def test_at_the_base_nothing_is_new(repository):
+    """An agent that committed nothing did no work (SPEC 7.2, 10.1)."""
+    assert workspace.commits_since(repository, git(repository, "rev-parse", "HEAD")) == ()
