@@ -38,7 +38,7 @@ LIMIT_MAX_SECONDS = 8 * 86_400.0  # SPEC 9.1: no deadline is further away
 
 LOCK_WAIT_SECONDS = 2.0  # a beat waits this long for the state lock, then leaves a mark
 COMMAND_LOCK_WAIT_SECONDS = 20.0  # a person's command waits longer: it has no mark to leave
-ATTEMPT_LOCK_WAIT_SECONDS = 10.0  # facts/reliability.md 3: a heartbeat may be probing
+ATTEMPT_LOCK_WAIT_SECONDS = 10.0  # docs/MEASURED.md 2: a heartbeat may be probing
 BEAT_STEPS_MAX = 200  # rows in one beat; more are left to the next, which is kicked
 SETTLE_BEATS_MAX = 1000  # `--settle` gives up after that many beats with an effect
 EDITS_MAX = 20  # times a write begins again because somebody edits the file under it

@@ -1,4 +1,4 @@
-"""Files replaced whole and durably, with their history and quarantine (SPEC 4.7, 4.8, facts/reliability.md 4).
+"""Files replaced whole and durably, with their history and quarantine (SPEC 4.7, 4.8, docs/MEASURED.md 3).
 
 Guarantee: a reader sees the old contents or the new, never a mixture, also after a crash or power loss; where the disk
 refuses, the old contents stand and nothing is left lying beside them. What was returned from is on disk. What stands in

@@ -112,7 +112,7 @@ def test_outside_of_git_there_is_no_head(tmp_path):
 
 
 def test_on_a_branch_no_git_process_is_started(repository, monkeypatch):
-    """Two of them stood in the gap between two agents (facts/perf.md 5, T2)."""
+    """Two of them stood in the gap between two agents (docs/MEASURED.md 6)."""
     tip = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("PATH", str(repository))
 

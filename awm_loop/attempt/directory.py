@@ -1,6 +1,6 @@
 """One attempt's directory, and the locks and marker in it that make a start happen once (SPEC 8.1).
 
-The protocol is D4 of facts/reliability.md 3. `sup.lock` is held by whoever tends the attempt; `agent.lock` is inherited
+The protocol is that of docs/decisions/0001. `sup.lock` is held by whoever tends the attempt; `agent.lock` is inherited
 by the agent's whole tree; `started` is created with O_EXCL before the agent is run, so one number passes its start
 once, ever. Who looks must *hold* `sup.lock` while it reads result and marker: let go in between, the answer may be of
 two times.

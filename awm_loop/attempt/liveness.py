@@ -1,6 +1,6 @@
 """Is an agent getting on, at work without result, or stuck? The numbers for the stall rule (SPEC 8.4).
 
-No single sign will do: healthy agents are silent for minutes, hung ones print spinners (facts/reliability.md 5). So
+No single sign will do: healthy agents are silent for minutes, hung ones print spinners (docs/MEASURED.md 4). So
 progress is any of five things; without one, time adds up as idle or as busy, and the table decides when it is too much.
 """
 
@@ -21,7 +21,7 @@ from awm_loop.attempt.procfs import Doing, Identity, Process, Written
 from awm_loop.core.model import Instant
 
 RECENT_MAX = 200  # SPEC 8.4: lines and command lines remembered
-BUSY_FRACTION = 0.05  # of one core; facts/reliability.md 5
+BUSY_FRACTION = 0.05  # of one core; docs/MEASURED.md 4
 WRITTEN_BYTES_MIN = 4096  # SPEC 8.4
 SUSPEND_SECONDS = 2.0  # more than this between the two clocks is a suspend
 LATE_FACTOR = 3.0  # a window this many times too long: the machine or the supervisor stood still

@@ -74,7 +74,7 @@ def tend(directory: AttemptDirectory) -> int | None:
 
 
 def begin(directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation]) -> Tended | None:
-    """Pass the start and run the agent (D4), holding `sup.lock`.
+    """Pass the start and run the agent, holding `sup.lock`.
 
     None, and the lock let go, where it has started before, has ended, or is wanted stopped.
     """

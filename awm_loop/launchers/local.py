@@ -117,10 +117,12 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
     """A supervisor in a session of its own, which outlives this process; returns when it holds the attempt's lock.
 
     It gets this process's environment without what belongs to another attempt, and no descriptor but the pipe it
-    reports by: an inherited stdout would keep cron's mailer waiting (facts/reliability.md 2).
+    reports by: an inherited stdout would keep cron's mailer waiting (docs/MEASURED.md 1).
     """
+    log = directory / "supervisor.log"
+    with disk_trouble(log):
+        log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     ready_fd, report_fd = os.pipe2(os.O_CLOEXEC)
-    log = str(directory / "supervisor.log")
     environment = {name: value for name, value in os.environ.items() if name not in OF_AN_ATTEMPT}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
     os.set_inheritable(report_fd, True)
@@ -132,13 +134,14 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, log_fd, 1),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
         )
     finally:
         os.close(report_fd)
+        os.close(log_fd)
     try:
         select.select([ready_fd], [], [], READY_SECONDS)
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Thread
 from urllib.parse import urlsplit
 
-ANSWER_MAX_SECONDS = 10.0  # facts/reliability.md 8
+ANSWER_MAX_SECONDS = 10.0  # SPEC 17: a ping must not hold a beat up
 
 
 def ping(url: str, failed: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""JSON text as the home's files hold it: read strictly, written for people (SPEC 4.7, facts/reliability.md 4).
+"""JSON text as the home's files hold it: read strictly, written for people (SPEC 4.7, docs/MEASURED.md 3).
 
 Guarantee: `parse` returns only what `layout` can write and `parse` reads again as the same value. Anything else in a
 file is a BadFileError that names file, line, column, the JSON pointer where it is known, what was expected, and how to

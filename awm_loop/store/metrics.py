@@ -133,8 +133,10 @@ def recorded(document: Mapping[str, Any]) -> Iterator[Recorded]:
 def summary_json(path: Path) -> dict[str, Any]:
     """The numbers of `--summary`, computed from the entries, not from the file's own summary; all zero without a file.
 
-    `summary` has the published keys; `eta` is how far the estimate was from what a success took, where both are recorded. Agents, types ("" is none),
-    error types and notes come most frequent first. Raises BadFileError, DiskError.
+    `summary` has the published keys; `eta` is how far the estimate was from what a success took, where both are
+    recorded. Agents, types ("" is none), error types and notes come most frequent first.
+
+    Raises BadFileError, DiskError.
     """
     document = load(path) or {"sprints": []}
     entries = list(recorded(document))
@@ -333,7 +335,7 @@ def _set_aside(path: Path, now: datetime) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold `path`.lock. It is never unlinked: deleting a held lock file gives two holders (facts/reliability.md 3)."""
+    """Hold `path`.lock. It is never unlinked: deleting a held lock file gives two holders (docs/MEASURED.md 2)."""
     from filelock import FileLock, Timeout  # noqa: PLC0415  readers do without
 
     lock = FileLock(f"{path}.lock", timeout=LOCK_WAIT_SECONDS, mode=0o600, fallback_to_soft=False)

@@ -65,7 +65,7 @@ class StateFile:
 
     @contextmanager
     def _lock(self, name: str, wait_seconds: float) -> Iterator[bool]:
-        """The file is never unlinked: a lock on an unlinked file can be held twice (facts/reliability.md 3)."""
+        """The file is never unlinked: a lock on an unlinked file can be held twice (docs/MEASURED.md 2)."""
         lock = FileLock(
             self.directory / name,
             timeout=wait_seconds,

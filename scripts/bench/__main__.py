@@ -1,4 +1,4 @@
-"""The benchmarks of the work loop; see facts/perf.md 6 for why they are made this way.
+"""The benchmarks of the work loop; see docs/MEASURED.md 6 for why they are made this way.
 
 Three questions: `gap`, how long the machine idles between two agents; `beat`, what one beat costs; `size`, what it
 costs when many tasks wait. Not a test: a person judges what it says, with the pressure on the machine beside it.

@@ -1,4 +1,4 @@
-"""Contenders side by side: shuffled rounds, ratios within a round, medians of those (facts/perf.md 6).
+"""Contenders side by side: shuffled rounds, ratios within a round, medians of those (docs/MEASURED.md 6).
 
 On a machine shared with others a time means little, but two times taken a second apart suffer alike. So every contender
 runs once in each round, in an order of its own, and what is quoted is the median over the rounds of a ratio within one

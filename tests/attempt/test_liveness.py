@@ -1,4 +1,4 @@
-"""Healthy and stuck agents told apart: the rows of facts/reliability.md 5 as real processes, and the arithmetic."""
+"""Healthy and stuck agents told apart: the rows of docs/MEASURED.md 4 as real processes, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from awm_loop import clock
@@ -152,7 +152,7 @@ for n in range(10**9):
 
 @pytest.mark.parametrize("name", STUCK)
 def test_an_idle_agent_makes_no_progress_and_says_why(name: str, watch: Starter) -> None:
-    """SPEC 8.4, facts/reliability.md 5: hung, polling and spinning agents are told from healthy ones."""
+    """SPEC 8.4, docs/MEASURED.md 4: hung, polling and spinning agents are told from healthy ones."""
     script, cause = STUCK[name]
     agent = watch(script)
 
@@ -239,7 +239,7 @@ def test_a_child_nobody_waits_for_takes_its_count_along(watch: Starter) -> None:
 
 
 def test_a_stopped_agent_is_idle_and_its_evidence_says_so(watch: Starter) -> None:
-    """facts/reliability.md 5: state T."""
+    """docs/MEASURED.md 4: state T."""
     agent = watch("while True: pass")
     agent.process.send_signal(signal.SIGSTOP)
 
@@ -419,7 +419,7 @@ def heard(watch: Liveness, *chunks: bytes) -> bool:
     ],
 )
 def test_a_line_that_differs_in_decoration_alone_is_not_new(line: bytes, idle: Liveness) -> None:
-    """SPEC 8.4, facts/reliability.md 5: ANSI escapes, digits, spinner glyphs and blanks are stripped; blank is nothing."""
+    """SPEC 8.4, docs/MEASURED.md 4: ANSI escapes, digits, spinner glyphs and blanks are stripped; blank is nothing."""
     assert heard(idle, b"Working on it\n")
 
     assert not heard(idle, line)
@@ -473,6 +473,7 @@ PIECES = st.sampled_from(
 )
 
 
+@example([b"one", b"\x1b[2K", b"two"], [5])
 @given(st.lists(PIECES, max_size=30), st.lists(st.integers(0, 120), max_size=10))
 def test_how_output_is_cut_into_chunks_does_not_matter(pieces: list[bytes], cuts: list[int]) -> None:
     """SPEC 8.4: the same bytes hold the same lines, whatever the pipe makes of them."""
@@ -487,6 +488,17 @@ def test_how_output_is_cut_into_chunks_does_not_matter(pieces: list[bytes], cuts
     assert heard(whole_first, text) == heard(chunks_first, *chunks)
     assert not heard(whole_first, *chunks)
     assert not heard(chunks_first, text)
+
+
+def test_repeated_output_explains_a_stall_and_new_output_does_not(idle: Liveness) -> None:
+    """SPEC 5.2: "do not poll" is said to those who poll."""
+    unknown = "Likely cause: unknown; no process of the attempt waits for anything but its children.\n"
+    heard(idle, *[b"a" * n + b"\n" for n in range(1, 9)])
+    assert idle.evidence(set(), instant(0.0)).startswith(unknown)
+
+    heard(idle, b"a\n", b"aa\n", b"aaa\n")
+
+    assert idle.evidence(set(), instant(0.0)).startswith("Likely cause: it goes on printing what it printed before, as")
 
 
 def changed(watch: Liveness) -> bool:

@@ -129,7 +129,7 @@ exec cron -f -L 15
 
 @pytest.mark.timeout(400)
 def test_real_cron_ends_the_queue(home: Home, request: pytest.FixtureRequest) -> None:
-    """SPEC 1.1: the crontab line of systemd/awm.cron's form, under Debian's cron in a namespace (facts 1d)."""
+    """SPEC 1.1: the crontab line of systemd/awm.cron's form, under Debian's cron in a namespace (docs/MEASURED.md 1)."""
     if not request.config.getoption("--cron"):
         pytest.skip("real cron takes two minutes: run `scripts/test --cron`")
     before = prepare(home)

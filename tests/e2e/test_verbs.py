@@ -259,7 +259,7 @@ def test_status_tells_what_runs_waits_and_needs_a_person(home: Home) -> None:
 
 
 def test_status_needs_no_lock_and_writes_nothing(home: Home) -> None:
-    """Facts 4: `status` works read-only."""
+    """SPEC 4.8: `status` works where nothing can be written."""
     home.spec("S1")
     home.queue("S1")
     before = home.tree()

@@ -38,7 +38,7 @@ def test_what_is_written_is_private_whatever_mode_it_had(tmp_path: Path) -> None
 
 
 def test_a_symlink_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
-    """A state file kept elsewhere stays elsewhere: facts/reliability.md 4."""
+    """A state file kept elsewhere stays elsewhere: docs/MEASURED.md 3."""
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "work.json"
     target.write_bytes(b"old")

@@ -56,7 +56,7 @@ TEXT = "".join(json.dumps({"seq": seq, "note": "é" * seq}, ensure_ascii=False) 
 
 @pytest.mark.parametrize("length", range(len(TEXT) + 1))
 def test_a_torn_last_line_is_cut_off_before_the_next(length: int, tmp_path: Path) -> None:
-    """Wherever a kill tore the file, its stump is not read and never merges with a new line: facts/reliability.md 4."""
+    """Wherever a kill tore the file, its stump is not read and never merges with a new line: docs/MEASURED.md 3."""
     path = tmp_path / "log.jsonl"
     path.write_bytes(TEXT[:length])
     whole = TEXT[:length].count(b"\n")
@@ -168,7 +168,7 @@ def test_a_journal_that_is_no_file_is_the_operators_trouble(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("note", ["\ud800", float("nan")])
 def test_what_could_not_be_read_back_is_not_journalled(note: object, tmp_path: Path) -> None:
-    """Our bug stops before the file is touched: facts/reliability.md 4."""
+    """Our bug stops before the file is touched: docs/MEASURED.md 3."""
     with pytest.raises(ValueError):
         append(tmp_path / "log.jsonl", [entry(1), {"seq": 2, "note": note}])
 

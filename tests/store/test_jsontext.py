@@ -405,6 +405,6 @@ def test_the_file_is_laid_out_for_people() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": "\ud800"}, {1: "a"}, {"a": {1, 2}}])
 def test_what_could_not_be_read_back_is_not_laid_out(value: object) -> None:
-    """Writing NaN, a lone surrogate or what is no JSON is our bug and stops before the disk: facts/reliability.md 4."""
+    """Writing NaN, a lone surrogate or what is no JSON is our bug and stops before the disk: docs/MEASURED.md 3."""
     with pytest.raises((ValueError, TypeError)):
         layout(value)
