@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX
 from awm_loop.core import choice
 from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
-from awm_loop.core.effect import Effect, Launch, Stop
 from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
-from awm_loop.core.model import Work
+from awm_loop.core.model import Effect, Launch, Stop, Work
 from awm_loop.core.observation import AttemptSeen, ProbeFailed, SpecBad, SpecRead, TaskSeen
 from awm_loop.ports import Changed, Loaded, Ports
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from awm_loop import clock, config, workspace
+from awm_loop import clock, config, durable, workspace
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work
@@ -30,8 +30,10 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """Read the configuration; nothing is written. Raises ConfigError."""
-        if not path.is_dir():
+        """Read the configuration; nothing is written. Raises ConfigError, DiskError."""
+        with durable.disk_trouble(path, "open"):
+            is_there = path.is_dir()
+        if not is_there:
             raise ConfigError(f"the home {path} does not exist", f"awm init {path}")
         return cls(path, config.load(path / "awm.toml"))
 

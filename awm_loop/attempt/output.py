@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES
@@ -21,30 +22,36 @@ class OutputLog:
         self._head_bytes = head_bytes
         self._tail_bytes = tail_bytes
         self._cut_bytes = 0
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._note_bytes = 0  # of our own line in the file
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._size = os.fstat(self._file).st_size
 
     def append(self, chunk: bytes) -> None:
-        try:
-            os.write(self._file, chunk)
-        except OSError:
-            self._cut_bytes += len(chunk)
-            return
-        self._size += len(chunk)
+        written = 0
+        with suppress(OSError):
+            written = os.write(self._file, chunk)  # a disk that is nearly full takes a part
+        self._cut_bytes += len(chunk) - written
+        self._size += written
         if self._size > self._head_bytes + 2 * self._tail_bytes:
             self._compact()
 
     def close(self) -> None:
-        if self._size > self._head_bytes + self._tail_bytes:
+        if self._size > self._head_bytes + self._note_bytes + self._tail_bytes:
             self._compact()
         os.close(self._file)
 
     def _compact(self) -> None:
         """Keep head and tail. Done in a new file and renamed, so that a reader never sees a hole."""
-        self._cut_bytes += self._size - self._head_bytes - self._tail_bytes
-        note = f"\n[AWM: {self._cut_bytes} bytes of output left out here]\n".encode()
+        cut_bytes = self._cut_bytes + self._size - self._head_bytes - self._note_bytes - self._tail_bytes
+        note = f"\n[AWM: {cut_bytes} bytes of output left out here]\n".encode()
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        fresh = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fresh = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
         try:
             self._copy(fresh, 0, self._head_bytes)
             os.write(fresh, note)
@@ -56,6 +63,7 @@ class OutputLog:
             return
         os.close(self._file)
         self._file, self._size = fresh, self._head_bytes + len(note) + self._tail_bytes
+        self._cut_bytes, self._note_bytes = cut_bytes, len(note)
 
     def _copy(self, target: int, offset: int, count: int) -> None:
         while count > 0:

@@ -30,6 +30,7 @@ from awm_loop.errors import DiskError
 
 STOP_POLL_SECONDS = 0.25  # how soon a stop request is seen
 SWEEP_STEP_SECONDS = 0.02
+UNSEEN_SECONDS_MAX = 30.0  # beyond the grace, a reaper looks for one who still holds `agent.lock`
 DISK_POLL_SECONDS = 1.0  # how soon room on a full disk is seen
 DISK_WAIT_SECONDS_MAX = 86_400.0
 DRAIN_BYTES_MAX = 1024 * 1024  # of output left in the pipe when the tree is gone: more than any pipe holds
@@ -185,12 +186,16 @@ class _Watch:
             now = time.monotonic()
             if self.sweep is None:
                 self._look_for_an_end(liveness, is_over=now >= stop_at)
-            if self.sweep is not None and self.sweep.step(now) and self._reap():
-                break
+            if self.sweep is not None:
+                self._reap()  # at every step: a racing forker's dead would make each look slower
+                if self.sweep.step(now) and self._reap():
+                    break
             if now >= sample_at and self.sweep is None:
                 sample_at = self._sample(liveness)
         self._drain(log, liveness)
         log.close()
+        if self.sweep.left:
+            self.error += f"; could not be ended: {', '.join(str(who.pid) for who in self.sweep.left)}"
         os.close(pidfd)
         os.close(self.child.output_fd)
         since = self.marker.at
@@ -305,8 +310,11 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
             text = Liveness(directory.path, (), 1.0).evidence({who.pid for who in seen}, now)
             _keep_evidence(directory, text)
         sweep = reap.Sweep(find, order.stop_grace_seconds if order else 0.0)
-        while not sweep.step(time.monotonic()):
+        give_up_at = time.monotonic() + UNSEEN_SECONDS_MAX
+        while not sweep.step(time.monotonic()) or (_is_held(directory) and time.monotonic() < give_up_at):
             time.sleep(SWEEP_STEP_SECONDS)
+        if sweep.left or _is_held(directory):
+            error += f"; could not be ended: {', '.join(str(who.pid) for who in sweep.left) or 'one that hides'}"
     if order is not None and not never_started:
         locks = gitlocks.remove_git_locks(Path(order.workspace), began)
     return Result(
@@ -318,6 +326,14 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
         error=error,
         removed_locks=tuple(locks),
     )
+
+
+def _is_held(directory: AttemptDirectory) -> bool:
+    """Something unseen still holds `agent.lock`: a chain that forks faster than /proc can be read."""
+    fd = take_lock(directory / "agent.lock")
+    if fd is not None:
+        os.close(fd)
+    return fd is None
 
 
 def _remembered(directory: AttemptDirectory, now: Instant) -> Iterable[Identity]:

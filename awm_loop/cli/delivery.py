@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from awm_loop import clock, config, durable
+from awm_loop.beat import Beat
 from awm_loop.cli.pulse import LOOKS_MAX
 from awm_loop.core.model import Notice
 from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError, DiskError
@@ -28,13 +29,15 @@ def deliver(home: Home, console: Send | None) -> None:
             outbox.deliver(home.store, channels, clock.now)
 
 
-def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], object]) -> None:
-    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2)."""
+def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], Sequence[Beat]]) -> None:
+    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2).
+
+    Where `beat` finds another process at it, that one looks again.
+    """
     for _ in range(LOOKS_MAX):
         deliver(home, console)
-        if not home.store.mark_path.exists():
+        if not home.store.mark_path.exists() or not beat():
             return
-        beat()
 
 
 def has_channels(home: Home) -> bool:

@@ -21,9 +21,8 @@ from awm_loop.cli.pulse import pulse
 from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
 from awm_loop.core import choice
 from awm_loop.core.consequence import Step
-from awm_loop.core.effect import Effect, Launch
 from awm_loop.core.machine import Tell
-from awm_loop.core.model import Notice
+from awm_loop.core.model import Effect, Launch, Notice
 from awm_loop.errors import EXIT_BUG, EXIT_OK, AwmError, BadFileError
 from awm_loop.store.document import iso
 from awm_loop.wiring import Home
@@ -69,12 +68,11 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
         if not options.dry_run:
             home.store.prepare()
         for _ in range(SETTLE_BEATS_MAX if options.settle and not options.dry_run else 1):
-            beats = pulse(home.store, home.ports(), dry_run=options.dry_run)
-            said.add(beats)
+            beats = said.add(pulse(home.store, home.ports(), dry_run=options.dry_run))
             if not any(beat.effect or beat.redone for beat in beats):
                 break
         if not options.dry_run:
-            delivery.deliver(home, said.hear)
+            delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
     except AwmError as error:
         exit_code = error.show()
         if isinstance(error, BadFileError) and not options.dry_run:
@@ -93,10 +91,12 @@ class _Said:
         self._notices: list[Notice] = []
         self._is_silent = True
 
-    def add(self, beats: Sequence[Beat]) -> None:
+    def add(self, beats: Sequence[Beat]) -> Sequence[Beat]:
+        """Say what these beats did; returns them."""
         self._beats += beats
         for line in [text for beat in beats for text in _lines(beat, is_dry_run=self._is_dry_run)]:
             self._print(line)
+        return beats
 
     def hear(self, notice: Notice) -> str | None:
         """The console channel: a notice is delivered once it is out."""

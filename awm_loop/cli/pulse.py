@@ -7,6 +7,8 @@ to the holder, who looks for one after letting go.
 
 from __future__ import annotations
 
+import os
+
 from awm_loop import beat
 from awm_loop.config import BEAT_STEPS_MAX, LOCK_WAIT_SECONDS
 from awm_loop.errors import BusyError
@@ -20,6 +22,9 @@ def pulse(store: StateFile, ports: Ports, *, dry_run: bool = False) -> list[beat
     """The beats run: none when another process is at it and will look again. Raises what a beat raises, BusyError."""
     if dry_run:
         return [beat.run(ports, dry_run=True)]
+    if "AWM_ATTEMPT" in os.environ:
+        store.leave_mark()  # inside an agent's tree: a supervisor started here would be swept with it
+        return []
     beats: list[beat.Beat] = []
     for _ in range(LOOKS_MAX):
         if not _one(store, ports, beats) or not store.mark_path.exists():

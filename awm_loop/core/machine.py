@@ -3,103 +3,30 @@
     world --probe--> observation --classify--> signal --TABLE--> row --take--> (work', effect)
 
 `classify_*` own every comparison of numbers and name one signal; the table owns every decision; `consequence.py` writes
-a row down. A missing cell is not a default: it raises `ImpossibleStep` and nothing is changed. The subject of a row is
-a task (queued or live), an account, or the loop itself.
+a row down. A missing cell is not a default: it raises `KeyError` with the cell, and nothing is changed.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
-from awm_loop.core import choice
-from awm_loop.core.model import Account, Attempt, Deadline, Instant, Outcome, Phase, Policy, StopReason, Work
-from awm_loop.core.observation import (
-    Alive,
-    AttemptSeen,
-    Exited,
-    NotStarted,
-    ProbeFailed,
-    Result,
-    SpecBad,
-    SpecRead,
-    Starting,
-    TaskSeen,
-    Unattended,
+from awm_loop.core import choice, observation
+from awm_loop.core.model import Account, Agent, Attempt, Deadline, Instant, Outcome, Phase, Policy, StopReason, Work
+from awm_loop.core.observation import AttemptSeen, Limit, Result, SpecBad, TaskSeen
+
+# An observation, judged against the limits.
+Signal = StrEnum(
+    "Signal",
+    "READY TOO_EARLY ACCOUNT_CLOSED UNFIT "
+    "UNSEEN NEVER_BEGAN CANNOT_BEGIN STARTING ALIVE LATE STALLED UNWANTED UNATTENDED ENDED "
+    "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK STRUCK_OUT LIMITED LIMITED_FOR_GOOD ASKED "
+    "REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED DUE FED DRAINED",
 )
-
-
-class Signal(StrEnum):
-    """An observation, judged against the limits."""
-
-    READY = "ready"
-    TOO_EARLY = "too_early"
-    ACCOUNT_CLOSED = "account_closed"
-    UNFIT = "unfit"
-
-    UNSEEN = "unseen"
-    NEVER_BEGAN = "never_began"
-    CANNOT_BEGIN = "cannot_begin"
-    STARTING = "starting"
-    ALIVE = "alive"
-    LATE = "late"
-    STALLED = "stalled"
-    UNWANTED = "unwanted"
-    UNATTENDED = "unattended"
-    ENDED = "ended"
-
-    SUCCEEDED = "succeeded"
-    WORTH_RETRY = "worth_retry"
-    OUT_OF_TRIES = "out_of_tries"
-    STRUCK = "struck"
-    STRUCK_OUT = "struck_out"
-    LIMITED = "limited"
-    LIMITED_FOR_GOOD = "limited_for_good"
-    ASKED = "asked"
-    REBOOTED = "rebooted"
-    REBOOTED_TOO_OFTEN = "rebooted_too_often"
-    CALLED_OFF = "called_off"
-    DISMISSED = "dismissed"
-
-    DUE = "due"
-    DRAINED = "drained"
-    FED = "fed"
-
-
-class Do(StrEnum):
-    """The effect a row asks for."""
-
-    NOTHING = "nothing"
-    LAUNCH = "launch"
-    STOP = "stop"
-
-
-class Count(StrEnum):
-    """What a row adds to the task."""
-
-    NOTHING = "nothing"
-    TRY = "try"
-    STRIKE = "strike"
-    REBOOT = "reboot"
-
-
-class Tell(StrEnum):
-    """The notice a row sends: the kinds of SPEC 12.1 that this version has."""
-
-    NOTHING = "nothing"
-    STARTED = "started"
-    COMPLETED = "completed"
-    RETRY = "retry"
-    STALL = "stall"
-    LIMIT = "limit"
-    OPENED = "opened"
-    BLOCKED = "blocked"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    STRUCK_OUT = "struck_out"
-    STILL_RUNNING = "still_running"
-    REPORT = "report"
+Do = StrEnum("Do", "NOTHING LAUNCH STOP")  # the effect a row asks for
+Count = StrEnum("Count", "NOTHING TRY STRIKE REBOOT")  # what it adds to the task
+Tell = StrEnum(  # the notice, by the kinds of SPEC 12.1
+    "Tell", "NOTHING STARTED COMPLETED RETRY STALL STRUCK_OUT LIMIT OPENED BLOCKED FAILED SKIPPED STILL_RUNNING REPORT"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +55,6 @@ TABLE = (
     Row(P.QUEUED,     S.TOO_EARLY,          P.QUEUED),
     Row(P.QUEUED,     S.ACCOUNT_CLOSED,     P.QUEUED),
     Row(P.QUEUED,     S.UNFIT,              P.BLOCKED,   tell=Tell.BLOCKED),
-
     Row(P.LAUNCHING,  S.UNSEEN,             P.LAUNCHING),
     Row(P.LAUNCHING,  S.STARTING,           P.LAUNCHING),
     Row(P.LAUNCHING,  S.NEVER_BEGAN,        P.LAUNCHING, Do.LAUNCH),  # died between promise and start: same number
@@ -137,23 +63,18 @@ TABLE = (
     Row(P.LAUNCHING,  S.UNWANTED,           P.STOPPING,  Do.STOP),
     Row(P.LAUNCHING,  S.UNATTENDED,         P.STOPPING,  Do.STOP),
     Row(P.LAUNCHING,  S.ENDED,              P.ENDED),                 # quicker than a heartbeat
-
     Row(P.RUNNING,    S.UNSEEN,             P.RUNNING),               # could not look is not "not there"
     Row(P.RUNNING,    S.ALIVE,              P.RUNNING),
     Row(P.RUNNING,    S.LATE,               P.RUNNING,   tell=Tell.STILL_RUNNING),
     Row(P.RUNNING,    S.STALLED,            P.STOPPING,  Do.STOP),    # the strike counts when the end is proved
     Row(P.RUNNING,    S.UNWANTED,           P.STOPPING,  Do.STOP),
     Row(P.RUNNING,    S.UNATTENDED,         P.STOPPING,  Do.STOP),    # sweep what it left before it is called lost
-    Row(P.RUNNING,    S.NEVER_BEGAN,        P.STOPPING,  Do.STOP),    # somebody removed its directory
     Row(P.RUNNING,    S.ENDED,              P.ENDED),
-
     Row(P.STOPPING,   S.UNSEEN,             P.STOPPING),
-    Row(P.STOPPING,   S.STARTING,           P.STOPPING),
     Row(P.STOPPING,   S.ALIVE,              P.STOPPING),              # TERM, grace, KILL take their time
     Row(P.STOPPING,   S.UNATTENDED,         P.STOPPING,  Do.STOP),
-    Row(P.STOPPING,   S.NEVER_BEGAN,        P.STOPPING,  Do.STOP),
     Row(P.STOPPING,   S.ENDED,              P.ENDED),
-
+    Row(P.ENDED,      S.UNSEEN,             P.ENDED),                 # never in the beat that saw the end
     Row(P.ENDED,      S.SUCCEEDED,          P.COMPLETED, tell=Tell.COMPLETED),
     Row(P.ENDED,      S.WORTH_RETRY,        P.QUEUED,    count=Count.TRY, tell=Tell.RETRY),
     Row(P.ENDED,      S.OUT_OF_TRIES,       P.FAILED,    count=Count.TRY, tell=Tell.FAILED),
@@ -166,10 +87,8 @@ TABLE = (
     Row(P.ENDED,      S.REBOOTED_TOO_OFTEN, P.FAILED,    count=Count.REBOOT, tell=Tell.FAILED),
     Row(P.ENDED,      S.CALLED_OFF,         P.QUEUED),                # awm stop: head of the queue, loop paused
     Row(P.ENDED,      S.DISMISSED,          P.SKIPPED,   tell=Tell.SKIPPED),
-
     Row(P.CLOSED,     S.TOO_EARLY,          P.CLOSED),
     Row(P.CLOSED,     S.DUE,                P.OPEN,      tell=Tell.OPENED),
-
     Row(P.WORKING,    S.FED,                P.WORKING),
     Row(P.WORKING,    S.DRAINED,            P.IDLE,      tell=Tell.REPORT),
     Row(P.IDLE,       S.FED,                P.WORKING),
@@ -180,148 +99,121 @@ if len(ROWS) != len(TABLE):
     raise AssertionError("two rows of TABLE answer one question")
 
 
-class ImpossibleStep(Exception):  # noqa: N818  a bug of ours, named for what happened
-    """The table has no row for what was seen. A bug of ours: nothing was changed."""
-
-    def __init__(self, phase: Phase, signal: Signal) -> None:
-        super().__init__(f"no row for ({phase}, {signal})")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(NamedTuple):
     """A signal with what made it: `reason` for people, the rest for the row's consequences."""
 
     signal: Signal
     reason: str = ""
-    chosen: choice.Chosen | None = None
-    spec: SpecRead | None = None
+    seen: TaskSeen | None = None
+    agent: Agent | None = None  # who is to be launched, or can go on where a limit ended the attempt
+    chain: tuple[str, ...] = ()  # all that are fit, in the order they may be asked
+    not_before: Deadline | None = None  # of the task
     result: Result | None = None
-    closes: Deadline | None = None  # the account, until then
-
-
-def row_for(phase: Phase, signal: Signal) -> Row:
-    """The one row that answers; raises ImpossibleStep where there is none."""
-    row = ROWS.get((phase, signal))
-    if row is None:
-        raise ImpossibleStep(phase, signal)
-    return row
+    limited: Account | None = None  # the account as the limit leaves it
 
 
 def classify_queued(work: Work, task_id: str, seen: TaskSeen | None, now: Instant, policy: Policy) -> Judged:
     """A queued task that is next in order. `seen` is None while it is not due: then its spec is not even read."""
     if choice.is_waiting(work, task_id, now):
-        return Judged(signal=Signal.TOO_EARLY)
-    match seen:
-        case None:
-            raise AssertionError(f"{task_id} is due and its spec was not read")
-        case SpecBad(reason=reason):
-            return Judged(signal=Signal.UNFIT, reason=reason)
-        case SpecRead(spec=spec):
-            if spec.unbuilt:
-                lines = ", ".join(f"`{line}`" for line in spec.unbuilt)
-                return Judged(signal=Signal.UNFIT, reason=f"the spec asks for what this version cannot do: {lines}")
-            match choice.pick_agent(spec, work, now, policy):
-                case choice.Unfit(reason=reason):
-                    return Judged(signal=Signal.UNFIT, reason=reason)
-                case choice.AllClosed(accounts=accounts):
-                    return Judged(signal=Signal.ACCOUNT_CLOSED, reason=", ".join(accounts))
-                case choice.Chosen() as chosen:
-                    return Judged(signal=Signal.READY, chosen=chosen, spec=seen)
-                case other:
-                    assert_never(other)
-        case other_seen:
-            assert_never(other_seen)
+        return Judged(Signal.TOO_EARLY)
+    if seen is None:
+        raise AssertionError(f"{task_id} is due and its spec was not read")
+    agents = seen if isinstance(seen, SpecBad) else choice.fit_agents(seen.spec, policy)
+    if isinstance(agents, SpecBad):
+        return Judged(Signal.UNFIT, agents.reason)
+    agent = next((one for one in agents if not choice.closed_until(work, one.account, now)), None)
+    if agent is None:
+        return Judged(Signal.ACCOUNT_CLOSED)
+    return Judged(Signal.READY, agent.name, seen=seen, agent=agent, chain=tuple(one.name for one in agents))
 
 
 def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant, policy: Policy) -> Judged:
     """A live attempt, by what its probe saw."""
     match seen:
-        case ProbeFailed(reason=reason):
-            return Judged(signal=Signal.UNSEEN, reason=reason)
-        case Exited(result=result) if attempt.phase is Phase.ENDED:
+        case observation.ProbeFailed(reason=reason):
+            return Judged(Signal.UNSEEN, reason)
+        case observation.Exited(result=result) if attempt.phase is Phase.ENDED:
             return _verdict(work, attempt, result, now, policy)
-        case Exited(result=result):
-            return Judged(signal=Signal.ENDED, result=result)
-        case Unattended():
-            return Judged(signal=Signal.UNATTENDED, reason="its supervisor is gone and left no result")
-        case NotStarted() if attempt.phase is Phase.LAUNCHING and attempt.stop is not None:
-            return Judged(signal=Signal.UNWANTED, reason=attempt.stop.value)
-        case NotStarted() if attempt.phase is Phase.LAUNCHING and attempt.launches >= policy.launches_max:
-            return Judged(signal=Signal.CANNOT_BEGIN, reason=f"it did not start in {attempt.launches} launches")
-        case NotStarted():
-            return Judged(signal=Signal.NEVER_BEGAN)
-        case Starting() | Alive() if attempt.stop is not None and attempt.phase is not Phase.STOPPING:
-            return Judged(signal=Signal.UNWANTED, reason=attempt.stop.value)
-        case Starting():
-            return Judged(signal=Signal.STARTING)
-        case Alive():
-            return _liveness(attempt, seen, policy)
+        case observation.Exited():
+            return Judged(Signal.ENDED)
+        case _ if attempt.phase is Phase.ENDED:
+            return Judged(Signal.UNSEEN, "its result was there")
+        case observation.Unattended():
+            return Judged(Signal.UNATTENDED, "its supervisor is gone and left no result")
+        case observation.NotStarted() if attempt.phase is not Phase.LAUNCHING:
+            return Judged(Signal.UNATTENDED, "its directory is gone")
+        case _ if attempt.stop and attempt.phase is not Phase.STOPPING:
+            return Judged(Signal.UNWANTED, attempt.stop.value)
+        case observation.NotStarted():
+            signal = Signal.NEVER_BEGAN if attempt.launches < policy.launches_max else Signal.CANNOT_BEGIN
+            return Judged(signal, f"not started after {attempt.launches} launches")
+        case observation.Starting():
+            return Judged(Signal.STARTING if attempt.phase is Phase.LAUNCHING else Signal.ALIVE)
+        case observation.Alive():
+            return Judged(Signal.ALIVE) if attempt.phase is not Phase.RUNNING else _liveness(attempt, seen, policy)
         case other:
             assert_never(other)
 
 
-def _liveness(attempt: Attempt, seen: Alive, policy: Policy) -> Judged:
+def _liveness(attempt: Attempt, seen: observation.Alive, policy: Policy) -> Judged:
     """SPEC 8.4. Busy time without progress counts a quarter; at the limit it is a stall, just below it is not."""
-    quiet_seconds = seen.idle_seconds + seen.busy_seconds / policy.stall_busy_factor
-    if attempt.phase is Phase.RUNNING and quiet_seconds >= policy.stall_seconds:
-        kind = "idle" if seen.idle_seconds >= seen.busy_seconds else "busy"
-        minutes = (seen.idle_seconds + seen.busy_seconds) / 60
-        return Judged(signal=Signal.STALLED, reason=f"no progress for {minutes:.1f} min, mostly {kind}")
-    eta = attempt.eta_seconds
-    is_late = eta is not None and seen.running_seconds >= policy.late_factor * eta
-    if attempt.phase is Phase.RUNNING and is_late and not attempt.told_late:
-        return Judged(signal=Signal.LATE)
-    return Judged(signal=Signal.ALIVE)
+    if seen.idle_seconds + seen.busy_seconds / policy.stall_busy_factor >= policy.stall_seconds:
+        minutes, is_idle = (seen.idle_seconds + seen.busy_seconds) / 60, seen.idle_seconds >= seen.busy_seconds
+        return Judged(Signal.STALLED, f"no progress for {minutes:.1f} min, mostly {'idle' if is_idle else 'busy'}")
+    is_late = attempt.eta_seconds is not None and seen.running_seconds >= policy.late_factor * attempt.eta_seconds
+    return Judged(Signal.LATE if is_late and not attempt.told_late else Signal.ALIVE)
 
 
 def _verdict(work: Work, attempt: Attempt, result: Result, now: Instant, policy: Policy) -> Judged:
     """SPEC 7.2: what an outcome means for its task, by the counts it has so far."""
-    task = work.task(attempt.task)
-
-    def judged(signal: Signal, reason: str = "") -> Judged:
-        return Judged(signal=signal, reason=reason or result.error or result.summary, result=result)
-
-    if result.outcome is Outcome.SUCCEEDED:
-        return judged(Signal.SUCCEEDED)
-    if attempt.stop is StopReason.SKIP:
-        return judged(Signal.DISMISSED, "skipped by hand")
+    task, why = work.task(attempt.task), result.error or result.summary
     match result.outcome:
+        case Outcome.SUCCEEDED:
+            signal = Signal.SUCCEEDED
+        case _ if attempt.stop is StopReason.SKIP:
+            signal, why = Signal.DISMISSED, "skipped by hand"
         case Outcome.HOLLOW | Outcome.FAILED | Outcome.LOST:
-            return judged(Signal.WORTH_RETRY if task.tries < policy.retries_max else Signal.OUT_OF_TRIES)
+            signal = Signal.WORTH_RETRY if task.tries < policy.retries_max else Signal.OUT_OF_TRIES
         case Outcome.STALLED | Outcome.TIMED_OUT:
-            return judged(Signal.STRUCK if task.strikes + 1 < policy.strikes_max else Signal.STRUCK_OUT)
+            signal = Signal.STRUCK if task.strikes + 1 < policy.strikes_max else Signal.STRUCK_OUT
         case Outcome.LIMITED:
             return _limited(work, attempt, result, now, policy)
         case Outcome.BLOCKED:
-            return judged(Signal.ASKED, result.question)
+            signal, why = Signal.ASKED, result.question or why
         case Outcome.REBOOTED:
-            return judged(Signal.REBOOTED if task.reboots < policy.reboots_max else Signal.REBOOTED_TOO_OFTEN)
+            signal = Signal.REBOOTED if task.reboots < policy.reboots_max else Signal.REBOOTED_TOO_OFTEN
         case Outcome.STOPPED:
-            return judged(Signal.CALLED_OFF, "stopped by hand")
+            signal, why = Signal.CALLED_OFF, "stopped by hand"
         case other:
             assert_never(other)
+    wait_seconds = policy.backoff_seconds[: task.tries + 1][-1] if signal is Signal.WORTH_RETRY else 0
+    return Judged(signal, why, not_before=Deadline.after(wait_seconds, now) if wait_seconds else None, result=result)
 
 
 def _limited(work: Work, attempt: Attempt, result: Result, now: Instant, policy: Policy) -> Judged:
     """SPEC 9.1: the stated reset, else the configured wait doubled for each limit in a row; margin, then clamp."""
-    resets_at = result.limit.resets_at if result.limit else None
-    if resets_at is not None:
-        wait_seconds = max((resets_at - now.wall).total_seconds(), 0.0)
-    else:
-        hits = work.accounts[attempt.account].hits if attempt.account in work.accounts else 0
-        wait_seconds = min(policy.limit_retry_seconds * 2 ** min(hits, 16), policy.limit_retry_max_seconds)
-    closes = Deadline.after(min(wait_seconds + policy.limit_margin_seconds, policy.limit_max_seconds), now)
-    if policy.retry_on_limit or choice.fallback(attempt, work, now, policy) is not None:
-        return Judged(signal=Signal.LIMITED, reason=result.error, result=result, closes=closes)
-    reason = result.error or "limited, with `retryOnRateLimit` off and no fallback open"
-    return Judged(signal=Signal.LIMITED_FOR_GOOD, reason=reason, result=result, closes=closes)
+    known = work.accounts.get(attempt.account) or Account(name=attempt.account, deadline=None, source="", agent="")
+    limit = result.limit or Limit(resets_at=None, source="")
+    wait_seconds = min(policy.limit_retry_seconds * 2 ** min(known.hits, 16), policy.limit_retry_max_seconds)
+    if limit.resets_at is not None:
+        wait_seconds = max((limit.resets_at - now.wall).total_seconds(), 0)
+    until = Deadline.after(min(wait_seconds + policy.limit_margin_seconds, policy.limit_max_seconds), now)
+    hits = known.hits + 1 if limit.resets_at is None else 0
+    limited = replace(known, deadline=until, source=limit.source, agent=attempt.agent, hits=hits)
+    chain = [one for name in attempt.chain if (one := policy.agents.get(name)) and one.account != known.name]
+    fallback = next((one for one in chain if not choice.closed_until(work, one.account, now)), None)
+    waits = [until, *(closed for one in chain if (closed := choice.closed_until(work, one.account, now)))]
+    first = None if fallback else min(waits, key=lambda one: one.remaining_seconds(now))
+    signal = Signal.LIMITED if policy.retry_on_limit or fallback else Signal.LIMITED_FOR_GOOD
+    why = result.error or "its account met a limit"
+    return Judged(signal, why, agent=fallback, not_before=first, result=result, limited=limited)
 
 
 def classify_account(account: Account, now: Instant) -> Judged:
     """An account that has a deadline; at the deadline it opens."""
-    return Judged(signal=Signal.TOO_EARLY if choice.is_closed(account, now) else Signal.DUE)
+    return Judged(Signal.TOO_EARLY if choice.is_before(account.deadline, now) else Signal.DUE)
 
 
 def classify_loop(work: Work) -> Judged:
     """The loop itself: work to do, or none left."""
-    return Judged(signal=Signal.FED if work.queue or work.attempts else Signal.DRAINED)
+    return Judged(Signal.FED if work.queue or work.attempts else Signal.DRAINED)

@@ -1,71 +1,40 @@
 """The nouns of AWM, as frozen values (SPEC 2). Nothing here reads a clock, a file or a process."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from awm_loop.core.effect import Effect
+# Where a subject of the table stands. A task: LAUNCHING is promised and not yet seen to run, STOPPING was asked to end,
+# ENDED has its result, BLOCKED waits for a person. An account is CLOSED or OPEN, the loop WORKING or IDLE.
+Phase = StrEnum(
+    "Phase", "QUEUED LAUNCHING RUNNING STOPPING ENDED COMPLETED FAILED SKIPPED BLOCKED CLOSED OPEN WORKING IDLE"
+)
+Priority = StrEnum("Priority", "CRITICAL HIGH MEDIUM LOW")  # SPEC 5.1: P0 to P3
+# Why an attempt is asked to end: by a person (awm stop, awm skip), else by the signal of that name.
+StopReason = StrEnum("StopReason", "OPERATOR SKIP STALLED UNATTENDED CANNOT_BEGIN")
+# How an attempt ended: the words of `result.json` (SPEC 8.2) that this version can produce.
+Outcome = StrEnum("Outcome", "SUCCEEDED HOLLOW FAILED STALLED TIMED_OUT LIMITED BLOCKED STOPPED LOST REBOOTED")
+REBOOT_SLACK_SECONDS = 2 * 86_400.0
 
 
-class Phase(StrEnum):
-    """Where a subject of the table stands: a task, an account, or the loop itself."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """An effect: start the attempt `key`; harmless when it has already begun."""
 
-    QUEUED = "queued"
-    LAUNCHING = "launching"  # promised; not yet seen to run
-    RUNNING = "running"
-    STOPPING = "stopping"  # asked to end; the result will prove it
-    ENDED = "ended"  # the result is there; the verdict is the next row
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    BLOCKED = "blocked"  # waits for a person
-
-    CLOSED = "closed"  # an account before its deadline
-    OPEN = "open"
-
-    WORKING = "working"  # the loop has work
-    IDLE = "idle"  # the queue is done and the report is sent
+    key: str
 
 
-class Priority(StrEnum):
-    """SPEC 5.1: P0 to P3."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """An effect: end the attempt `key` with its whole process tree; harmless when it has already ended."""
 
-    CRITICAL = "critical"
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
-PRIORITY_ORDER = tuple(Priority)
+    key: str
+    why: str
 
 
-class StopReason(StrEnum):
-    """Why an attempt is asked to end; recorded as its outcome when it had not ended by itself."""
-
-    STALLED = "stalled"
-    OPERATOR = "operator"  # awm stop: back to the head of the queue, loop paused
-    SKIP = "skip"  # awm skip: the task is given up
-    UNATTENDED = "unattended"  # its supervisor died; what is left of it is swept
-    CANNOT_BEGIN = "cannot_begin"  # it never started, however often it was tried
-
-
-class Outcome(StrEnum):
-    """How an attempt ended: the words of `result.json` (SPEC 8.2) that this version can produce."""
-
-    SUCCEEDED = "succeeded"
-    HOLLOW = "hollow"
-    FAILED = "failed"
-    STALLED = "stalled"
-    TIMED_OUT = "timed_out"
-    LIMITED = "limited"
-    BLOCKED = "blocked"
-    STOPPED = "stopped"
-    LOST = "lost"
-    REBOOTED = "rebooted"
+Effect = Launch | Stop  # all that a beat may ask of the world, once, after it is promised on disk (SPEC 6.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,24 +55,18 @@ class Deadline:
     set_at: Instant
 
     @classmethod
-    def after(cls, seconds: float, now: Instant) -> Deadline:
+    def after(cls, seconds: float, now: Instant) -> "Deadline":
         return cls(until=now.wall + timedelta(seconds=seconds), left_seconds=seconds, set_at=now)
 
     def remaining_seconds(self, now: Instant) -> float:
-        """Seconds still to wait; zero or less when due.
-
-        Within a boot only the boot clock counts, so no jump of the wall clock makes it early or late. Over a reboot the
-        wall clock is believed when it moved by at least the uptime and at most the longest wait; else only the uptime
-        is, which is late by the time the machine was off but never stuck (facts/reliability.md 6).
-        """
+        """Seconds still to wait; zero or less when due. Within a boot only the boot clock counts, whatever the wall
+        clock does. Over a reboot the wall clock is believed where it moved by at least the uptime and not absurdly far;
+        else only the uptime counts, which is late but never stuck (docs/MEASURED.md 5)."""
         if now.boot_id == self.set_at.boot_id:
             return self.left_seconds - (now.boottime - self.set_at.boottime)
         moved = (now.wall - self.set_at.wall).total_seconds()
         believable = now.boottime <= moved <= max(self.left_seconds, 0) + REBOOT_SLACK_SECONDS
         return self.left_seconds - (moved if believable else now.boottime)
-
-
-REBOOT_SLACK_SECONDS = 2 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,14 +127,12 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """One ended attempt, as the next prompt and the report need it."""
+    """One ended attempt, as the next prompt needs it."""
 
     number: int
     outcome: Outcome
     agent: str
     summary: str
-    seconds: float
-    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +195,7 @@ class Account:
     deadline: Deadline | None
     source: str
     agent: str  # who met the limit, for the notice when it opens again
-    hits: int = 0  # limits in a row without a stated reset, for the doubling
+    hits: int = 0  # limits in a row that named no time to come, for the doubling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,24 +233,24 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """One task that came to an end: a line of the completion report and of `work_metrics.json` (SPEC 12.1, 12.3)."""
+    """One finished task: a line of the report and of `work_metrics.json` (SPEC 12.1, 12.3), with its last attempt."""
 
     task: str
-    number: int | None  # of its last attempt; None where it was blocked or skipped without one
     outcome: Phase  # completed, failed, skipped or blocked
-    agent: str
-    model: str
-    type: str
     at: datetime
-    minutes: float  # of the last attempt
-    minutes_in_all: float
-    attempts: int
-    eta_minutes: float | None
-    error_type: str
-    notes: str
-    commit: str
-    tokens: Mapping[str, int] | None
-    cost_usd: float | None
+    number: int | None = None
+    agent: str = ""
+    model: str = ""
+    type: str = ""
+    minutes: float = 0.0
+    minutes_in_all: float = 0.0
+    attempts: int = 0
+    eta_minutes: float | None = None
+    error_type: str = ""
+    notes: str = ""
+    commit: str = ""
+    tokens: Mapping[str, int] | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,91 +1,107 @@
 """The operator's messages, as text from values (SPEC 12.1). The started and completed forms are exact."""
 
-from __future__ import annotations
+from awm_loop.core.machine import Judged, Signal, Tell
+from awm_loop.core.model import Attempt, Ended, Phase, Policy, Task, Work
+from awm_loop.core.observation import SpecRead
 
-from collections.abc import Sequence
-
-from awm_loop.core.model import Agent, Attempt, Ended, Phase, Work
-
-SUMMARY_CHARS_MAX = 200
-ALWAYS_SENT = frozenset({"blocked", "failed", "skipped", "struck_out", "report", "bad_state"})  # SPEC 12.2
+TEXT_CHARS_MAX = 200
+ALWAYS_SENT = {Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
+OPENED = "⚡ {agent} is available again."
+BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
+MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
 
 
 def one_line(text: str) -> str:
-    """The first line that says something, short enough for a message, without its full stop."""
+    """The first line that says something, printable, short enough for a message, without its full stop."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    cut = first if len(first) <= SUMMARY_CHARS_MAX else first[: SUMMARY_CHARS_MAX - 1] + "…"
-    return cut.rstrip(".") if not cut.endswith("..") else cut
+    shown = "".join(character if character.isprintable() else " " for character in first)
+    cut = shown if len(shown) <= TEXT_CHARS_MAX else shown[: TEXT_CHARS_MAX - 1] + "…"
+    return cut if cut.endswith("..") else cut.removesuffix(".")
 
 
-def display(agent: Agent) -> str:
+def display(agent: str, policy: Policy) -> str:
     """`Codex` for codex; the embedded agent, which has no name of its own, is `Shell`."""
-    name = "shell" if (agent.name, agent.kind) == ("local", "shell") else agent.name
-    return name[:1].upper() + name[1:]
+    is_embedded = agent == "local" and agent in policy.agents and policy.agents[agent].kind == "shell"
+    return "Shell" if is_embedded else agent[:1].upper() + agent[1:]
 
 
 def minutes_text(seconds: float) -> str:
     """`8 min`, `under 1 min`."""
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes >= 1 else "under 1 min"
+    return f"{round(seconds / 60)} min" if round(seconds / 60) else "under 1 min"
+
+
+def counted(number: float, unit: str) -> str:
+    """`1 attempt`, `2 hours`."""
+    return f"{round(number)} {unit}{'s' if round(number) != 1 else ''}"
 
 
 def roughly(seconds: float) -> str:
     """`~2 hours`, `~15 minutes`, `~4 seconds`: a wait, for people."""
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= 1.5 * size or (unit == "minute" and seconds >= 60):
-            count = round(seconds / size)
-            return f"~{count} {unit}{'s' if count != 1 else ''}"
-    count = max(round(seconds), 1)
-    return f"~{count} second{'s' if count != 1 else ''}"
+    for unit, size, least in (("day", 86_400, 129_600), ("hour", 3_600, 5_400), ("minute", 60, 60)):
+        if seconds >= least:
+            return "~" + counted(seconds / size, unit)
+    return "~" + counted(max(seconds, 1), "second")
 
 
-def eta_text(seconds: float | None, from_metrics: bool) -> str:
-    if seconds is None:
-        return "unknown"
-    minutes = round(seconds / 60)
-    length = f"~{minutes} minute{'s' if minutes != 1 else ''}" if minutes >= 1 else "under 1 min"
-    return f"{length} (based on avg from metrics)" if from_metrics else f"{length} (from the spec)"
-
-
-def started(work: Work, attempt: Attempt, agent: Agent, eta: str, next_up: tuple[str, str] | None) -> str:
+def started(work: Work, attempt: Attempt, seen: SpecRead, policy: Policy) -> str:
     """SPEC 12.1, first form. `work` is the state in which the attempt is already live."""
+    agent, eta, seconds = display(attempt.agent, policy), "unknown", attempt.eta_seconds
+    if seconds is not None:
+        length = "~" + counted(seconds / 60, "minute") if round(seconds / 60) else "under 1 min"
+        eta = f"{length} (based on avg from metrics)" if seen.past else f"{length} (from the spec)"
     lists = (work.queue, work.attempts, work.completed, work.failed, work.skipped, work.blocked)
-    upcoming = f"{next_up[0]} — {next_up[1]}" if next_up else "nothing, this is the last"
-    return "\n".join(
-        (
-            f"🚀 Sprint {attempt.task} started — {attempt.title}",
-            f"🤖 Model: {display(agent)}" + (f" ({agent.model})" if agent.model else ""),
-            f"⏱️ ETA: {eta}",
-            f"📋 Next up: {upcoming}",
-            f"📊 Progress: {len(work.completed)}/{sum(len(part) for part in lists)} sprints done",
-        )
+    return (
+        f"🚀 Sprint {attempt.task} started — {attempt.title}\n"
+        f"🤖 Model: {agent}{f' ({attempt.model})' if attempt.model else ''}\n⏱️ ETA: {eta}\n"
+        f"📋 Next up: {' — '.join(seen.next_up or ('nothing, this is the last',))}\n"
+        f"📊 Progress: {len(work.completed)}/{sum(map(len, lists))} sprints done"
     )
 
 
-def completed(attempt: Attempt, summary: str, seconds: float, commit: str) -> str:
-    """SPEC 12.1, second form."""
-    what = one_line(summary) or attempt.title
-    commit_part = f". Commit {commit[:7]}" if commit else ""
-    estimate = f" (est was {minutes_text(attempt.eta_seconds)})" if attempt.eta_seconds is not None else ""
-    return f"✅ Sprint {attempt.task} COMPLETE — {what}{commit_part}\n⏱️ Duration: {minutes_text(seconds)}{estimate}"
+def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:
+    """What a live attempt or its end means; `task` has its new counts."""
+    why, result, sprint = one_line(judged.reason) or "no reason given", judged.result, f"Sprint {task.id}"
+    match judged.signal:
+        case Signal.LATE:
+            return f"⏳ {sprint} is still running — past twice its ETA of {minutes_text(attempt.eta_seconds or 0)}"
+        case Signal.SUCCEEDED if result:
+            commit = f". Commit {result.commits[-1][:7]}" if result.commits else ""
+            estimate = "" if attempt.eta_seconds is None else f" (est was {minutes_text(attempt.eta_seconds)})"
+            what, took = one_line(result.summary) or attempt.title, minutes_text(result.seconds)
+            return f"✅ {sprint} COMPLETE — {what}{commit}\n⏱️ Duration: {took}{estimate}"
+        case Signal.WORTH_RETRY:
+            wait = roughly(judged.not_before.left_seconds) if judged.not_before else "a moment"
+            return f"🔁 {sprint}: try {task.tries} of {policy.retries_max + 1} did not work — {why}. Next in {wait}"
+        case Signal.STRUCK:
+            return f"⚠️ {sprint} stalled (strike {task.strikes} of {policy.strikes_max}) — {why}. Starting again"
+        case Signal.STRUCK_OUT:
+            return (
+                f"⚠️ {sprint} stalled {counted(task.strikes, 'time')}. Root cause: {why}. Action: skipped, evidence kept"
+            )
+        case Signal.LIMITED if result and judged.limited and judged.limited.deadline:
+            resets = "Resets" if result.limit and result.limit.resets_at else "Retry"
+            wait = roughly(judged.limited.deadline.left_seconds - policy.limit_margin_seconds)
+            then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else "Waiting."
+            return f"⚡ {display(attempt.agent, policy)} rate limited. {resets} in {wait}. {then}"
+        case Signal.ASKED:
+            return BLOCKED.format(task=task.id, why=why)
+        case Signal.DISMISSED:
+            return f"⏭️ {sprint} skipped — {why}"
+        case _:
+            return f"❌ {sprint} failed — {why}"
 
 
-def report(lines: Sequence[Ended], work: Work) -> str:
-    """The one message at the end of a queue: per task outcome, time, attempts, cost and commit."""
-    done = sum(line.outcome is Phase.COMPLETED for line in lines)
-    head = f"🏁 Queue finished — {done} of {len(lines)} sprints completed"
-    left = f"\n✋ Waiting for you: {', '.join(work.blocked)}" if work.blocked else ""
-    return head + "".join(f"\n{_report_line(line)}" for line in lines) + left
-
-
-MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
+def report(work: Work) -> str:
+    """The one message at the end of a queue: per task outcome, time, attempts, cost and commit; "" for an empty one."""
+    done = sum(line.outcome is Phase.COMPLETED for line in work.report)
+    head = f"🏁 Queue finished — {done} of {len(work.report)} sprints completed"
+    left = [f"✋ Waiting for you: {', '.join(work.blocked)}"] if work.blocked else []
+    return "\n".join((head, *map(_report_line, work.report), *left)) if work.report else ""
 
 
 def _report_line(line: Ended) -> str:
-    attempts = f", {line.attempts} attempt{'s' if line.attempts != 1 else ''}"
+    took, attempts = minutes_text(line.minutes_in_all * 60), counted(line.attempts, "attempt")
     cost = f", ${line.cost_usd:.2f}" if line.cost_usd is not None else ""
-    end = f", commit {line.commit[:7]}" if line.commit else ""
-    if line.outcome is not Phase.COMPLETED and line.notes:
-        end = f" — {line.notes}"
-    took = minutes_text(line.minutes_in_all * 60)
-    return f"{MARKS[line.outcome]} {line.task} {line.outcome} — {took}{attempts}{cost}{end}"
+    why = f" — {line.notes}" if line.outcome is not Phase.COMPLETED and line.notes else ""
+    end = f", commit {line.commit[:7]}" if line.commit else why
+    return f"{MARKS[line.outcome]} {line.task} {line.outcome} — {took}, {attempts}{cost}{end}"

@@ -1,7 +1,5 @@
 """Everything a look at the world may say. Trouble in the world is one of these, never an exception."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,7 +86,7 @@ class SpecRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecBad:
-    """The next task's spec cannot be used; `reason` is for people."""
+    """A spec that cannot be used; `reason` is for people."""
 
     reason: str
 

@@ -19,8 +19,21 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
-from awm_loop.core.effect import Effect, Launch, Stop
-from awm_loop.core.model import Account, Attempt, Channel, Deadline, Ended, Instant, LogEntry, Notice, Task, Work
+from awm_loop.core.model import (
+    Account,
+    Attempt,
+    Channel,
+    Deadline,
+    Effect,
+    Ended,
+    Instant,
+    Launch,
+    LogEntry,
+    Notice,
+    Stop,
+    Task,
+    Work,
+)
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import jsontext

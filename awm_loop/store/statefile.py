@@ -12,11 +12,10 @@ from filelock import FileLock, Timeout
 
 from awm_loop import clock, durable
 from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, LOCK_WAIT_SECONDS
-from awm_loop.core import guarantee
 from awm_loop.core.model import Instant, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
-from awm_loop.store import document, journal, jsontext
+from awm_loop.store import document, guarantee, journal, jsontext
 
 STATE_NAME = "current_work.json"
 

@@ -223,14 +223,15 @@ def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(s
         "    try:\n"
         "        while os.waitpid(-1, os.WNOHANG)[0]: pass\n"
         "    except ChildProcessError: return True\n"
+        "seen = [bool(reap.own_descendants()) for _ in range(50) if not collected_all()]\n"
         "sweep = reap.Sweep(reap.own_descendants, 0.0)\n"
         "while not sweep.step(time.monotonic()): collected_all()\n"
-        "print(collected_all(), time.monotonic() < end)"
+        "print(len(seen), all(seen), collected_all(), time.monotonic() < end)"
     )
 
     process, _ = start(sys.executable, "-c", script, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
 
-    assert process.communicate(timeout=DEADLINE_SECONDS + 10)[0] == "True True\n"
+    assert process.communicate(timeout=DEADLINE_SECONDS + 10)[0] == "50 True True True\n"
 
 
 def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Attempt, tmp_path: Path) -> None:

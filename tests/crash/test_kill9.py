@@ -9,8 +9,11 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from ambush import Ambush, assert_truth, shoot, wait_a_moment, where
 from home import PATIENCE_SECONDS, Home, lock_holder, rounds
+
+pytestmark = pytest.mark.timeout(3600)  # all rounds take their time
 
 CONFIG = """\
 [loop]
@@ -33,7 +36,7 @@ def bombarded(home: Home, seed: int) -> random.Random:
 def add(home: Home, chance: random.Random, *tasks: str) -> None:
     """Queue short tasks by hand."""
     for task in tasks:
-        home.spec(task, home.work(f"sleep 0.{chance.randrange(1, 20):02}"))
+        home.spec(task, home.work(f"sleep 0.{chance.randrange(1, 30):02}"))
 
     def change(state: dict[str, Any]) -> None:
         state["queue"] += tasks

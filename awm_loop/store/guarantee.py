@@ -1,0 +1,49 @@
+"""What must hold of every state that is saved (SPEC 15), whatever the core did. A breach is a bug: nothing is saved.
+
+It stands outside of the core that it checks, and knows nothing of how that came to a state.
+"""
+
+from __future__ import annotations
+
+from awm_loop.core.machine import TABLE
+from awm_loop.core.model import Launch, Work
+
+ROWS = frozenset(str(row) for row in TABLE)
+
+
+def broken(before: Work, after: Work) -> str | None:
+    """The first guarantee that `after`, following `before`, breaks, in words; None when all hold."""
+    accepted, ids = set(_places(before)), _places(after)
+    started = [attempt for attempt in after.attempts if before.attempt(attempt.key) is None]
+    entries = [entry for entry in after.log if entry.seq > before.seq]
+    by_hand = {entry.task for entry in entries if entry.what not in ROWS}  # a person's word, journalled
+    shrunk = {*before.completed} - {*after.completed} | {*before.failed} - {*after.failed}
+    shrunk |= {*before.skipped} - {*after.skipped}
+    fell = {task_id for task_id, task in before.tasks.items() if after.task(task_id).strikes < task.strikes}
+    counters = [(work.next_attempt, work.next_notice, work.seq) for work in (before, after)]
+    limits = [after.accounts[attempt.account] for attempt in started if attempt.account in after.accounts]
+    done = {*after.completed} - {*before.completed}
+    holds = {
+        "4.3: a task stands in two places": len(set(ids)) == len(ids),
+        f"4.3: lost {sorted(accepted - set(ids))}": accepted <= set(ids),
+        "1: more than one live attempt": len(after.attempts) <= 1,
+        "2: a counter went back": all(was <= now for was, now in zip(*counters, strict=True)),
+        "2: an attempt number is not new": all(
+            before.next_attempt <= attempt.number < after.next_attempt for attempt in started
+        ),
+        f"3: {sorted(shrunk - by_hand)} left a list of what is over": shrunk <= by_hand,
+        "4: an effect on no live attempt": after.pending is None or after.attempt(after.pending.key) is not None,
+        "4: a start without its promise": all(after.pending == Launch(key=attempt.key) for attempt in started),
+        f"5: strikes of {sorted(fell)} fell": fell <= by_hand | done,
+        "6: a start while paused": not (started and before.paused),
+        "6: a start on a closed account": all(account.deadline is None for account in limits),
+        "7: completed without an attempt": done <= {attempt.task for attempt in before.attempts},
+        "10: the journal's sequence has a gap": [entry.seq for entry in entries]
+        == list(range(before.seq + 1, after.seq + 1)),
+    }
+    return next((words for words, is_kept in holds.items() if not is_kept), None)
+
+
+def _places(work: Work) -> list[str]:
+    live = [attempt.task for attempt in work.attempts]
+    return [*work.queue, *live, *work.completed, *work.failed, *work.skipped, *work.blocked]

@@ -1,0 +1,191 @@
+"""What every launcher promises: three verbs, each of which may be repeated (SPEC 8.8). Run against the local one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+from home import Home, only
+
+from awm_loop.core.model import Attempt, Outcome, Phase, Task
+from awm_loop.core.observation import Alive, AttemptSeen, Exited, NotStarted, ProbeFailed
+from awm_loop.launchers.local import LocalLauncher
+from awm_loop.wiring import Home as Wired
+
+
+@pytest.fixture
+def launcher(home: Home, monkeypatch: pytest.MonkeyPatch) -> LocalLauncher:
+    """The launcher of a home without a state, so that no beat meddles."""
+    for name, value in home.environ().items():
+        monkeypatch.setenv(name, value)
+    found = Wired.open(home.path).ports().launcher
+    assert isinstance(found, LocalLauncher)
+    return found
+
+
+def attempt(home: Home, script: str, number: int = 1) -> Attempt:
+    return Attempt(
+        task="S1",
+        number=number,
+        phase=Phase.LAUNCHING,
+        agent="local",
+        account="local",
+        model="",
+        title="Thing",
+        spec_path=str(home.spec("S1", script)),
+        workspace=str(home.project),
+        type="",
+        require_commit=False,
+        limit_seconds=1000.0,
+        promised_at=datetime.now(UTC),
+    )
+
+
+def seen(launcher: LocalLauncher, one: Attempt) -> AttemptSeen:
+    return launcher.probe([one])[one.key]
+
+
+def ended(home: Home, launcher: LocalLauncher, one: Attempt) -> Exited:
+    home.wait_for(lambda: isinstance(seen(launcher, one), Exited))
+    found = seen(launcher, one)
+    assert isinstance(found, Exited)
+    return found
+
+
+def test_a_second_start_finds_the_first(home: Home, launcher: LocalLauncher) -> None:
+    """True for new, False for there already, while it runs and after; the agent begins once (SPEC 8.8)."""
+    go = home.root / "go"
+    one = attempt(home, home.work(f"until [ -e {go} ]; do sleep 0.02; done"))
+
+    task = Task(id="S1", base=home.git("rev-parse", "HEAD"))
+
+    started = [launcher.start(one, task), launcher.start(one, task)]
+    home.wait_for(lambda: home.begun() == ["S1"])
+    running = seen(launcher, one)
+    go.touch()
+    end = ended(home, launcher, one)
+    started.append(launcher.start(one, Task(id="S1")))
+
+    assert started == [True, False, False]
+    assert isinstance(running, Alive)
+    assert (end.result.outcome, end.result.exit_code, len(end.result.commits)) == (Outcome.SUCCEEDED, 0, 1)
+    assert home.begun() == ["S1"]
+
+
+def test_starts_from_many_processes_make_one_attempt(home: Home, launcher: LocalLauncher) -> None:
+    """Whoever comes second does no harm, even within the same millisecond (SPEC 8.1, 8.8)."""
+    one = attempt(home, home.work("sleep 0.2"))
+    script = f"""
+import sys, time
+from pathlib import Path
+from awm_loop.attempt.directory import AttemptDirectory
+from awm_loop.launchers.local import start_supervisor
+home = Path(sys.argv[1])
+while time.time() < float(sys.argv[2]):
+    pass
+for _ in range(3):
+    start_supervisor(home, AttemptDirectory(home / "state" / "attempts" / "{one.key}"))
+"""
+    assert launcher.start(one, Task(id="S1"))
+    at = str(time.time() + 0.5)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", script, str(home.path), at], env=home.environ()) for _ in range(3)
+    ]
+
+    assert ended(home, launcher, one).result.outcome is Outcome.SUCCEEDED
+    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
+    home.wait_for(lambda: not home.processes())
+    assert [line[0] for line in home.truth()] == ["begin", "end"]
+
+
+def test_what_was_never_started_is_not_there(home: Home, launcher: LocalLauncher) -> None:
+    """And a probe makes nothing (SPEC 7.3, 8.8)."""
+    one = attempt(home, "true")
+    before = home.tree()
+
+    assert seen(launcher, one) == NotStarted()
+
+    assert home.tree() == before
+
+
+def test_could_not_look_is_not_not_there(home: Home, launcher: LocalLauncher) -> None:
+    """A lock that cannot be opened is told as that (SPEC 7.3)."""
+    one = attempt(home, "true")
+    directory = launcher.directory(one.key).path
+    directory.mkdir(parents=True)
+    (directory / "sup.lock").symlink_to("elsewhere")
+
+    assert seen(launcher, one) == ProbeFailed(reason=f"{directory}: Too many levels of symbolic links")
+
+
+def test_a_stop_ends_the_attempt_and_may_be_repeated(home: Home, launcher: LocalLauncher) -> None:
+    """The result proves it, and a later stop leaves that alone (SPEC 8.3, 8.8)."""
+    one = attempt(home, home.work("sleep 1000"))
+    launcher.start(one, Task(id="S1"))
+    home.wait_for(lambda: home.begun() == ["S1"])
+
+    launcher.stop(one.key, "operator")
+    launcher.stop(one.key, "operator")
+    end = ended(home, launcher, one)
+    launcher.stop(one.key, "stalled")
+
+    home.wait_for(lambda: not home.processes())
+    assert end.result.outcome is Outcome.STOPPED
+    assert seen(launcher, one) == end
+
+
+def test_a_stop_before_the_start_keeps_the_number_from_ever_starting(home: Home, launcher: LocalLauncher) -> None:
+    """Fenced: a start that comes late finds it passed (SPEC 8.1)."""
+    one = attempt(home, home.work())
+
+    launcher.stop(one.key, "cannot_begin")
+    end = ended(home, launcher, one)
+    started = launcher.start(one, Task(id="S1"))
+
+    home.wait_for(lambda: not home.processes())
+    assert (end.result.outcome, started, home.truth()) == (Outcome.LOST, False, [])
+    assert json.loads((launcher.directory(one.key) / "started").read_text())["fenced"] is True
+
+
+def test_an_attempt_of_another_home_is_left_alone(
+    home: Home, launcher: LocalLauncher, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same task has the same key in every home; who sweeps here must not kill there (SPEC 8.3, 15.9)."""
+    other = Home(tmp_path_factory.mktemp("other"))
+    try:
+        other.spec("S1", other.work("sleep 1000"))
+        other.queue("S1")
+        other.beat()
+        other.wait_for(lambda: other.begun() == ["S1"])
+        one = attempt(home, home.work("sleep 1000"))
+        launcher.start(one, Task(id="S1"))
+        home.wait_for(lambda: home.begun() == ["S1"])
+        assert one.key == only(other.attempts()).name
+        theirs = other.agents()
+        for pid in home.supervisors():
+            os.kill(pid, signal.SIGKILL)
+        home.wait_for(lambda: not home.supervisors())
+
+        launcher.stop(one.key, "unattended")
+        end = ended(home, launcher, one)
+
+        assert (end.result.outcome, other.agents()) == (Outcome.LOST, theirs)
+    finally:
+        other.end_all()
+
+
+def test_a_directory_without_an_order_is_not_started(home: Home, launcher: LocalLauncher) -> None:
+    """A beat died between the two: the start is made whole by the next (SPEC 8.1)."""
+    one = attempt(home, home.work())
+    launcher.directory(one.key).path.mkdir(parents=True)
+
+    found = seen(launcher, one)
+    started = launcher.start(one, Task(id="S1"))
+
+    assert (found, started, ended(home, launcher, one).result.outcome) == (NotStarted(), True, Outcome.SUCCEEDED)

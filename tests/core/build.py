@@ -1,0 +1,198 @@
+"""Builders of the core's values, and the loop's walk over its rows without a world. Every default is plain and legal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from awm_loop.core import choice
+from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
+from awm_loop.core.estimate import Past
+from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
+from awm_loop.core.model import (
+    Account,
+    Agent,
+    Attempt,
+    Deadline,
+    Instant,
+    LogEntry,
+    Notice,
+    Outcome,
+    Phase,
+    Policy,
+    Spec,
+    Task,
+    Work,
+)
+from awm_loop.core.observation import Alive, AttemptSeen, Exited, ProbeFailed, Result, SpecBad, SpecRead, TaskSeen
+
+NOW = Instant(wall=datetime(2026, 1, 1, 3, 0, tzinfo=UTC), boottime=1_000.0, boot_id="boot 1")
+COMMIT = "abc1234def567890abc1234def567890abc12345"
+CODEX = Agent(name="codex", kind="command", model="gpt-5.2", account="openai", fallback=("opus",))
+OPUS = Agent(name="opus", kind="command", model="", account="anthropic")
+LOCAL = Agent(name="local", kind="shell", model="", account="local")
+POLICY = Policy(
+    retries_max=3,
+    strikes_max=3,
+    reboots_max=5,
+    launches_max=5,
+    backoff_seconds=(30.0, 60.0, 120.0, 300.0, 900.0),
+    stall_seconds=900.0,
+    stall_busy_factor=4.0,
+    attempt_max_seconds=7_200.0,
+    late_factor=2.0,
+    retry_on_limit=True,
+    limit_retry_seconds=900.0,
+    limit_retry_max_seconds=21_600.0,
+    limit_margin_seconds=60.0,
+    limit_max_seconds=691_200.0,
+    allow_overtake=False,
+    require_commit=True,
+    default_agent="codex",
+    agents={agent.name: agent for agent in (LOCAL, CODEX, OPUS)},
+    notify_user=True,
+    channels=("console",),
+)
+SPEC = Spec(path="/specs/S1.md", text="# Sprint S1: Search bar\n", title="Search bar", type="coding")
+HEALTHY = Alive(idle_seconds=0.0, busy_seconds=0.0, running_seconds=60.0)
+
+
+def later(seconds: float, now: Instant = NOW) -> Instant:
+    return replace(now, wall=now.wall + timedelta(seconds=seconds), boottime=now.boottime + seconds)
+
+
+def read(spec: Spec = SPEC, *, next_up: tuple[str, str] | None = None, past: tuple[float, ...] = ()) -> SpecRead:
+    """A spec in a git repository at commit `base`, with like tasks that took `past` minutes."""
+    told = tuple(Past(agent="codex", type="coding", minutes=minutes) for minutes in past)
+    return SpecRead(spec=spec, head="base", past=told, next_up=next_up)
+
+
+def working(*queue: str, **changes: Any) -> Work:
+    """The loop at work, with nothing live."""
+    return replace(Work(active=True, idle_since=None, project="/project", queue=queue, completed=()), **changes)
+
+
+def attempt(**changes: Any) -> Attempt:
+    """The first attempt of S1, by codex, seen to run."""
+    usual = Attempt(
+        task="S1",
+        number=1,
+        phase=Phase.RUNNING,
+        agent="codex",
+        account="openai",
+        model="gpt-5.2",
+        title="Search bar",
+        spec_path="/specs/S1.md",
+        workspace="/project",
+        type="coding",
+        require_commit=True,
+        limit_seconds=7_200.0,
+        promised_at=NOW.wall,
+        chain=("codex", "opus"),
+        eta_seconds=720.0,
+    )
+    return replace(usual, **changes)
+
+
+def live(*queue: str, phase: Phase = Phase.RUNNING, task: Task | None = None, **changes: Any) -> Work:
+    """The loop with its first attempt live, at S1; `changes` are the attempt's."""
+    tasks = {"S1": task or Task(id="S1", attempts=1, base="base")}
+    return working(*queue, attempts=(attempt(phase=phase, **changes),), tasks=tasks, next_attempt=2)
+
+
+def result(outcome: Outcome, **changes: Any) -> Result:
+    """Eight minutes of work that ended so."""
+    ended_at = NOW.wall - timedelta(seconds=1)
+    began_at = ended_at - timedelta(minutes=8)
+    usual = Result(outcome=outcome, exit_code=1, started_at=began_at, ended_at=ended_at, seconds=480.0)
+    return replace(usual, **changes)
+
+
+def exited(outcome: Outcome, **changes: Any) -> Exited:
+    return Exited(result=result(outcome, **changes))
+
+
+def closed(seconds: float, agent: Agent = CODEX, *, hits: int = 0, now: Instant = NOW) -> dict[str, Account]:
+    """The account of `agent`, closed for so long."""
+    deadline = Deadline.after(seconds, now)
+    account = Account(name=agent.account, deadline=deadline, source="result file", agent=agent.name, hits=hits)
+    return {agent.account: account}
+
+
+def entry(seq: int, what: str, task: str = "S1", attempt: int | None = 1, **changes: Any) -> LogEntry:
+    return LogEntry(**{"seq": seq, "at": NOW.wall, "what": what, "task": task, "attempt": attempt} | changes)
+
+
+def told(kind: str, text: str, task: str = "S1", number: int = 1) -> Notice:
+    return Notice(id=f"n{number}", kind=kind, task=task, at=NOW.wall, text=text, channels=("console",))
+
+
+def seen_queued(work: Work, task_id: str, seen: TaskSeen | None, now: Instant = NOW, policy: Policy = POLICY) -> Step:
+    """One row of a queued task."""
+    return take_queued(work, task_id, classify_queued(work, task_id, seen, now, policy), Moment(now=now, policy=policy))
+
+
+def seen_live(work: Work, seen: AttemptSeen, now: Instant = NOW, policy: Policy = POLICY) -> Step:
+    """One row of the live attempt."""
+    (one,) = work.attempts
+    return take_live(work, one, classify_live(work, one, seen, now, policy), Moment(now=now, policy=policy))
+
+
+def settled(work: Work, seen: Exited, now: Instant = NOW, policy: Policy = POLICY) -> Step:
+    """The two rows of an end: that it is there, and what it means."""
+    return seen_live(seen_live(work, seen, now, policy).work, seen, now, policy)
+
+
+def seen_account(work: Work, name: str, now: Instant = NOW) -> Step:
+    account = work.accounts[name]
+    return take_account(work, account, classify_account(account, now), Moment(now=now, policy=POLICY))
+
+
+def seen_loop(work: Work, now: Instant = NOW) -> Step:
+    return take_loop(work, classify_loop(work), Moment(now=now, policy=POLICY))
+
+
+def walk(
+    work: Work,
+    live_seen: AttemptSeen,
+    specs: Mapping[str, Spec | SpecBad],
+    now: Instant = NOW,
+    policy: Policy = POLICY,
+) -> list[Step]:
+    """The rows of one beat, in its order: the live attempt, accounts, the loop, the queue; up to the first effect."""
+    steps: list[Step] = []
+
+    def take(step: Step) -> bool:
+        if not step.row.is_quiet:
+            steps.append(step)
+        return not step.row.is_quiet and step.work.pending is None
+
+    def current() -> Work:
+        return steps[-1].work if steps else work
+
+    while current().attempts and take(seen_live(current(), live_seen, now, policy)):
+        pass
+    if current().pending is not None:
+        return steps
+    for name in tuple(current().accounts):
+        if current().accounts[name].deadline is not None:
+            take(seen_account(current(), name, now))
+    if current().paused:
+        return steps
+    take(seen_loop(current(), now))
+    while not current().attempts:
+        task_id = choice.candidate(current(), now, policy)
+        if task_id is None:
+            take(seen_loop(current(), now))
+            return steps
+        spec = specs.get(task_id, SPEC)
+        due = spec if isinstance(spec, SpecBad) else read(spec)
+        seen = None if choice.is_waiting(current(), task_id, now) else due
+        if not take(seen_queued(current(), task_id, seen, now, policy)):
+            return steps
+    return steps
+
+
+CANNOT_LOOK = ProbeFailed(reason="disk")
