@@ -36,8 +36,9 @@ Numbers are not in the table. How many tries there are, how long a stall is, whe
 compares, and `awm.toml` says.
 """
 TASK = """\
-From `queue` to one of the lists `completed`, `failed`, `skipped`, `blocked`. In between it has a live attempt: launching
-is promised and not yet seen to run, stopping was asked to end, ended has its result. A blocked task waits for you."""
+From `queue` to one of the lists `completed`, `failed`, `skipped`, `blocked`. In between it has a live attempt, which is
+launching until it is seen to run, stopping once it was asked to end, and ended when its result is there. A blocked task
+waits for you."""
 SUBJECTS = {
     Phase.QUEUED: ("A task", TASK),
     Phase.CLOSED: ("An account", "Closed from the limit it met until its deadline; no agent of it starts before."),

@@ -299,7 +299,8 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
     locks: list[str] = []
     if not same_boot:
         outcome, error = Outcome.REBOOTED, "the machine was restarted while it ran"
-    elif not never_started:
+    else:
+        # Also what seems never to have begun: somebody may have removed the directory of a running attempt.
         remembered = _remembered(directory, now)
 
         def find() -> set[Identity]:

@@ -62,7 +62,8 @@ def test_an_agent_that_kills_its_supervisor_is_swept_too(home: Home) -> None:
 
 def test_an_attempt_whose_directory_was_removed_is_ended_before_the_next(home: Home) -> None:
     """`git clean -xfd` in a checkout that is the home: the agent still runs and bears its mark (SPEC 8.3, 15.1)."""
-    left_once(home, ":")
+    home.config("[loop]\nretry_backoff_seconds = [0]\nstop_grace_seconds = 3\n")
+    left_once(home, "trap '' TERM")
     home.beat()
     shutil.rmtree(home.attempt(1))
 

@@ -100,7 +100,7 @@ def test_titles_as_long_as_a_spec_may_be_do_not_wedge_the_loop(home: Home) -> No
         home.spec(task, "true", header=NO_COMMIT, title="x" * 1_000_000)
     home.queue(*tasks, "S2")
     home.beat()
-    home.wait_for(lambda: home.is_idle)
+    home.wait_for(lambda: home.is_idle, seconds=15)
 
     assert_the_loop_goes_on(home)
 

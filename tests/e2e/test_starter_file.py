@@ -202,11 +202,13 @@ def test_the_example_of_the_work_loop_is_valid_as_it_stands(home: Home) -> None:
     assert home.begun() == ["S3"]
     commit = home.git("rev-parse", "--short=7", "HEAD")
     assert home.texts("report") == [
-        "🏁 Queue finished — 1 of 3 sprints completed\n"
-        f"✅ S3 completed — under 1 min, 1 attempt, commit {commit}\n"
-        "✋ S4 blocked — under 1 min, 0 attempts — `specFiles` has no entry for S4\n"
-        "✋ S5 blocked — under 1 min, 0 attempts — `specFiles` has no entry for S5\n"
-        "✋ Waiting for you: S4, S5"
+        (
+            "🏁 Queue finished — 1 of 3 sprints completed\n"
+            f"✅ S3 completed — under 1 min, 1 attempt, commit {commit}\n"
+            "✋ S4 blocked — under 1 min, 0 attempts — `specFiles` has no entry for S4\n"
+            "✋ S5 blocked — under 1 min, 0 attempts — `specFiles` has no entry for S5\n"
+            "✋ Waiting for you: S4, S5"
+        )
     ]
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import awm_loop
-from awm_loop.errors import EXIT_DISK, DiskError
 from awm_loop.durable import ChangedError, keep_history, quarantine, write_durably
+from awm_loop.errors import EXIT_DISK, DiskError
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(awm_loop.__file__).parents[1])}
 
