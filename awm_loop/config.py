@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from awm_loop.errors import ConfigError
 
+SHOWN_CHARS_MAX = 80  # of a wrong value in a message
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # SPEC 17; `$` is checked with fullmatch, so no trailing newline
 
 SPEC_BYTES_MAX = 1024 * 1024  # SPEC 5.1
+SPEC_LINE_CHARS_MAX = 4096  # of a title or header that are looked at
+SPEC_VALUE_CHARS_MAX = 200  # of a title or header value: it goes into state and notices
+MINUTES_MAX = 10 * 366 * 24 * 60.0  # no length is ten years: it must stay a number that can be written and counted
 LOG_HEAD_BYTES = 1024 * 1024  # SPEC 8.2: out.log keeps its first 1 MiB ...
 LOG_TAIL_BYTES = 20 * 1024 * 1024  # ... and its last 20 MiB
 RESULT_FILE_BYTES_MAX = 256 * 1024
+COUNT_MAX = 10**15  # of a counter in a file: far from the 20 digits that are read back
 STATE_LOG_MAX = 200  # SPEC 4.3: the newest entries kept in the state file
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 PROMPT_TAIL_BYTES = 4096  # of an earlier attempt's log, quoted in the next prompt
@@ -39,6 +45,7 @@ LIMIT_MAX_SECONDS = 8 * 86_400.0  # SPEC 9.1: no deadline is further away
 LOCK_WAIT_SECONDS = 2.0  # a beat waits this long for the state lock, then leaves a mark
 COMMAND_LOCK_WAIT_SECONDS = 20.0  # a person's command waits longer: it has no mark to leave
 ATTEMPT_LOCK_WAIT_SECONDS = 10.0  # docs/MEASURED.md 2: a heartbeat may be probing
+SECONDS_MAX = 1e9  # of a setting; as minutes too it stays a number that can be written and added to a time
 BEAT_STEPS_MAX = 200  # rows in one beat; more are left to the next, which is kicked
 SETTLE_BEATS_MAX = 1000  # `--settle` gives up after that many beats with an effect
 EDITS_MAX = 20  # times a write begins again because somebody edits the file under it
@@ -47,8 +54,8 @@ NOTICE_KEEP_SECONDS = 24 * 3600.0  # SPEC 12.2
 NOTICE_BACKOFF_SECONDS = (10.0, 60.0, 300.0, 900.0)
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
@@ -91,12 +98,15 @@ class NotifyConfig(_Table):
 
 
 class Config(_Table):
-    """The whole of `awm.toml`."""
+    """The whole of `awm.toml`. `[project]` has no key that is built."""
 
     loop: LoopConfig = LoopConfig()
+    project: _Table = _Table()
     agents: dict[str, AgentConfig] = {}
     notify: NotifyConfig = NotifyConfig()
 
+
+TABLES: Mapping[str, type[BaseModel]] = {"loop": LoopConfig, "agents": AgentConfig, "notify": NotifyConfig}
 
 UNBUILT: Mapping[tuple[str, str], object] = {
     ("loop", "max_parallel"): 1,
@@ -114,26 +124,39 @@ UNBUILT: Mapping[tuple[str, str], object] = {
 
 def load(path: Path) -> Config:
     """Read `awm.toml`; a missing file means the defaults. Raises ConfigError naming file, line and key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    text = _text(path)
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not TOML; a number of thousands of digits; nested without an end
         raise ConfigError(f"{path}: {error}", "TOML wants one `key = value` a line and quotes around text") from error
     _drop_unbuilt(raw, path, text)
     agents = raw.setdefault("agents", {})
     if isinstance(agents, dict):
         agents.setdefault("local", {"kind": "shell"})  # SPEC 8.7: always there, unless [agents.local] says otherwise
     try:
-        config = Config.model_validate(_widened(raw))
+        config = Config.model_validate(raw)
     except ValidationError as error:
         raise _complaint(path, text, error) from error
     _cross_check(config, path, text)
     return config
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            mode, data = os.fstat(file.fileno()).st_mode, file.read()
+        folder_mode = path.parent.stat().st_mode
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    # Who may write it says what runs here. A group is often its user's alone (umask 002), so that is let pass.
+    if mode & stat.S_IWOTH or (folder_mode & (stat.S_IWOTH | stat.S_ISVTX)) == stat.S_IWOTH:
+        raise ConfigError(f"{path}: anyone on this machine may change it", f"chmod o-w {path} {path.parent}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})", "save as UTF-8") from error
 
 
 def environment_value(value: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -146,15 +169,6 @@ def environment_value(value: str, environ: Mapping[str, str] = os.environ) -> st
     return environ[name]
 
 
-def _widened(value: object) -> object:
-    """Whole numbers are fine where fractions are: strict pydantic takes an int for a float, but not inside a list."""
-    if isinstance(value, dict):
-        return {key: _widened(item) for key, item in value.items()}
-    if isinstance(value, list) and value and all(type(item) in {int, float} for item in value):
-        return [float(item) for item in value]
-    return value
-
-
 def _drop_unbuilt(raw: dict[str, object], path: Path, text: str) -> None:
     for (table, key), default in UNBUILT.items():
         section = raw.get(table)
@@ -162,44 +176,49 @@ def _drop_unbuilt(raw: dict[str, object], path: Path, text: str) -> None:
             continue
         value = section.pop(key)
         allowed = default if isinstance(default, tuple) else (default,)
-        if value not in allowed:
-            raise ConfigError(
-                f"{path}:{_line_of(text, table, key)}: [{table}] {key} = {value!r} is not built yet in this version",
-                f"remove the line (only {allowed[0]!r} works today)",
-            )
-    for table in ("project", "routes"):
-        section = raw.get(table)
-        if section == {}:
-            del raw[table]
-        elif isinstance(section, dict) and table == "routes":
-            raise ConfigError(
-                f"{path}:{_line_of(text, table, None)}: [routes] is not built yet in this version",
-                "name the agent in the spec (`**Model:** NAME`) or in [loop] default_agent",
-            )
+        if not any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in allowed):
+            where = f"{path}:{_line_of(text, table, key)}: [{table}] {key}"
+            hint = f"remove the line (only {allowed[0]!r} works today)"
+            raise ConfigError(f"{where} = {_shown(value)} is not built yet in this version", hint)
+    if isinstance(raw.get("routes"), dict) and raw.pop("routes"):
+        raise ConfigError(
+            f"{path}:{_line_of(text, 'routes', None)}: [routes] is not built yet in this version",
+            "name the agent in the spec (`**Model:** NAME`) or in [loop] default_agent",
+        )
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print an integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…"
 
 
 def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
     problem = error.errors(include_url=False)[0]
-    location = [str(part) for part in problem["loc"]]
+    location = [part for part in problem["loc"] if isinstance(part, str)]  # without the places in lists
     table = ".".join(location[:-1]) if len(location) > 1 else location[0]
     key = location[-1] if len(location) > 1 else None
     where = f"{path}:{_line_of(text, table, key)}: {'.'.join(location)}"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known(location[:-1]), n=1, cutoff=0.5)
         return ConfigError(f"{where}: unknown key", f"did you mean `{near[0]}`?" if near else "remove the line")
-    if location[-1] == "kind":
-        return ConfigError(f"{where}: {problem['input']!r} is not an agent kind that works today", "shell or command")
     if problem["type"] == "missing":
         return ConfigError(f"{where}: missing", f"add `{location[-1]} = …` to [{table}]")
-    hint = "see the comments `awm init` writes"
-    return ConfigError(f"{where}: {problem['msg']}, but it is {problem['input']!r}", hint)
+    if location[-1] == "kind":
+        what = _shown(problem["input"])
+        return ConfigError(f"{where}: {what} is not an agent kind that works today", "shell or command")
+    # What stands under [notify] may be a secret.
+    found = "" if table == "notify" else f", but it is {_shown(problem['input'])}"
+    return ConfigError(f"{where}: {problem['msg']}{found}", "see the comments `awm init` writes")
 
 
 def _known(parents: list[str]) -> list[str]:
     if not parents:
-        return list(Config.model_fields)
-    models: dict[str, type[BaseModel]] = {"loop": LoopConfig, "agents": AgentConfig, "notify": NotifyConfig}
-    return list(models[parents[0]].model_fields) if parents[0] in models else []
+        return [*Config.model_fields, "routes"]
+    model: type[BaseModel] = TABLES.get(parents[0], _Table)
+    return [*model.model_fields, *(key for table, key in UNBUILT if table == parents[0])]
 
 
 def _line_of(text: str, table: str, key: str | None) -> int:
@@ -235,8 +254,9 @@ def _cross_check(config: Config, path: Path, text: str) -> None:
                 'command = ["my-agent", "--file", "{prompt_file}"]',
             )
         for other in agent.fallback:
-            if other not in config.agents:
+            if other not in config.agents or other == name:
+                others = ", ".join(sorted(config.agents.keys() - {name})) or "none"
                 raise ConfigError(
                     f"{path}:{_line_of(text, f'agents.{name}', 'fallback')}: agents.{name}.fallback names {other!r}",
-                    f"known agents: {names}",
+                    f"other agents: {others}",
                 )

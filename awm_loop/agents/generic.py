@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 
@@ -30,8 +31,8 @@ class _Report(BaseModel):
     question: str = ""
     resets_at: AwareDatetime | float | None = None
     error: str = ""
-    tokens: dict[str, int] | None = None
-    cost_usd: float | None = None
+    tokens: dict[Annotated[str, Field(max_length=64)], Annotated[int, Field(ge=0, le=COUNT_MAX)]] | None = None
+    cost_usd: Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)] | None = None
     session_id: str = ""
 
 

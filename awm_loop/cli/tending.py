@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from awm_loop import clock, config, workspace
@@ -70,9 +71,19 @@ def judge(tended: Tended, end: End) -> Result:
 
 
 def _agent_report(directory: AttemptDirectory) -> bytes | None:
-    """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed."""
+    """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed.
+
+    What is no regular file is an empty report, malformed too: a FIFO must not wait for a writer, nor a link lead away.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with (directory / "agent-result.json").open("rb") as file:
-            return file.read(config.RESULT_FILE_BYTES_MAX)
-    except OSError:
+        fd = os.open(directory / "agent-result.json", flags)
+    except FileNotFoundError:
         return None
+    except OSError:
+        return b""
+    try:
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        return os.read(fd, config.RESULT_FILE_BYTES_MAX) if is_file else b""
+    finally:
+        os.close(fd)

@@ -1,43 +1,42 @@
 """`current_work.json` to and from the core: the one place where the file's shape and ours meet (SPEC 4).
 
 The file is a contract with people and assistants: published names stay, unknown keys stay verbatim and in place, wrong
-types are errors that name line and column. Shapes of our own nouns are made from the core's dataclasses, camelCase.
+types are errors that name line and column. What is read obeys the guarantees that a save is held to, so that no edit of
+the file can make a beat fail later.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from enum import Enum
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
-from awm_loop.core.model import (
-    Account,
-    Attempt,
-    Channel,
-    Deadline,
-    Effect,
-    Ended,
-    Instant,
-    Launch,
-    LogEntry,
-    Notice,
-    Stop,
-    Task,
-    Work,
-)
+from awm_loop.core.model import Account, Channel, Effect, Instant, Launch, LogEntry, Phase, Stop, Task, Work
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
-from awm_loop.store import jsontext
-from awm_loop.store.shape import VERSION, ClockEntry, Document, PendingEntry, shape_of
+from awm_loop.store import guarantee, jsontext
+from awm_loop.store.shape import (
+    VERSION,
+    Document,
+    PendingEntry,
+    by_hand,
+    entries_of,
+    entry_of,
+    is_by_hand,
+    iso,
+    known_keys,
+    noun_of,
+    overlay,
+    shape_of,
+)
+
+__all__ = ["STARTER", "is_ours", "iso", "log_line", "read", "write"]
 
 STARTER: Mapping[str, object] = {  # the published fields, in the published order
     "active": True,
@@ -54,6 +53,10 @@ STARTER: Mapping[str, object] = {  # the published fields, in the published orde
     "autoNewAfterSprints": 3,
 }
 TERMINAL_LISTS = ("completed", "failed", "skipped", "blocked")
+NAMES_SHOWN_MAX = 8
+NAME_CHARS_MAX = 40
+
+Place = tuple[str | int, ...]
 
 
 def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[str, str]) -> tuple[Work, Settings]:
@@ -63,33 +66,49 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
     """
     if not isinstance(raw, dict):
         raise jsontext.complaint(path, text, (), "expected an object with a `queue`", "see state/README.md")
+    if "queue" not in raw:
+        found = ", ".join(key[:NAME_CHARS_MAX] for key in list(raw)[:NAMES_SHOWN_MAX]) or "nothing"
+        wanted = f"no `queue`: expected the fields of state/README.md, found: {found}"
+        raise jsontext.complaint(path, text, (), wanted, "see state/current_work.example.json")
+    version = raw.get("version")
+    if isinstance(version, int) and version > VERSION:  # looked at first: its other fields may have other shapes
+        wanted = f"expected version {VERSION} or older: a newer AWM wrote this"
+        raise jsontext.complaint(path, text, ("version",), wanted, "upgrade AWM: git pull")
     try:
         document = Document.model_validate_json(text)
     except ValidationError as error:
         raise _schema_complaint(path, text, raw, error) from error
-    if document.version > VERSION:
-        wanted = f"expected version {VERSION} or older: a newer AWM wrote this"
-        raise jsontext.complaint(path, text, ("version",), wanted, "upgrade AWM: git pull")
     _check_lists(path, text, document)
+    work = _work(document, now, default_agent)
+    broken = guarantee.broken(work, work)
+    if broken:
+        is_about_pending = work.pending is not None and work.attempt(work.pending.key) is None
+        place = ("pending",) if is_about_pending else ("attempts",)
+        hint = "write null" if is_about_pending else "`awm restore` shows the last good copy"
+        raise jsontext.complaint(path, text, place, f"no state can have this (guarantee {broken})", hint)
     settings = Settings(
         max_retries=document.max_retries,
         retry_on_limit=document.retry_on_rate_limit,
         limit_retry_minutes=document.rate_limit_retry_minutes,
         notify_user=document.notify_user,
     )
-    return _work(document, now, default_agent), settings
+    return work, settings
 
 
 def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> Work:
-    attempts = tuple(_noun(Attempt, entry, now) for entry in document.attempts)
-    tasks = {task_id: _noun(Task, entry, now, id=task_id) for task_id, entry in document.tasks.items()}
+    # ENDED is a step within one beat; the result that led there is still there for the next look.
+    attempts = tuple(
+        replace(attempt, phase=Phase.RUNNING) if attempt.phase is Phase.ENDED else attempt
+        for attempt in (noun_of(entry, now) for entry in document.attempts)
+    )
+    tasks = {task_id: noun_of(entry, now, id=task_id) for task_id, entry in _begun(document.tasks)}
     live = {attempt.task for attempt in attempts}
     queue = tuple(task_id for task_id in document.queue if task_id not in live) if live else tuple(document.queue)
     found = document.in_progress
     if found and found not in live:
         # SPEC 4.5: in progress by somebody else's word; started afresh, told that earlier work may exist.
         queue = (found, *(task_id for task_id in queue if task_id != found))
-        tasks[found] = dataclasses.replace(tasks.get(found) or Task(id=found), work_may_exist=True)
+        tasks[found] = replace(tasks.get(found) or Task(id=found), work_may_exist=True)
     pending = document.pending
     return Work(
         active=document.active,
@@ -105,54 +124,42 @@ def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> W
         attempts=attempts,
         accounts=_accounts(document, now, default_agent),
         pending=None if pending is None else _effect(pending),
-        outbox=tuple(_noun(Notice, entry, now) for entry in document.outbox),
-        channels={name: _noun(Channel, entry, now, name=name) for name, entry in document.channels.items()},
-        report=tuple(_noun(Ended, entry, now) for entry in document.report),
+        outbox=tuple(noun_of(entry, now) for entry in document.outbox),
+        channels={name: noun_of(entry, now, name=name) for name, entry in _begun(document.channels)},
+        report=tuple(noun_of(entry, now) for entry in document.report),
         seq=document.seq,
-        next_attempt=document.next_attempt,
+        next_attempt=max(document.next_attempt, *(attempt.number + 1 for attempt in attempts), 1),
         next_notice=document.next_notice,
     )
 
 
+def _begun(entries: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Those that hold a key of ours; what else people keep under a name is theirs."""
+    return [item for item in entries.items() if item[1].model_fields_set & type(item[1]).model_fields.keys()]
+
+
 def _accounts(document: Document, now: Instant, default_agent: tuple[str, str]) -> dict[str, Account]:
-    """SPEC 4.2, 9.1: `rateLimitedUntil` is the earliest deadline; where it is not, a person set it, and wins."""
-    accounts = {name: _noun(Account, entry, now, name=name) for name, entry in document.accounts.items()}
-    closed = {name: account.deadline for name, account in accounts.items() if account.deadline is not None}
-    by_hand = document.rate_limited_until or None
-    earliest = min(closed, key=lambda name: closed[name].until) if closed else None
-    written = closed[earliest].until if earliest else None
-    if by_hand == written:
+    """SPEC 4.2, 9.1: `rateLimitedUntil` is the earliest deadline that AWM wrote; where it is not, a person set it.
+
+    Then it counts for the account that has the earliest one, or opens all; a deadline set by hand itself stands.
+    """
+    entries = dict(_begun(document.accounts))
+    accounts = {name: noun_of(entry, now, name=name) for name, entry in entries.items()}
+    clocks = [entry.deadline_clock.until for entry in entries.values() if entry.deadline_clock is not None]
+    until = document.rate_limited_until or None
+    if until == min(clocks, default=None):
         return accounts
-    if not isinstance(by_hand, datetime):
-        return {name: dataclasses.replace(account, deadline=None) for name, account in accounts.items()}
-    deadline = Deadline.after((by_hand - now.wall).total_seconds(), now)
+    ours = [
+        accounts[name]
+        for name, entry in entries.items()
+        if entry.deadline is not None and not is_by_hand(entry.deadline, entry.deadline_clock)
+    ]
+    if not isinstance(until, datetime):
+        return accounts | {account.name: replace(account, deadline=None) for account in ours}
     agent, name = default_agent
-    known = accounts[earliest] if earliest else Account(name=name, deadline=None, source="", agent=agent)
-    by_person = dataclasses.replace(known, deadline=dataclasses.replace(deadline, until=by_hand), source="by hand")
-    return {**accounts, known.name: by_person}
-
-
-Noun = TypeVar("Noun")
-
-
-def _noun(noun: type[Noun], entry: BaseModel, now: Instant, **identity: str) -> Noun:
-    """A core value from its entry. A deadline whose readable time was changed by hand counts from now (SPEC 9.1)."""
-    values: dict[str, Any] = dict(identity)
-    for item in dataclasses.fields(noun):  # type: ignore[arg-type]
-        if item.name in identity:
-            continue
-        value = getattr(entry, item.name)
-        if f"{item.name}_clock" in type(entry).model_fields and value is not None:
-            value = _deadline(value, getattr(entry, f"{item.name}_clock"), now)
-        values[item.name] = value
-    return noun(**values)
-
-
-def _deadline(until: datetime, clock: ClockEntry | None, now: Instant) -> Deadline:
-    if clock is None or clock.until != until:
-        return dataclasses.replace(Deadline.after((until - now.wall).total_seconds(), now), until=until)
-    set_at = Instant(wall=clock.wall, boottime=clock.boottime, boot_id=clock.boot_id)
-    return Deadline(until=until, left_seconds=clock.left_seconds, set_at=set_at)
+    known = min(ours, key=lambda account: account.deadline.until, default=None) or accounts.get(name)
+    known = known or Account(name=name, deadline=None, source="", agent=agent)
+    return accounts | {known.name: replace(known, deadline=by_hand(until, now), source="by hand")}
 
 
 def _effect(pending: PendingEntry) -> Effect:
@@ -163,43 +170,40 @@ def _check_lists(path: Path, text: str, document: Document) -> None:
     """Ids are well-formed and each stands in one list (SPEC 4.3); queue and in progress at once is fine (4.1)."""
     lists = {name: getattr(document, name) for name in ("queue", *TERMINAL_LISTS)}
     places = [(task_id, (name, index)) for name, ids in lists.items() for index, task_id in enumerate(ids)]
-    extra: list[tuple[str, tuple[str | int, ...]]] = [
+    live: list[tuple[str, Place]] = [
         (attempt.task, ("attempts", index, "task")) for index, attempt in enumerate(document.attempts)
     ]
     if document.in_progress:
-        extra.append((document.in_progress, ("inProgress",)))
-    for task_id, place in (*places, *extra):
+        live.append((document.in_progress, ("inProgress",)))
+    for task_id, place in (*places, *live):
         if not re.fullmatch(ID_PATTERN, task_id):
             wanted = "expected a task id: a letter or digit, then letters, digits, `.`, `_`, `-`, 64 at most"
             raise jsontext.complaint(path, text, place, wanted, "rename the task, here and in specFiles")
-    if len({task_id for task_id, _ in places}) == len(places) and not extra:
+    if len({task_id for task_id, _ in places}) == len(places) and not live:
         return
-    seen: dict[str, tuple[str | int, ...]] = {}
+    seen: dict[str, Place] = {}
     for task_id, place in places:
         if task_id in seen:
             raise _two_places(path, text, task_id, (seen[task_id], place))
         seen[task_id] = place
-    for task_id, place in extra:
+    for task_id, place in live:
         other = seen.get(task_id)
         if other is not None and other[0] != "queue":
             raise _two_places(path, text, task_id, (other, place))
 
 
-def _two_places(
-    path: Path, text: str, task_id: str, places: tuple[tuple[str | int, ...], tuple[str | int, ...]]
-) -> BadFileError:
+def _two_places(path: Path, text: str, task_id: str, places: tuple[Place, Place]) -> BadFileError:
     line, column = jsontext.locate(text, places[0])
     other = "/".join(("", *(str(part) for part in places[0])))
     wanted = f"task {task_id} is also in {other} (line {line}, column {column}); expected it in one list only"
-    return jsontext.complaint(path, text, places[1], wanted, f"remove {task_id} from one of the two")
+    hint = f"remove {task_id} from one of the two"
+    if places[1][0] == "attempts":
+        hint = f"{task_id} is running: take it out of `{places[0][0]}`; to end it, `awm skip {task_id}` after that"
+    return jsontext.complaint(path, text, places[1], wanted, hint)
 
 
 def _schema_complaint(path: Path, text: str, raw: Mapping[str, object], error: ValidationError) -> BadFileError:
     problem = error.errors(include_url=False)[0]
-    if problem["type"] == "missing" and problem["loc"] == ("queue",):
-        found = ", ".join(list(raw)[:8]) or "nothing"
-        wanted = f"no `queue`: expected the fields of state/README.md, found: {found}"
-        return jsontext.complaint(path, text, (), wanted, "see state/current_work.example.json")
     pointer: list[str | int] = []
     value: object = raw
     for part in problem["loc"]:
@@ -208,9 +212,9 @@ def _schema_complaint(path: Path, text: str, raw: Mapping[str, object], error: V
             break  # a branch of a union, or a member that is missing
         pointer.append(part)
         value = value[part]  # type: ignore[index]
-    missing = f"`{problem['loc'][-1]}` is missing" if problem["type"] == "missing" else problem["msg"]
-    wanted = missing[:1].lower() + missing[1:].replace("Input should be", "should be").replace("input should", "should")
-    return jsontext.complaint(path, text, pointer, wanted.replace("input ", "", 1), _type_hint(value))
+    wanted = f"`{problem['loc'][-1]}` is missing" if problem["type"] == "missing" else problem["msg"]
+    wanted = re.sub(r"<\w+\.\w+: ('\w+')>", r"\1", wanted).removeprefix("Input ")  # a member of an enum, by its word
+    return jsontext.complaint(path, text, pointer, wanted[:1].lower() + wanted[1:], _type_hint(value))
 
 
 def _type_hint(value: object) -> str:
@@ -221,9 +225,8 @@ def _type_hint(value: object) -> str:
 
 def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int) -> dict[str, object]:
     """The file's new content: `raw` with our keys updated in place, new ones at the end, the rest untouched."""
-    result = dict(raw)
     deadlines = [account.deadline.until for account in work.accounts.values() if account.deadline is not None]
-    result |= {
+    return dict(raw) | {
         "version": VERSION,
         "rev": rev,
         "active": work.active,
@@ -240,25 +243,16 @@ def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int) -> dict
         "nextAttempt": work.next_attempt,
         "nextNotice": work.next_notice,
         "tasks": _by_key(work.tasks, raw.get("tasks"), Task),
-        "attempts": _by_identity(work.attempts, raw.get("attempts"), ("task", "number")),
+        "attempts": entries_of(work.attempts, raw.get("attempts")),
         "accounts": _by_key(work.accounts, raw.get("accounts"), Account),
-        "pending": _pending(work.pending),
-        "outbox": _by_identity(work.outbox, raw.get("outbox"), ("id",)),
+        "pending": _pending(work.pending, raw.get("pending")),
+        "outbox": entries_of(work.outbox, raw.get("outbox")),
         "channels": _by_key(work.channels, raw.get("channels"), Channel),
-        "report": [_entry(line) for line in work.report],
+        "report": entries_of(work.report, raw.get("report")),
         "lastUpdated": iso(now.wall),
         "seq": work.seq,
-        "log": _log(raw.get("log"), work.log),
+        "log": _log(raw.get("log"), work),
     }
-    return result
-
-
-def iso(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with Z, to the millisecond where there is a fraction."""
-    if moment is None:
-        return None
-    utc = moment.astimezone(UTC)
-    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")
 
 
 def log_line(entry: LogEntry) -> dict[str, object]:
@@ -268,109 +262,45 @@ def log_line(entry: LogEntry) -> dict[str, object]:
     return {key: value for key, value in line.items() if value is not None}
 
 
-def _pending(effect: Effect | None) -> dict[str, object] | None:
+def _pending(effect: Effect | None, old: object) -> dict[str, object] | None:
     match effect:
         case None:
             return None
         case Launch(key=key):
-            return {"effect": "launch", "key": key}
+            new = {"effect": "launch", "key": key}
         case Stop(key=key, why=why):
-            return {"effect": "stop", "key": key, "why": why}
-
-
-def _entry(noun: Any, *, only_changed: bool = False) -> dict[str, object]:
-    """camelCase keys of a noun; with `only_changed` those that differ from the default, and no identity."""
-    result: dict[str, object] = {}
-    for item in dataclasses.fields(noun):
-        value = getattr(noun, item.name)
-        if only_changed and (item.name in {"id", "name"} or value == item.default):
-            continue
-        key = _camel(item.name)
-        if isinstance(value, Deadline):
-            result[key] = iso(value.until)
-            result[f"{key}Clock"] = {
-                "until": iso(value.until),
-                "leftSeconds": round(value.left_seconds, 3),
-                "wall": iso(value.set_at.wall),
-                "boottime": round(value.set_at.boottime, 3),
-                "bootId": value.set_at.boot_id,
-            }
-        else:
-            result[key] = _plain(value)
-    return result
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if dataclasses.is_dataclass(value):
-        return _entry(value)
-    return round(value, 3) if isinstance(value, float) else value
-
-
-_camel = cache(to_camel)  # half of the time it takes to write a state
-
-
-@cache
-def _known_keys(noun: type) -> frozenset[str]:
-    return frozenset(_camel(name) for name in shape_of(noun).model_fields)
-
-
-def _overlay(old: object, new: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
-    """`old` with our keys replaced in place; those we no longer have are dropped, foreign ones stay (SPEC 4.2)."""
-    kept = {key: new.get(key, value) for key, value in _items(old) if key in new or key not in known}
-    return {**kept, **new}
-
-
-def _items(value: object) -> Iterator[tuple[str, object]]:
-    return iter(value.items()) if isinstance(value, Mapping) else iter(())
+            new = {"effect": "stop", "key": key, "why": why}
+    return overlay(new, old, known_keys(PendingEntry))
 
 
 def _by_key(nouns: Mapping[str, Any], old: object, noun: type) -> dict[str, object]:
-    known = _known_keys(noun)
-    before = dict(_items(old))
+    """An entry for each noun that differs from the default; what others keep under a name stays without its noun."""
+    known = known_keys(shape_of(noun))
+    before: Mapping[str, object] = old if isinstance(old, dict) else {}
     result: dict[str, object] = {}
     for key in (*before, *(key for key in nouns if key not in before)):
-        new = _entry(nouns[key], only_changed=True) if key in nouns else {}
-        entry = _overlay(before.get(key), new, known)
+        entry = entry_of(nouns[key], before.get(key)) if key in nouns else overlay({}, before[key], known)
         if entry or (key in before and not before[key]):
             result[key] = entry
     return result
 
 
-def _by_identity(nouns: Sequence[Any], old: object, identity: tuple[str, ...]) -> list[object]:
-    """Entries in our order, each with the foreign keys its namesake had."""
-    before = {
-        tuple(entry.get(name) for name in identity): entry
-        for entry in (old if isinstance(old, list) else [])
-        if isinstance(entry, dict)
-    }
-    result: list[object] = []
-    for noun in nouns:
-        new = _entry(noun)
-        result.append(_overlay(before.get(tuple(new[name] for name in identity)), new, _known_keys(noun.__class__)))
-    return result
-
-
-def _log(old: object, new: tuple[LogEntry, ...]) -> list[object]:
+def _log(old: object, work: Work) -> list[object]:
     """The newest entries of ours; entries of others stay, verbatim."""
-    entries = [*(old if isinstance(old, list) else []), *(log_line(entry) for entry in new)]
-    excess = sum(is_ours(entry) for entry in entries) - STATE_LOG_MAX
+    entries = [*(old if isinstance(old, list) else []), *(log_line(entry) for entry in work.log)]
+    excess = sum(is_ours(entry, work.seq) for entry in entries) - STATE_LOG_MAX
     kept: list[object] = []
     for entry in entries:
-        if is_ours(entry) and excess > 0:
+        if excess > 0 and is_ours(entry, work.seq):
             excess -= 1
         else:
             kept.append(entry)
     return kept
 
 
-def is_ours(entry: object) -> bool:
-    """Whether a log entry carries our sequence number; others were there before us and are not touched."""
-    return isinstance(entry, dict) and type(entry.get("seq")) is int
+def is_ours(entry: object, seq_max: int) -> bool:
+    """Whether a log entry is one we wrote, with a number we gave; others' entries are not touched."""
+    match entry:
+        case {"seq": int(seq), "at": str(), "what": str()}:
+            return type(seq) is int and 1 <= seq <= seq_max
+    return False

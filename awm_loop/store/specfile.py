@@ -9,38 +9,44 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from awm_loop.config import SPEC_BYTES_MAX
+from awm_loop.config import MINUTES_MAX, SPEC_BYTES_MAX, SPEC_LINE_CHARS_MAX, SPEC_VALUE_CHARS_MAX
 from awm_loop.core.model import Priority, Spec
 from awm_loop.core.observation import SpecBad
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-_TITLE = re.compile(r"^#\s+(?:sprint\s+)?(?:(?P<id>[A-Za-z0-9][\w.-]*)\s*[:—-]\s+)?(?P<title>.+?)\s*#*\s*$", re.I)
-_HEADER = re.compile(r"^\s*[-*]?\s*\*\*\s*(?P<name>[A-Za-z][A-Za-z -]*?)\s*(?::\s*\*\*|\*\*\s*:)\s*(?P<value>.*?)\s*$")
-_LENGTH = re.compile(
-    r"(?P<count>\d+(?:[.,]\d+)?)\s*(?P<unit>h|hours?|hrs?|m|min|mins|minutes?|s|sec|secs|seconds?)\b", re.I
+# Each pattern takes time in proportion to what it looks at, however that is filled: a spec may come from anywhere.
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_HEAD_END = re.compile(r"##| {0,3}(?:```|~~~)")
+_NAMED = re.compile(
+    r"(?P<sprint>sprint(?=[\s:])\s{0,9})?(?P<id>[\w.-]{0,64}?)\s{0,9}[:—\u2013-]\s(?P<title>.+)", re.IGNORECASE
 )
+_HEADER = re.compile(
+    r" {0,3}(?:[-*][ \t]+)?\*\*[ \t]*(?P<name>[A-Za-z][A-Za-z -]{0,30})(?::[ \t]*\*\*|\*\*[ \t]*:)(?P<value>.*)"
+)
+_RANGE = re.compile(r"[-\u2013—]|\bto\b")
+_LENGTH = re.compile(
+    r"(?<![\d.,])(?P<count>\d{1,9}(?:[.,]\d{1,9})?)\s{0,9}(?P<unit>hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])",
+    re.IGNORECASE,
+)
+_UNIT_MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
 _UNBUILT = {"depends": "Depends", "verify": "Verify", "gate-files": "Gate-files", "isolation": "Isolation"}
 _NOTHING = {"", "-", "—", "none", "n/a"}
+_IN_PLACE = {"in-place", "auto"}  # what this version does anyway
 
 
 def read(path: Path, task_id: str, project: Path) -> Spec | SpecBad:
     """The spec at `path`, or why it cannot be used: missing, not a regular file, empty, not UTF-8, over 1 MiB."""
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        data = _bytes(path)
     except FileNotFoundError:
         return SpecBad(reason=f"spec file {path} does not exist")
     except OSError as error:
         return SpecBad(reason=f"spec file {path} cannot be read: {error.strerror}")
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return SpecBad(reason=f"spec file {path} is not a regular file")
-        try:
-            data = file.read(SPEC_BYTES_MAX + 1)
-        except OSError as error:
-            return SpecBad(reason=f"spec file {path} cannot be read: {error.strerror}")
+    if data is None:
+        return SpecBad(reason=f"spec file {path} is not a regular file")
     if len(data) > SPEC_BYTES_MAX:
         return SpecBad(reason=f"spec file {path} is over 1 MiB")
     try:
@@ -52,17 +58,27 @@ def read(path: Path, task_id: str, project: Path) -> Spec | SpecBad:
     return _parse(text, str(path), task_id, project)
 
 
+def _bytes(path: Path) -> bytes | None:
+    """The contents, no more than is allowed and one byte; None where it is no regular file. Raises OSError."""
+    # O_NONBLOCK: opening a FIFO must not wait for a writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(SPEC_BYTES_MAX + 1)
+    finally:
+        os.close(fd)
+
+
 def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
     title, headers = _head(text, task_id)
     files = tuple(name.strip().strip("`") for name in headers.get("files", "").split(",") if name.strip())
-    timeout_minutes = minutes(headers["timeout"]) if headers.get("timeout") else None
-    if headers.get("timeout") and not timeout_minutes:
-        return SpecBad(reason=f"`Timeout: {headers['timeout']}` is not a length such as `45 min`")
-    unbuilt = tuple(
-        f"{_UNBUILT[name]}: {value}"
-        for name, value in headers.items()
-        if name in _UNBUILT and value.lower() not in _NOTHING and (name, value.lower()) != ("isolation", "in-place")
-    )
+    timeout = headers.get("timeout", "")
+    timeout_minutes = minutes(timeout)
+    if timeout and timeout_minutes is None:
+        return SpecBad(reason=f"`Timeout: {timeout}` is not a length such as `45 min`")
+    isolation = headers.get("isolation", "").lower()
     return Spec(
         path=path,
         text=text,
@@ -70,34 +86,54 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
         priority=priority(headers.get("priority", "")),
         estimate_minutes=minutes(headers.get("est", "")),
         files=files,
-        missing_files=tuple(name for name in files if not (project / name).exists()),
+        missing_files=tuple(name for name in files if not os.path.exists(project / name)),  # noqa: PTH110  never raises
         model=headers.get("model", "").strip("`"),
         type=headers.get("type", "").lower(),
         timeout_minutes=timeout_minutes,
-        commit=headers.get("commit", "yes").lower() not in {"no", "none", "false", "off"},
+        commit=re.split(r"\W", headers.get("commit", "").lower())[0] not in {"no", "none", "false", "off"},
         script=run_blocks(text),
-        unbuilt=unbuilt,
+        unbuilt=tuple(
+            f"{_UNBUILT[name]}: {value}"
+            for name, value in headers.items()
+            if name in _UNBUILT and not (name == "isolation" and isolation in _IN_PLACE)
+        ),
     )
 
 
 def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
-    """Title and header lines: those before the first `##` heading or code fence, so that prose is never a setting."""
+    """Title and header lines: those before the next heading or code fence, so that prose is never a setting.
+
+    Nothing said (`-`, `none`) is no header, but for `Commit: none`. What is cut here ends up in state and notices.
+    """
     title, headers = "", dict[str, str]()
-    for line in text.splitlines():
-        if line.startswith("##") or re.match(r"\s{0,3}(```|~~~)", line):
-            break
-        heading = _TITLE.match(line)
+    for line in _LINE_END.split(_COMMENT.sub("", text)):
         header = _HEADER.match(line)
-        if heading and not title:
-            title = heading["title"]
+        if _HEAD_END.match(line) or (title and line.startswith("# ")):
+            break
+        if line.startswith(("# ", "#\t")):
+            title = _title(line[1:].strip()[:SPEC_LINE_CHARS_MAX], task_id)
         elif header:
-            headers.setdefault(header["name"].strip().lower().replace(" ", "-"), header["value"])
+            name = "-".join(re.findall(r"[a-z]+", header["name"].lower()))
+            value = header["value"].strip()[: SPEC_LINE_CHARS_MAX if name == "files" else SPEC_VALUE_CHARS_MAX]
+            if value.lower() not in _NOTHING or name == "commit":
+                headers.setdefault(name, value)
     return title or task_id, headers
+
+
+def _title(heading: str, task_id: str) -> str:
+    """A heading without `Sprint`, the task's own id, closing `#`s, and what is not for print."""
+    bare = heading.rstrip("#")
+    heading = bare.rstrip() if bare.endswith((" ", "\t")) else heading
+    named = _NAMED.fullmatch(heading)
+    if named and (named["sprint"] or named["id"].casefold() == task_id.casefold()):
+        heading = named["title"].strip()
+    shown = "".join(char for char in heading if char.isprintable())
+    return shown if len(shown) <= SPEC_VALUE_CHARS_MAX else shown[: SPEC_VALUE_CHARS_MAX - 1] + "…"
 
 
 def priority(value: str) -> Priority:
     """`P1 — HIGH`, `high`, `p0`: the first word that is one; anything else is medium."""
-    for word in re.findall(r"[a-z]+\d?", value.lower()):
+    for word in re.findall(r"[a-z]+\d*", value.lower()):
         if re.fullmatch(r"p[0-3]", word):
             return tuple(Priority)[int(word[1])]
         if word in set(Priority):
@@ -106,18 +142,28 @@ def priority(value: str) -> Priority:
 
 
 def minutes(value: str) -> float | None:
-    """`30 min`, `1.5 h`, `1h 30m`, `90 s`, as minutes; of a range the far end; None for anything else."""
-    total = 0.0
-    for found in _LENGTH.finditer(value):
-        count = float(found["count"].replace(",", "."))
-        total += count * {"h": 60.0, "m": 1.0, "s": 1 / 60}[found["unit"][0].lower()]
-    return total or None
+    """`30 min`, `1.5 h`, `1h 30m`, `90 s`, as minutes; of a range the far end; None for anything else.
+
+    Nothing, less than nothing, and more than ten years are no lengths.
+    """
+    if value.startswith("-"):
+        return None
+    for part in reversed(_RANGE.split(value)):
+        total, end = 0.0, 0
+        for found in _LENGTH.finditer(part):
+            if total and part[end : found.start()].strip(" ,"):
+                break  # what follows is said beside the length, not part of it
+            total += float(found["count"].replace(",", ".")) * _UNIT_MINUTES[found["unit"][0].lower()]
+            end = found.end()
+        if total:
+            return total if total <= MINUTES_MAX else None
+    return None
 
 
 @lru_cache(maxsize=8)  # to launch a task is to read its spec twice
 def run_blocks(text: str) -> str:
     """The fenced blocks whose info string is `sh run` (SPEC 8.7), joined in order; "" where there is none."""
-    if "sh run" not in text:
+    if not re.search(r"sh\s+run", text):
         return ""
     tokens = _markdown().parse(text)
     return "\n".join(token.content for token in tokens if token.type == "fence" and token.info.split() == ["sh", "run"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from awm_loop.ports import Changed, Loaded, Settings
 from awm_loop.store import document, guarantee, journal, jsontext
 
 STATE_NAME = "current_work.json"
+_ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,15})")  # `core.model.attempt_key`
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,12 @@ class StateFile:
     def load(self, now: Instant) -> Loaded | None:
         """The state, or None in a home that never had one. Raises BadFileError (SPEC 4.7), DiskError."""
         token, data = None, None
-        with durable.disk_trouble(self.path, "read"), suppress(FileNotFoundError), self.path.open("rb") as file:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # not blocking: a FIFO must not wait for a writer
+        with (
+            durable.disk_trouble(self.path, "read"),
+            suppress(FileNotFoundError),
+            os.fdopen(os.open(self.path, flags), "rb") as file,
+        ):
             token, data = os.fstat(file.fileno()), file.read()
         if data is None:
             if any(self.history_path.glob("*.json")):
@@ -91,12 +98,24 @@ class StateFile:
                 )
             return None
         work, settings, raw, rev = self.parse(data, now)
-        return Loaded(work, settings, raw, data, rev, token)
+        return Loaded(self._counted_on(work), settings, raw, data, rev, token)
+
+    def _counted_on(self, work: Work) -> Work:
+        """No number is given twice, also where a person put an old state back or began a new one (SPEC 8.1, 15).
+
+        A second attempt with the number of an old one would find its directory, and take its result for its own.
+        """
+        with durable.disk_trouble(self.directory, "read"), suppress(FileNotFoundError):
+            names = (path.name for path in (self.directory / "attempts").iterdir())
+            numbers = [int(found[1]) for found in map(_ATTEMPT_NAME.fullmatch, names) if found]
+            work = replace(work, next_attempt=max(work.next_attempt, max(numbers, default=0) + 1))
+        return replace(work, seq=max(work.seq, journal.last_seq(self.journal_path)))
 
     def catch_up(self, loaded: Loaded) -> None:
         """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError."""
         log = loaded.raw.get("log")
-        entries = [entry for entry in log if document.is_ours(entry)] if isinstance(log, list) else []
+        seq_max = loaded.work.seq
+        entries = [entry for entry in log if document.is_ours(entry, seq_max)] if isinstance(log, list) else []
         last = journal.last_seq(self.journal_path) if entries else 0
         missing = [entry for entry in entries if entry["seq"] > last]
         if missing:
@@ -148,7 +167,8 @@ class StateFile:
         broken = guarantee.broken(loaded.work, work)
         if broken:
             raise AssertionError(f"refusing to save a state that breaks a guarantee: {broken}")
-        rev = loaded.rev + 1
+        kept = (int(path.stem) for path in self.history_path.glob("*.json") if path.stem.isdecimal())
+        rev = max(loaded.rev, *kept, 0) + 1  # above those of a state that was replaced: `awm restore` takes the newest
         raw = document.write(work, loaded.raw, now, rev)
         data = jsontext.layout(raw)
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):

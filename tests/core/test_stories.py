@@ -244,8 +244,10 @@ def test_the_start_notice_is_exact() -> None:
     loop.beat()
 
     assert loop.told == [
-        "🚀 Sprint S3 started — Search bar implementation\n🤖 Model: Codex (gpt-5.2)\n"
-        "⏱️ ETA: ~12 minutes (based on avg from metrics)\n📋 Next up: S4 — Thing S4\n📊 Progress: 2/5 sprints done"
+        (
+            "🚀 Sprint S3 started — Search bar implementation\n🤖 Model: Codex (gpt-5.2)\n"
+            "⏱️ ETA: ~12 minutes (based on avg from metrics)\n📋 Next up: S4 — Thing S4\n📊 Progress: 2/5 sprints done"
+        )
     ]
 
 

@@ -155,7 +155,7 @@ def test_json_is_one_object_of_a_fixed_shape(home: Home) -> None:
                 "effect": "launch",
                 "task": "S1",
                 "attempt": 1,
-                "reason": None,
+                "reason": "local",
             }
         ],
         "effect": {"effect": "launch", "attempt": key},

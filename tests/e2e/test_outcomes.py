@@ -285,7 +285,6 @@ def test_a_malformed_result_file_is_a_failure_that_says_so(answer: str, home: Ho
     assert str(result["error"]).startswith("the agent's result file is malformed: "), result
 
 
-@pytest.mark.xfail(strict=True, reason="wiring._agent_report opens a FIFO and waits for a writer for ever")
 def test_a_result_file_that_is_no_file_is_a_failure_and_blocks_nobody(home: Home) -> None:
     """A FIFO in its place must not hang the supervisor (SPEC 8.6)."""
     with_agent(home, 'mkfifo "$AWM_RESULT_FILE"; exit 0')

@@ -77,18 +77,15 @@ TROUBLE = {
 UNBUILT = ("Depends: S0", "Verify: pytest -q", "Gate-files: tests/test_x.py", "Isolation: worktree")
 
 
-def home_with_helper(home: Home) -> None:
+def with_a_second_agent(home: Home) -> None:
     home.config(f'{QUICK}[agents.helper]\nkind = "command"\ncommand = ["true"]\n')
 
 
-CRASHES = pytest.mark.xfail(strict=True, reason="store/specfile.py: os.fdopen of a directory raises, exit 70 each beat")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=CRASHES if name == "directory" else ()) for name in TROUBLE])
+@pytest.mark.parametrize("name", list(TROUBLE))
 def test_a_spec_that_cannot_be_used_blocks_its_task_only(name: str, home: Home) -> None:
     """At once, with the reason in state and notice, and without an attempt (SPEC 5.1)."""
     spoil, reason = TROUBLE[name]
-    home_with_helper(home)
+    with_a_second_agent(home)
     path = home.spec("S1")
     home.spec("S2")
     spoil(path)

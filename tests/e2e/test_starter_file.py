@@ -270,7 +270,6 @@ def test_a_home_that_never_had_a_state_has_no_work(home: Home) -> None:
     assert (done.code, done.out, done.err, home.state_path.exists()) == (0, "", "", False)
 
 
-@pytest.mark.xfail(strict=True, reason="store: counters start again with the file, so attempt 1's old result is taken")
 def test_the_starter_file_put_back_in_a_used_home_is_done_again(home: Home) -> None:
     """Copied over the old file, its tasks are new work: numbers are never reused, nothing is completed unrun (SPEC 15.2)."""
     starter = published(home)
