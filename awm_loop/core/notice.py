@@ -75,9 +75,8 @@ def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> 
         case Signal.STRUCK:
             return f"⚠️ {sprint} stalled (strike {task.strikes} of {policy.strikes_max}) — {why}. Starting again"
         case Signal.STRUCK_OUT:
-            return (
-                f"⚠️ {sprint} stalled {counted(task.strikes, 'time')}. Root cause: {why}. Action: skipped, evidence kept"
-            )
+            times = f"{task.strikes} times" if task.strikes > 1 else "once"
+            return f"⚠️ {sprint} stalled {times}. Root cause: {why}. Action: skipped, evidence kept"
         case Signal.LIMITED if result and judged.limited and judged.limited.deadline:
             resets = "Resets" if result.limit and result.limit.resets_at else "Retry"
             wait = roughly(judged.limited.deadline.left_seconds - policy.limit_margin_seconds)

@@ -14,8 +14,8 @@ import pytest
 from home import Home, only
 
 from awm_loop.core.model import Attempt, Outcome, Phase, Task
-from awm_loop.core.observation import Alive, AttemptSeen, Exited, NotStarted, ProbeFailed
-from awm_loop.launchers.local import LocalLauncher
+from awm_loop.core.observation import Alive, AttemptSeen, Exited, NotStarted, ProbeFailed, Unattended
+from awm_loop.launchers.local import LocalLauncher, start_supervisor
 from awm_loop.wiring import Home as Wired
 
 
@@ -151,6 +151,19 @@ def test_a_stop_before_the_start_keeps_the_number_from_ever_starting(home: Home,
     home.wait_for(lambda: not home.processes())
     assert (end.result.outcome, started, home.truth()) == (Outcome.LOST, False, [])
     assert json.loads((launcher.directory(one.key) / "started").read_text())["fenced"] is True
+
+
+def test_a_supervisor_that_comes_late_finds_the_start_passed(home: Home, launcher: LocalLauncher) -> None:
+    """Its predecessor died after the start and left no result: the number is used up (SPEC 8.1, 15.2)."""
+    one = attempt(home, home.work("sleep 1000"))
+    launcher.start(one, Task(id="S1"))
+    home.wait_for(lambda: home.begun() == ["S1"])
+    home.end_all()
+
+    start_supervisor(home.path, launcher.directory(one.key))
+    home.wait_for(lambda: not home.processes())
+
+    assert (seen(launcher, one), home.begun()) == (Unattended(), ["S1"])
 
 
 def test_an_attempt_of_another_home_is_left_alone(

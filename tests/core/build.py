@@ -29,7 +29,6 @@ from awm_loop.core.model import (
 from awm_loop.core.observation import Alive, AttemptSeen, Exited, ProbeFailed, Result, SpecBad, SpecRead, TaskSeen
 
 NOW = Instant(wall=datetime(2026, 1, 1, 3, 0, tzinfo=UTC), boottime=1_000.0, boot_id="boot 1")
-COMMIT = "abc1234def567890abc1234def567890abc12345"
 CODEX = Agent(name="codex", kind="command", model="gpt-5.2", account="openai", fallback=("opus",))
 OPUS = Agent(name="opus", kind="command", model="", account="anthropic")
 LOCAL = Agent(name="local", kind="shell", model="", account="local")
@@ -145,13 +144,13 @@ def settled(work: Work, seen: Exited, now: Instant = NOW, policy: Policy = POLIC
     return seen_live(seen_live(work, seen, now, policy).work, seen, now, policy)
 
 
-def seen_account(work: Work, name: str, now: Instant = NOW) -> Step:
+def seen_account(work: Work, name: str, now: Instant = NOW, policy: Policy = POLICY) -> Step:
     account = work.accounts[name]
-    return take_account(work, account, classify_account(account, now), Moment(now=now, policy=POLICY))
+    return take_account(work, account, classify_account(account, now), Moment(now=now, policy=policy))
 
 
-def seen_loop(work: Work, now: Instant = NOW) -> Step:
-    return take_loop(work, classify_loop(work), Moment(now=now, policy=POLICY))
+def seen_loop(work: Work, now: Instant = NOW, policy: Policy = POLICY) -> Step:
+    return take_loop(work, classify_loop(work), Moment(now=now, policy=policy))
 
 
 def walk(
@@ -178,14 +177,14 @@ def walk(
         return steps
     for name in tuple(current().accounts):
         if current().accounts[name].deadline is not None:
-            take(seen_account(current(), name, now))
+            take(seen_account(current(), name, now, policy))
     if current().paused:
         return steps
-    take(seen_loop(current(), now))
+    take(seen_loop(current(), now, policy))
     while not current().attempts:
         task_id = choice.candidate(current(), now, policy)
         if task_id is None:
-            take(seen_loop(current(), now))
+            take(seen_loop(current(), now, policy))
             return steps
         spec = specs.get(task_id, SPEC)
         due = spec if isinstance(spec, SpecBad) else read(spec)

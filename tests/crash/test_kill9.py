@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import signal
 import subprocess
@@ -37,12 +39,12 @@ def add(home: Home, chance: random.Random, *tasks: str) -> None:
     """Queue short tasks by hand."""
     for task in tasks:
         home.spec(task, home.work(f"sleep 0.{chance.randrange(1, 30):02}"))
+    home.edit(lambda state: enqueue(home, state, *tasks))
 
-    def change(state: dict[str, Any]) -> None:
-        state["queue"] += tasks
-        state["specFiles"] |= {task: str(home.root / f"SPRINT_{task}_SPEC.md") for task in tasks}
 
-    home.edit(change)
+def enqueue(home: Home, state: dict[str, Any], *tasks: str) -> None:
+    state["queue"] += tasks
+    state["specFiles"] |= {task: str(home.root / f"SPRINT_{task}_SPEC.md") for task in tasks}
 
 
 def report(landed: Counter[str]) -> None:
@@ -52,7 +54,9 @@ def report(landed: Counter[str]) -> None:
         print(f"{count:5}  {place}")
 
 
-def strike_a_beat(home: Home, chance: random.Random, number: signal.Signals) -> tuple[subprocess.Popen[str], bool]:
+def strike_a_beat(
+    home: Home, chance: random.Random, number: signal.Signals, events: int = BEAT_EVENTS
+) -> tuple[subprocess.Popen[str], bool]:
     """Begin a beat and send it `number` at some event, now and then at some time. False where it had ended before."""
     with Ambush(home) as ambush:
         beat = home.begin_beat()
@@ -60,7 +64,7 @@ def strike_a_beat(home: Home, chance: random.Random, number: signal.Signals) -> 
             with suppress(subprocess.TimeoutExpired):
                 beat.wait(chance.uniform(0, 0.3))
         else:
-            ambush.wait_for(chance.randrange(1, BEAT_EVENTS), beat.pid)
+            ambush.wait_for(chance.randrange(1, events), beat.pid)
             wait_a_moment(chance)
         return beat, beat.poll() is None and shoot(home, beat.pid, number)
 
@@ -90,6 +94,38 @@ def test_beats_killed_at_any_point_lose_and_double_nothing(home: Home) -> None:
 
     report(landed)
     assert_truth(home, tasks)
+
+
+def test_beats_killed_while_they_stop_an_attempt_forget_no_stop(home: Home) -> None:
+    """A stall is stopped in the end, whichever beat promised it and died (SPEC 6.2, 8.4, 15.4)."""
+    chance, landed = bombarded(home, 2), Counter[str]()
+    home.config("[loop]\nstall_minutes = 0.01\nstrikes_max = 1\nstop_grace_seconds = 0.1\n")
+    tasks = [f"T{number}" for number in range(rounds(3, 60))]
+    for task in tasks:
+        home.spec(task, home.work("exec sleep 1000"))
+        home.edit(lambda state, task=task: enqueue(home, state, task))
+        home.beat()
+        home.wait_for(lambda task=task: home.begun()[-1:] == [task])
+        home.beat()
+        home.wait_for(lambda: idle_seconds(home) >= 0.6)
+        for _ in range(chance.randrange(1, 4)):
+            beat, hit = strike_a_beat(home, chance, signal.SIGKILL, events=40)
+            beat.communicate(timeout=PATIENCE_SECONDS)
+            landed[where(home) if hit else "(too late)"] += 1
+        home.finish(beat_every=0.5)
+
+    report(landed)
+    assert (home.begun(), home.state()["skipped"]) == (tasks, tasks)
+    assert [result["outcome"] for result in home.results()] == ["stalled"] * len(tasks)
+    assert not home.processes()
+
+
+def idle_seconds(home: Home) -> float:
+    """What the last sample of the newest attempt says; without end once it has ended."""
+    if not home.state()["attempts"] or not home.supervisors():
+        return math.inf
+    lines = (home.attempts()[-1] / "samples.jsonl").read_text().splitlines()
+    return float(json.loads(lines[-1])["idleSeconds"]) if lines else 0.0
 
 
 def test_supervisors_killed_at_any_point_lose_and_double_nothing(home: Home) -> None:

@@ -33,6 +33,17 @@ def assert_one_after_the_other(home: Home, state: dict[str, object], outcomes: l
     assert not home.processes()
 
 
+def test_an_agent_does_not_outlive_its_supervisor(home: Home) -> None:
+    """Its main process goes with it at once, before any beat has looked (SPEC 8.2)."""
+    left_once(home, ":")
+    agents = home.agents()
+
+    shoot_supervisor(home)
+
+    home.wait_for(lambda: not any(is_running(pid) for pid in agents))
+    assert len(agents) == 1
+
+
 def test_a_tree_without_a_supervisor_is_swept_before_the_next_attempt(home: Home) -> None:
     """Also what hides: own session, double fork, empty environment, TERM ignored (SPEC 8.3)."""
     daemon, pids = home.root / "daemon", home.root / "pids"

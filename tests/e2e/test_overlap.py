@@ -8,13 +8,14 @@ import random
 import select
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from home import PATIENCE_SECONDS, Done, Home, is_running, kill, lock_holder, rounds
+from home import PATIENCE_SECONDS, REPOSITORY, Done, Home, is_running, kill, lock_holder, rounds
 
 
 @contextmanager
@@ -158,6 +159,39 @@ def is_there(home: Home, pid: int, *, in_delivery: bool) -> bool:
     """Whether this process holds the state lock, for a beat or for a delivery."""
     delivers = lock_holder(home.state_path.with_name("outbox.lock")) == pid
     return delivers is in_delivery and lock_holder(home.lock_path) == pid
+
+
+def test_an_edit_made_while_a_beat_is_at_work_is_not_overwritten(home: Home) -> None:
+    """The beat looks again before it replaces the file, and takes the person's word first (SPEC 4.6)."""
+    chance = random.Random(7)
+    for task in ("S1", "S2"):
+        home.spec(task)
+    home.queue("S1")
+    before = home.state_path.read_bytes()
+    beat = stand_still_in_the_lock(home, chance, in_delivery=False)
+    assert home.state_path.read_bytes() == before, "stopped too late"
+
+    home.edit(lambda state: (add(home, state, "S2"), state.update(mine="kept")))
+    beat.send_signal(signal.SIGCONT)
+    beat.communicate(timeout=PATIENCE_SECONDS)
+
+    state = home.finish()
+    assert (state["completed"], state["mine"], home.begun()) == (["S1", "S2"], "kept", ["S1", "S2"])
+
+
+def test_an_agent_that_beats_its_own_home_does_no_harm(home: Home) -> None:
+    """From inside, with AWM's variables and without: nothing starts twice, nothing is swept with it (SPEC 6.4, 15.1)."""
+    beat = f"{sys.executable} {REPOSITORY}/heartbeat.py --home {home.path}"
+    for task in ("S1", "S2", "S3"):
+        home.spec(
+            task, home.work(f"{beat} > /dev/null; env -i PATH=$PATH HOME=$HOME {beat} > /dev/null & {beat} > /dev/null")
+        )
+    home.queue("S1", "S2", "S3")
+
+    state = home.finish()
+
+    assert (home.begun(), state["completed"]) == (["S1", "S2", "S3"],) * 2
+    assert {result["outcome"] for result in home.results()} == {"succeeded"}
 
 
 def test_a_beat_that_finds_another_at_work_leaves_a_mark_and_says_nothing(home: Home) -> None:
