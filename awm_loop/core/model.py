@@ -65,7 +65,7 @@ class Deadline:
         if now.boot_id == self.set_at.boot_id:
             return self.left_seconds - (now.boottime - self.set_at.boottime)
         moved = (now.wall - self.set_at.wall).total_seconds()
-        believable = now.boottime <= moved <= max(self.left_seconds, 0) + REBOOT_SLACK_SECONDS
+        believable = now.boottime <= moved <= self.left_seconds + REBOOT_SLACK_SECONDS
         return self.left_seconds - (moved if believable else now.boottime)
 
 

@@ -13,9 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +21,12 @@ from pathlib import Path
 import beat
 import gap
 import size
-from home import Code, Home
+from home import MADE, Code
 from measure import Rounds, shuffled
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 SAVED = CHECKOUT / "docs" / "benchmarks"
-QUESTIONS = ("gap", "beat", "size")
+CONTENDERS = {"gap": gap.contenders, "beat": beat.contenders, "size": size.contenders}
 REPORTS = {"gap": gap.report, "beat": beat.report, "size": size.report}
 
 
@@ -42,12 +40,11 @@ def main() -> None:
         if options.against:
             codes["'"] = Code.copy_of(options.against.resolve(), work / "other")
             print("Names with ' are those of the other checkout.\n")
-        agent = _agent(work)
         for is_realtime in (True, False) if options.realtime else (False,):
             scheduling = _schedule(is_realtime=is_realtime)
-            for question in [options.question] if options.question else QUESTIONS:
+            for question in [options.question] if options.question else REPORTS:
                 here = Path(tempfile.mkdtemp(dir=work))
-                rounds = _measured(question, codes, agent, here, options)
+                rounds = _measured(question, codes, here, options)
                 names = list(rounds.figures[0])
                 print(f"## {question}, {len(rounds.figures)} rounds, seed {rounds.seed}, {scheduling}\n")
                 print(REPORTS[question](rounds, sorted(names)), f"\n{rounds.pressure()}\n")
@@ -55,29 +52,12 @@ def main() -> None:
                     _save(question, rounds, {**machine, "scheduling": scheduling})
 
 
-def _measured(
-    question: str, codes: dict[str, Code], agent: list[str], work: Path, options: argparse.Namespace
-) -> Rounds:
-    running: Sequence[Home] = ()
+def _measured(question: str, codes: dict[str, Code], work: Path, options: argparse.Namespace) -> Rounds:
     try:
-        if question == "gap":
-            found = gap.contenders(codes, agent, work)
-        else:
-            found, running = {"beat": beat.contenders, "size": size.contenders}[question](codes, work)
-        return shuffled(found, options.rounds, options.seed)
+        return shuffled(CONTENDERS[question](codes, work), options.rounds, options.seed)
     finally:
-        for home in running:
-            home.end()
-
-
-def _agent(work: Path) -> list[str]:
-    """The stamping program, compiled where there is a compiler."""
-    here = Path(__file__).parent
-    if shutil.which("cc"):
-        subprocess.run(["cc", "-O2", "-o", str(work / "stamp"), str(here / "stamp.c")], check=True)
-        return [str(work / "stamp")]
-    print("No C compiler (cc): the stamping agent is a Python program, whose start-up is part of every gap.\n")
-    return [sys.executable, "-I", "-S", str(here / "stamp.py")]
+        while MADE:
+            MADE.pop().end()
 
 
 def _schedule(*, is_realtime: bool) -> str:
@@ -108,7 +88,7 @@ def _said(*command: str) -> str:
     if not shutil.which(command[0]):
         return "none"
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    return lines[0] if lines else "unknown"
+    return lines[0].partition(" - ")[0] if lines else "unknown"
 
 
 def _save(question: str, rounds: Rounds, machine: dict[str, str]) -> None:
@@ -132,7 +112,7 @@ def _save(question: str, rounds: Rounds, machine: dict[str, str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="scripts/bench/run", description=__doc__)
-    found.add_argument("question", nargs="?", choices=QUESTIONS, help="one of the three; all without it")
+    found.add_argument("question", nargs="?", choices=REPORTS, help="one of the three; all without it")
     found.add_argument("--rounds", type=int, default=9, help="default %(default)s")
     found.add_argument("--seed", type=int, default=1, help="of the order in each round; default %(default)s")
     found.add_argument("--realtime", action="store_true", help="as root: once ahead of all other work, then once not")

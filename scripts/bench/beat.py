@@ -31,20 +31,17 @@ KINDS = {
 SCRIPT = "from pydantic import BaseModel\n\n\nclass Task(BaseModel):\n    id: str\n"
 
 
-def contenders(codes: Mapping[str, Code], work: Path) -> tuple[dict[str, Contender], list[Home]]:
-    """The contenders, and the homes where agents run until the caller ends them."""
+def contenders(codes: Mapping[str, Code], work: Path) -> dict[str, Contender]:
     script = work / "model.py"
     script.write_text(SCRIPT)
     found: dict[str, Contender] = {
         FLOOR: partial(homes.timed, [sys.executable, "-c", "pass"]),
         MODEL: partial(homes.timed, [sys.executable, str(script)]),
     }
-    running = []
     for label, code in codes.items():
         own = work / f"beat{label}"
         waiting = Home.make(own / "launching", LONG_AGENT, HANDFUL)
         busy = homes.launched(code, Home.make(own / "busy", LONG_AGENT, HANDFUL))
-        running.append(busy)
         settling, idle = _ended(code, own, "settling", 1)
         turning, _ = _ended(code, own, "turning", HANDFUL)
         beats: dict[str, Contender] = {
@@ -55,7 +52,7 @@ def contenders(codes: Mapping[str, Code], work: Path) -> tuple[dict[str, Contend
             "turning": partial(_on_a_copy, code, turning, own / "now"),
         }
         found |= {f"{kind}{label}": beat for kind, beat in beats.items()}
-    return found, running
+    return found
 
 
 def report(rounds: Rounds, names: list[str]) -> str:
@@ -111,6 +108,6 @@ def _on_a_copy(code: Code, home: Home, path: Path) -> Figures:
     count = len(fresh.attempts())
     figures = homes.timed(code.beat(fresh))
     if len(fresh.attempts()) > count:
-        homes.wait_for(lambda: (fresh.attempts() and fresh.supervisor()) is not None, "the start of an attempt")
-        fresh.end()
+        homes.wait_for(lambda: fresh.supervisor() is not None, "the start of an attempt")
+    fresh.end()
     return figures

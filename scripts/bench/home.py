@@ -88,11 +88,13 @@ class Home:
             git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-C", str(project)]
             for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "base"]):
                 subprocess.run([*git, *words], check=True, env=ENVIRONMENT)
+        MADE.append(cls(path))
         return cls(path)
 
     def copy_to(self, path: Path) -> Home:
         shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(self.path, path)
+        MADE.append(Home(path))
         return Home(path)
 
     def state(self) -> dict[str, object]:
@@ -105,8 +107,9 @@ class Home:
     def supervisor(self) -> int | None:
         """The pid of the newest supervisor that still runs."""
         for marker in sorted(self.path.glob("state/attempts/*/started"), key=lambda found: -found.stat().st_mtime_ns):
-            pid, started_at = json.loads(marker.read_bytes())["supervisor"]
-            if _start_time(pid) == started_at:
+            text = marker.read_bytes()  # empty for the moment between its creation and its first byte
+            pid, started_at = json.loads(text)["supervisor"] if text else (0, 0)
+            if text and _start_time(pid) == started_at:
                 return int(pid)
         return None
 
@@ -116,6 +119,10 @@ class Home:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda: self.supervisor() is None, "the end of a supervisor")
+
+
+MADE: list[Home] = []
+"""Every home of this run: however it ends, no agent may go on."""
 
 
 def launched(code: Code, home: Home) -> Home:

@@ -16,16 +16,13 @@ FEW = 10
 TARGETS = {1_000: 1.25, 10_000: 2.0}
 
 
-def contenders(codes: Mapping[str, Code], work: Path) -> tuple[dict[str, Contender], list[Home]]:
-    """The contenders, and the homes where agents run until the caller ends them."""
+def contenders(codes: Mapping[str, Code], work: Path) -> dict[str, Contender]:
     found: dict[str, Contender] = {}
-    running = []
     for label, code in codes.items():
         for count in (FEW, *TARGETS):
             home = homes.launched(code, Home.make(work / f"size{label}-{count}", LONG_AGENT, count + 1))
-            running.append(home)
             found[f"{count}{label}"] = partial(homes.timed, code.beat(home))
-    return found, running
+    return found
 
 
 def report(rounds: Rounds, names: list[str]) -> str:

@@ -50,6 +50,11 @@ from awm_loop.core.observation import Alive, Limit, NotStarted, SpecBad, Startin
 TASK = Task(id="S1", attempts=1, base="base")  # as the launch of its first attempt leaves it
 STUCK = Alive(idle_seconds=900.0, busy_seconds=0.0, running_seconds=1_000.0)
 
+NO_ATTEMPT = {"number": None, "agent": "", "model": "", "type": "", "minutes": 0.0, "minutes_in_all": 0.0} | {
+    "attempts": 0,
+    "eta_minutes": None,
+}
+
 
 def changing(work: Work) -> Mapping[str, Any]:
     """The live attempt's fields that rows change."""
@@ -156,7 +161,7 @@ def test_a_spec_that_cannot_be_used_blocks_its_task_only() -> None:
         queue=("S2",),
         blocked=("S1",),
         tasks={"S1": Task(id="S1", reason="it is empty")},
-        report=(Ended(task="S1", outcome=Phase.BLOCKED, at=NOW.wall, notes="it is empty"),),
+        report=(line(Phase.BLOCKED, notes="it is empty", **NO_ATTEMPT),),
         outbox=(told("blocked", "✋ Sprint S1 is blocked — it is empty. When that is mended: awm retry S1"),),
         next_notice=2,
         seq=1,

@@ -312,6 +312,11 @@ def test_a_fallback_that_left_the_configuration_is_none() -> None:
     assert judged.signal is Signal.LIMITED_FOR_GOOD
 
 
+def test_a_deadline_names_the_time_it_ends() -> None:
+    """For people, who may change it (SPEC 9.1)."""
+    assert Deadline.after(90, NOW) == Deadline(until=NOW.wall + timedelta(seconds=90), left_seconds=90, set_at=NOW)
+
+
 JUMPS = [HOUR, -HOUR, timedelta(days=30), -timedelta(days=365)]
 
 

@@ -22,6 +22,7 @@ from home import PATIENCE_SECONDS, Home, kill, lock_holder
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _HEADER = struct.Struct("iIII")
 ALL_EVENTS = 0xFFF
+MOVED_TO = 0x80
 CREATED_DIRECTORY = 0x40000100
 JITTER_SECONDS = 0.002
 
@@ -43,8 +44,8 @@ class Ambush:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def wait_for(self, count: int, pid: int) -> bool:
-        """Until `count` events have been seen; False when the process `pid` ended before."""
+    def wait_for(self, count: int, pid: int, name: str = "") -> bool:
+        """Until `count` events have been seen, or so many renames to `name`; False when `pid` ended before."""
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -55,12 +56,12 @@ class Ambush:
                 assert ready, f"{pid} does nothing and does not end"
                 if pidfd in ready:
                     return False
-                count -= self._read()
+                count -= self._read(name)
         finally:
             os.close(pidfd)
         return True
 
-    def _read(self) -> int:
+    def _read(self, wanted: str) -> int:
         data, at, count = b"", 0, 0
         with suppress(BlockingIOError):
             data = os.read(self._fd, 4096)  # a few at a time: the one that counts shall not hide behind others
@@ -68,7 +69,7 @@ class Ambush:
             watch, mask, _, length = _HEADER.unpack_from(data, at)
             name = data[at + _HEADER.size : at + _HEADER.size + length].rstrip(b"\0").decode()
             at += _HEADER.size + length
-            count += 1
+            count += not wanted or (mask, name) == (MOVED_TO, wanted)
             if mask == CREATED_DIRECTORY:
                 self._add(self._paths[watch] / name)
         return count
@@ -107,6 +108,13 @@ def where(home: Home) -> str:
     )
     how_far = next(name for name, reached in steps if reached)
     return f"{pending['effect']} promised, {how_far}" if pending else f"proved, {how_far}"
+
+
+def assert_promised(home: Home) -> None:
+    """SPEC 15.4: nothing was begun that the state does not know of."""
+    state = home.state()
+    numbers = [int(path.name.partition(".")[2]) for path in home.attempts()]
+    assert [number for number in numbers if number >= state.get("nextAttempt", 1)] == [], home.story()
 
 
 def _newest(home: Home) -> Path:

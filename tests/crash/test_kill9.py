@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import select
 import signal
 import subprocess
 from collections import Counter
@@ -12,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from ambush import Ambush, assert_truth, shoot, wait_a_moment, where
+from ambush import Ambush, assert_promised, assert_truth, shoot, wait_a_moment, where
 from home import PATIENCE_SECONDS, Home, lock_holder, rounds
 
 pytestmark = pytest.mark.timeout(3600)  # all rounds take their time
@@ -57,15 +58,18 @@ def report(landed: Counter[str]) -> None:
 def strike_a_beat(
     home: Home, chance: random.Random, number: signal.Signals, events: int = BEAT_EVENTS
 ) -> tuple[subprocess.Popen[str], bool]:
-    """Begin a beat and send it `number` at some event, now and then at some time. False where it had ended before."""
+    """Begin a beat and send it `number` at some time, at some event, or when it has just saved. False where it had ended."""
     with Ambush(home) as ambush:
         beat = home.begin_beat()
-        if chance.random() < 0.15:
-            with suppress(subprocess.TimeoutExpired):
-                beat.wait(chance.uniform(0, 0.3))
-        else:
-            ambush.wait_for(chance.randrange(1, events), beat.pid)
-            wait_a_moment(chance)
+        match chance.choices(("time", "event", "save"), (1, 4, 3))[0]:
+            case "time":
+                with suppress(subprocess.TimeoutExpired):
+                    beat.wait(chance.uniform(0, 0.3))
+            case "event":
+                ambush.wait_for(chance.randrange(1, events), beat.pid)
+                wait_a_moment(chance)
+            case "save":
+                ambush.wait_for(chance.randrange(1, 3), beat.pid, home.state_path.name)
         return beat, beat.poll() is None and shoot(home, beat.pid, number)
 
 
@@ -90,6 +94,7 @@ def test_beats_killed_at_any_point_lose_and_double_nothing(home: Home) -> None:
             beat, hit = strike_a_beat(home, chance, signal.SIGKILL)
             beat.communicate(timeout=PATIENCE_SECONDS)
             landed[where(home) if hit else "(too late)"] += 1
+            assert_promised(home)
         home.finish(beat_every=0.5)
 
     report(landed)
@@ -112,6 +117,7 @@ def test_beats_killed_while_they_stop_an_attempt_forget_no_stop(home: Home) -> N
             beat, hit = strike_a_beat(home, chance, signal.SIGKILL, events=40)
             beat.communicate(timeout=PATIENCE_SECONDS)
             landed[where(home) if hit else "(too late)"] += 1
+            assert_promised(home)
         home.finish(beat_every=0.5)
 
     report(landed)
@@ -152,9 +158,8 @@ def test_agents_killed_at_any_time_are_tried_again(home: Home) -> None:
     while not home.is_idle:
         agents = home.agents() if landed.total() < rounds(6, 120) else []
         for pid in agents[:1]:
-            with Ambush(home) as ambush:
-                ambush.wait_for(chance.randrange(1, 12), pid)
-                landed[where(home) if shoot(home, pid, signal.SIGKILL) else "(too late)"] += 1
+            select.select((), (), (), chance.uniform(0, 0.05))
+            landed[where(home) if shoot(home, pid, signal.SIGKILL) else "(too late)"] += 1
 
     home.finish()
 

@@ -96,9 +96,11 @@ def test_a_supervisor_that_goes_on_and_on_collects_no_descriptors(home: Home) ->
 
     logs = [(home.attempt(number) / "out.log").read_text().splitlines() for number in (2, 6)]
     assert logs[0][0] == logs[1][0]
-    kinds = [
+    names = [
         [line.split(" -> ")[1].rpartition("/")[2].partition(":")[0] for line in log if "->" in line] for log in logs
     ]
+    # What it imports while the agent works is open for a moment only.
+    kinds = [[name for name in found if not name.endswith((".pyc", ".py", ".so"))] for found in names]
     assert sorted(kinds[0]) == sorted(kinds[1])
 
 

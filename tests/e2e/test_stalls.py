@@ -138,7 +138,7 @@ def test_a_strike_at_its_hard_limit_is_told_like_a_stall(home: Home) -> None:
     assert 1.2 <= result["seconds"] < 10
     assert state["skipped"] == ["S1"]
     assert home.texts("struck_out") == [
-        "⚠️ Sprint S1 stalled 1 time. Root cause: over its hard time limit of 0.02 min. Action: skipped, evidence kept"
+        "⚠️ Sprint S1 stalled once. Root cause: over its hard time limit of 0.02 min. Action: skipped, evidence kept"
     ]
 
 
