@@ -99,7 +99,7 @@ def test_a_dead_channel_delays_no_other_and_the_work_goes_on(home: Home) -> None
         home.queue("S1")
         home.beat()
         home.wait_for(lambda: home.is_idle, beat_every=0.5)
-        home.wait_for(lambda: len(got) == 3)
+        home.wait_for(lambda: len(got) == 3 and not home.processes())
         state = home.state()
 
     assert state["completed"] == ["S1"]
@@ -144,6 +144,7 @@ def test_every_beat_pings_and_a_failed_one_says_so(home: Home) -> None:
         home.queue("S1")
         home.beat()
         home.wait_for(lambda: home.is_idle, beat_every=0.5)
+        home.wait_for(lambda: not home.processes())
         good = [path for path, _ in got]
         home.put_bytes(b"{")
         done = home.heartbeat()
