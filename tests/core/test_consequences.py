@@ -31,6 +31,8 @@ from build import (
     working,
 )
 
+from awm_loop.core.consequence import Moment, take_queued
+from awm_loop.core.machine import Judged, Signal
 from awm_loop.core.model import (
     Account,
     Deadline,
@@ -134,6 +136,15 @@ def test_no_commit_is_asked_where_none_can_be(wanted: bool, head: str | None) ->
     (new,) = seen_queued(working("S1"), "S1", seen, policy=replace(POLICY, require_commit=wanted)).work.attempts
 
     assert new.require_commit is False
+
+
+def test_a_launch_without_an_agent_is_a_bug_of_ours() -> None:
+    """READY comes with an agent and a spec; without one of them nothing is changed (SPEC 7.1)."""
+    moment = Moment(now=NOW, policy=POLICY)
+
+    for judged in (Judged(Signal.READY, seen=read()), Judged(Signal.READY, agent=OPUS)):
+        with pytest.raises(AssertionError, match="READY without an agent and a spec"):
+            take_queued(working("S1"), "S1", judged, moment)
 
 
 def test_a_task_before_its_time_is_left_alone() -> None:

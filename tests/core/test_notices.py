@@ -178,6 +178,7 @@ def test_a_retry_says_which_try_it_was_and_when_the_next_is(backoff_seconds: flo
     ("strikes_max", "told"),
     [
         (3, "⚠️ Sprint S1 stalled 3 times. Root cause: pid 7 sleeps. Action: skipped, evidence kept"),
+        (2, "⚠️ Sprint S1 stalled 2 times. Root cause: pid 7 sleeps. Action: skipped, evidence kept"),
         (1, "⚠️ Sprint S1 stalled once. Root cause: pid 7 sleeps. Action: skipped, evidence kept"),
     ],
 )
@@ -269,6 +270,17 @@ def test_one_line_is_one_line(said: str) -> None:
 def test_a_wait_is_told_in_the_unit_people_would_use(seconds: float, wait: str) -> None:
     """One and a half of a unit is the least it is used for (SPEC 9.4)."""
     assert notice.roughly(seconds) == wait
+
+
+@pytest.mark.parametrize(
+    ("seconds", "length"), [(0, "under 1 min"), (30, "under 1 min"), (30.2, "1 min"), (89, "1 min"), (91, "2 min")]
+)
+def test_a_duration_is_told_in_whole_minutes(seconds: float, length: str) -> None:
+    """Rounded; what rounds to none is under one (SPEC 12.1)."""
+    eta = text(seen_queued(working("S3"), "S3", read(replace(S3, estimate_minutes=seconds / 60))).work).splitlines()[2]
+
+    assert notice.minutes_text(seconds) == length
+    assert eta.startswith(f"⏱️ ETA: {length}" if length.startswith("under") else f"⏱️ ETA: ~{length}")
 
 
 def kinds(policy: Policy) -> Iterator[str]:

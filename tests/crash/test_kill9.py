@@ -56,20 +56,22 @@ def report(landed: Counter[str]) -> None:
 
 
 def strike_a_beat(
-    home: Home, chance: random.Random, number: signal.Signals, events: int = BEAT_EVENTS
+    home: Home, chance: random.Random, number: signal.Signals, at: str = ""
 ) -> tuple[subprocess.Popen[str], bool]:
     """Begin a beat and send it `number` at some time, at some event, or when it has just saved. False where it had ended."""
     with Ambush(home) as ambush:
         beat = home.begin_beat()
-        match chance.choices(("time", "event", "save"), (1, 4, 3))[0]:
+        match at or chance.choices(("time", "event", "save"), (1, 4, 3))[0]:
             case "time":
                 with suppress(subprocess.TimeoutExpired):
                     beat.wait(chance.uniform(0, 0.3))
             case "event":
-                ambush.wait_for(chance.randrange(1, events), beat.pid)
+                ambush.wait_for(chance.randrange(1, BEAT_EVENTS), beat.pid)
                 wait_a_moment(chance)
             case "save":
                 ambush.wait_for(chance.randrange(1, 3), beat.pid, home.state_path.name)
+            case "promise":
+                ambush.wait_for(1, beat.pid, home.state_path.name)
         return beat, beat.poll() is None and shoot(home, beat.pid, number)
 
 
@@ -113,8 +115,8 @@ def test_beats_killed_while_they_stop_an_attempt_forget_no_stop(home: Home) -> N
         home.wait_for(lambda task=task: home.begun()[-1:] == [task])
         home.beat()
         home.wait_for(lambda: idle_seconds(home) >= 0.6)
-        for _ in range(chance.randrange(1, 4)):
-            beat, hit = strike_a_beat(home, chance, signal.SIGKILL, events=40)
+        for at in ("promise", "save")[: chance.randrange(1, 3)]:
+            beat, hit = strike_a_beat(home, chance, signal.SIGKILL, at)
             beat.communicate(timeout=PATIENCE_SECONDS)
             landed[where(home) if hit else "(too late)"] += 1
             assert_promised(home)
