@@ -79,6 +79,13 @@ def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY
                     os.unlink(f"{surplus}.json", dir_fd=folder)
 
 
+def history_revs(directory: Path) -> list[int]:
+    """The revs that `keep_history` kept in `directory`, in no order. Raises DiskError."""
+    with disk_trouble(directory, "read"), suppress(FileNotFoundError):
+        return _revs(directory)
+    return []
+
+
 def quarantine(directory: Path, data: bytes, now: datetime) -> tuple[Path, bool]:
     """Copy bytes that do not validate to `<utc>-<sha8>.json` (0600) in `directory` (made 0700), once for each content.
 
@@ -193,7 +200,10 @@ def _identity(status: os.stat_result | None) -> tuple[int, int, int] | None:
 def _surplus(folder: int, rev: int, keep_max: int) -> list[int]:
     if rev % keep_max:
         return [rev - keep_max] if rev > keep_max else []
-    names = map(_REVISION.fullmatch, os.listdir(folder))
     # A rev above this one is of a state that was put back since, and will be written over: not older.
-    revs = sorted(int(found[1]) for found in names if found and int(found[1]) <= rev)
-    return revs[:-keep_max]
+    return sorted(kept for kept in _revs(folder) if kept <= rev)[:-keep_max]
+
+
+def _revs(directory: Path | int) -> list[int]:
+    with os.scandir(directory) as entries:
+        return [int(found[1]) for entry in entries if (found := _REVISION.fullmatch(entry.name))]

@@ -30,10 +30,9 @@ def own_descendants(spared: Iterable[int] = ()) -> set[Identity]:
 
     Empty is a proof. Where there may be somebody who was too quick to be seen, those seen dead stand in for him.
     """
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return set()  # no child at all: the kernel's own word that nothing is left, and free of races
+    children = procfs.own_children()
+    if children is not None and children <= set(spared):
+        return set()  # orphans become our children, and children leave that list when we collect them: free of races
     living, ended = _below_us(set(spared))
     if living:
         return living

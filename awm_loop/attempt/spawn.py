@@ -1,13 +1,21 @@
-"""Start an agent's main process so that it can neither outlive its supervisor nor hide from it (SPEC 8.2, 8.5)."""
+"""Start an agent's main process so that it can neither outlive its supervisor nor hide from it (SPEC 8.2, 8.5).
+
+The process is forked while the agent before it still works, and waits for what it is to become: forking an interpreter
+costs five times what the exec does, and would fall between two agents (docs/MEASURED.md 6).
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import signal
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -32,39 +40,65 @@ class Child:
     output_fd: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A child in a session of its own that waits to become an agent, and dies with this process.
+
+    It holds nothing open but its end of `orders`. Where nothing comes, the end of `orders` ends it.
+    """
+
+    pid: int
+    orders: socket.socket
+
+    @classmethod
+    def fork(cls) -> Spare:
+        """Must be called from a single-threaded process: PR_SET_PDEATHSIG follows the thread that forks."""
+        ours, theirs = socket.socketpair()
+        supervisor = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _wait_to_become_agent(theirs, supervisor)
+        theirs.close()
+        return cls(pid, ours)
+
+    def become(self, invocation: Invocation, fds: tuple[int, int, int]) -> None:
+        """Let it become the agent with `fds` (output, agent lock, problem report). Raises OSError where it is gone."""
+        with self.orders:
+            socket.send_fds(self.orders, [b"\0"], fds)
+            self.orders.sendall(pickle.dumps(invocation))
+
+
 def become_subreaper() -> None:
     """From now on, orphans of the agent's tree come to this process instead of to init. Survives exec."""
     if _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def spawn(invocation: Invocation, agent_lock_fd: int) -> Child | str:
-    """Start the agent in a session of its own, holding `agent_lock_fd`. Returns why where it cannot be run.
-
-    Must be called from a single-threaded process: PR_SET_PDEATHSIG follows the thread that forks.
-    """
+def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None) -> Child | str:
+    """Start the agent, holding `agent_lock_fd`, in `spare` or a process forked now. Returns why it cannot be run."""
     output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     error_fd, report_fd = os.pipe2(os.O_CLOEXEC)
-    supervisor = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become_agent(invocation, (write_fd, agent_lock_fd, report_fd), supervisor)
+    fds = (write_fd, agent_lock_fd, report_fd)
+    spare = spare or Spare.fork()
+    try:
+        spare.become(invocation, fds)
+    except OSError:  # somebody ended it: it has not become anything
+        spare = Spare.fork()
+        spare.become(invocation, fds)
     os.close(write_fd)
     os.close(report_fd)
     with os.fdopen(error_fd, "rb") as reports:
         problem = reports.read().decode(errors="backslashreplace")
     if problem:
-        os.waitpid(pid, 0)
+        os.waitpid(spare.pid, 0)
         os.close(output_fd)
         return problem
     os.set_blocking(output_fd, False)
-    return Child(pid, output_fd)
+    return Child(spare.pid, output_fd)
 
 
-def _become_agent(invocation: Invocation, fds: tuple[int, int, int], supervisor: int) -> None:
-    """Runs in the child, between fork and exec; never returns. `fds` are output, agent lock and problem report."""
-    output_fd, lock_fd, report_fd = fds
-    what = "fork"
+def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
+    """Runs in the forked child: nothing of the supervisor's stays open in it, above all no lock."""
     try:
         os.setsid()
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -73,17 +107,30 @@ def _become_agent(invocation: Invocation, fds: tuple[int, int, int], supervisor:
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o077)
-        what = f"working directory {invocation.directory}"
+        os.closerange(3, orders.fileno())
+        os.closerange(orders.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        _, fds, _, _ = socket.recv_fds(orders, 1, 3)
+        with orders.makefile("rb") as stream, suppress(EOFError):
+            _become_agent(pickle.load(stream), fds)  # noqa: S301  from ourselves, before the fork
+    finally:
+        os._exit(127)
+
+
+def _become_agent(invocation: Invocation, fds: list[int]) -> None:
+    """Returns only where it cannot be done, having reported why. `fds` are output, agent lock and problem report."""
+    output_fd, lock_fd, report_fd = fds
+    what = f"working directory {invocation.directory}"
+    try:
+        os.set_inheritable(report_fd, False)
         os.chdir(invocation.directory)
         what = f"prompt {invocation.stdin_path}"
         stdin_fd = os.open(invocation.stdin_path, os.O_RDONLY)
         os.dup2(stdin_fd, 0)
         os.dup2(output_fd, 1)
         os.dup2(output_fd, 2)
+        os.set_inheritable(output_fd, False)
         os.set_inheritable(lock_fd, True)
         what = f"program {invocation.argv[0]}"
         os.execvpe(invocation.argv[0], list(invocation.argv), dict(invocation.environment))  # noqa: S606  argv, no shell
     except OSError as error:
         os.write(report_fd, f"{what}: {error.strerror}".encode(errors="backslashreplace"))
-    finally:
-        os._exit(127)

@@ -22,7 +22,7 @@ from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, take_loc
 from awm_loop.attempt.liveness import Liveness
 from awm_loop.attempt.output import CHUNK_BYTES, OutputLog
 from awm_loop.attempt.procfs import Identity
-from awm_loop.attempt.spawn import Child, Invocation, spawn
+from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
 from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
 from awm_loop.core.model import Instant, Outcome, StopReason
 from awm_loop.core.observation import Result
@@ -74,8 +74,10 @@ def tend(directory: AttemptDirectory) -> int | None:
     return take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)
 
 
-def begin(directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation]) -> Tended | None:
-    """Pass the start and run the agent, holding `sup.lock`.
+def begin(
+    directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation], spare: Spare | None = None
+) -> Tended | None:
+    """Pass the start and run the agent, holding `sup.lock`; by `spare`, where one was forked in time.
 
     None, and the lock let go, where it has started before, has ended, or is wanted stopped.
     """
@@ -87,7 +89,7 @@ def begin(directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], 
                 os.close(fd)
         return None
     tended = Tended(directory, order, lock_fd)
-    started = spawn(prepare(order), agent_fd) if not order.problem else order.problem
+    started = spawn(prepare(order), agent_fd, spare) if not order.problem else order.problem
     os.close(agent_fd)
     if isinstance(started, Child):
         tended.child = started
@@ -106,16 +108,17 @@ def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
         os.close(lock_fd)
 
 
-def watch(tended: Tended, judge: Judge, spared: Iterable[int] = ()) -> Result:
+def watch(tended: Tended, judge: Judge, spared: set[int], spare: Spare) -> Result:
     """Until the agent and all it started are gone, and the result is durable; for that it waits while a disk is full.
 
-    `spared` are children of this process that are not the agent's. Raises DiskError when the disk refuses for a day.
+    `spare` and `spared` are children of this process, not the agent's; of `spared`, those that end are taken out.
+    Raises DiskError when the disk refuses for a day.
     """
     marker = tended.directory.marker() or _marker()
     if tended.child is None:
         end = End(exit_code=127, cut_short=Outcome.FAILED, error=tended.problem, started=marker, removed_locks=())
     else:
-        end = _Watch(tended, tended.child, marker, set(spared)).run()
+        end = _Watch(tended, tended.child, marker, spared, spare.pid).run()
     result = judge(tended, end)
     refused_at = time.monotonic()
     while True:
@@ -161,6 +164,7 @@ class _Watch:
     child: Child
     marker: Marker
     spared: set[int]
+    spare_pid: int
     exit_code: int | None = None
     cut_short: Outcome | None = None
     error: str = ""
@@ -236,7 +240,7 @@ class _Watch:
         self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
 
     def _tree(self) -> set[Identity]:
-        return reap.own_descendants(self.spared)
+        return reap.own_descendants({*self.spared, self.spare_pid})
 
     def _sample(self, liveness: Liveness) -> float:
         """Append one sample; returns when the next is due."""

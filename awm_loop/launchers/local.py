@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from awm_loop.agents import prompt
-from awm_loop.attempt.directory import AttemptDirectory, Order, StopRequest, look
+from awm_loop.attempt.directory import AttemptDirectory, Order, StopRequest, look, take_lock
 from awm_loop.attempt.output import tail
-from awm_loop.config import PROMPT_TAIL_BYTES, SAMPLES_PER_STALL_MIN, AgentConfig, LoopConfig
+from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS, PROMPT_TAIL_BYTES, SAMPLES_PER_STALL_MIN, AgentConfig, LoopConfig
 from awm_loop.core.model import Attempt, Instant, Spec, Task, attempt_key
 from awm_loop.core.observation import AttemptSeen, NotStarted, SpecBad, Unattended
 from awm_loop.durable import disk_trouble, write_durably
 from awm_loop.errors import ConfigError
 
 OF_AN_ATTEMPT = frozenset({"AWM_TASK", "AWM_ATTEMPT", "AWM_PROMPT_FILE", "AWM_RESULT_FILE"})
-READY_SECONDS = 10.0  # a supervisor that has not taken its lock by then is left to the next beat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,19 +112,24 @@ class LocalLauncher:
 
 
 def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
-    """A supervisor in a session of its own, which outlives this process; returns when it holds the attempt's lock.
+    """A supervisor in a session of its own, which outlives this process and holds the attempt's lock from its birth.
 
-    It gets this process's environment without what belongs to another attempt, and no descriptor but the pipe it
-    reports by: an inherited stdout would keep cron's mailer waiting (docs/MEASURED.md 1).
+    The lock is taken here and inherited: at no moment is the attempt nobody's, and there is nothing to wait for. Where
+    it cannot be had, somebody tends the attempt already. The supervisor gets this process's environment without what
+    belongs to another attempt, and no other descriptor: an inherited stdout would keep cron's mailer waiting
+    (docs/MEASURED.md 1).
     """
     log = directory / "supervisor.log"
     with disk_trouble(log):
         log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    ready_fd, report_fd = os.pipe2(os.O_CLOEXEC)
+    lock_fd = take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)  # `awm status` may be looking
+    if lock_fd is None:
+        os.close(log_fd)
+        return
     environment = {name: value for name, value in os.environ.items() if name not in OF_AN_ATTEMPT}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
-    os.set_inheritable(report_fd, True)
-    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), directory.path.name, str(report_fd)]
+    os.set_inheritable(lock_fd, True)
+    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), directory.path.name, str(lock_fd)]
     try:
         os.posix_spawn(
             sys.executable,
@@ -140,12 +143,8 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
             setsid=True,
         )
     finally:
-        os.close(report_fd)
+        os.close(lock_fd)
         os.close(log_fd)
-    try:
-        select.select([ready_fd], [], [], READY_SECONDS)
-    finally:
-        os.close(ready_fd)
 
 
 def _put(path: Path, text: str) -> None:

@@ -106,8 +106,8 @@ class StateFile:
         A second attempt with the number of an old one would find its directory, and take its result for its own.
         """
         with durable.disk_trouble(self.directory, "read"), suppress(FileNotFoundError):
-            names = (path.name for path in (self.directory / "attempts").iterdir())
-            numbers = [int(found[1]) for found in map(_ATTEMPT_NAME.fullmatch, names) if found]
+            with os.scandir(self.directory / "attempts") as entries:
+                numbers = [int(found[1]) for entry in entries if (found := _ATTEMPT_NAME.fullmatch(entry.name))]
             work = replace(work, next_attempt=max(work.next_attempt, max(numbers, default=0) + 1))
         return replace(work, seq=max(work.seq, journal.last_seq(self.journal_path)))
 
@@ -167,8 +167,8 @@ class StateFile:
         broken = guarantee.broken(loaded.work, work)
         if broken:
             raise AssertionError(f"refusing to save a state that breaks a guarantee: {broken}")
-        kept = (int(path.stem) for path in self.history_path.glob("*.json") if path.stem.isdecimal())
-        rev = max(loaded.rev, *kept, 0) + 1  # above those of a state that was replaced: `awm restore` takes the newest
+        # Above those of a state that was replaced: `awm restore` takes the newest.
+        rev = max(loaded.rev, *durable.history_revs(self.history_path), 0) + 1
         raw = document.write(work, loaded.raw, now, rev)
         data = jsontext.layout(raw)
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):

@@ -89,7 +89,7 @@ def strike_a_supervisor(home: Home, chance: random.Random, number: signal.Signal
 def test_beats_killed_at_any_point_lose_and_double_nothing(home: Home) -> None:
     """Between any two things a beat does, several in a row; then a timer brings the queue to its end (SPEC 8.1, 15)."""
     chance, landed = bombarded(home, 1), Counter[str]()
-    tasks = [f"T{number}" for number in range(rounds(6, 120))]
+    tasks = [f"T{number}" for number in range(rounds(5, 120))]
     for task in tasks:
         add(home, chance, task)
         for _ in range(chance.randrange(1, 5)):
@@ -158,7 +158,7 @@ def test_agents_killed_at_any_time_are_tried_again(home: Home) -> None:
     add(home, chance, *tasks)
     home.beat()
     while not home.is_idle:
-        agents = home.agents() if landed.total() < rounds(6, 120) else []
+        agents = home.agents() if landed.total() < rounds(5, 120) else []
         for pid in agents[:1]:
             select.select((), (), (), chance.uniform(0, 0.05))
             landed[where(home) if shoot(home, pid, signal.SIGKILL) else "(too late)"] += 1
@@ -172,7 +172,7 @@ def test_agents_killed_at_any_time_are_tried_again(home: Home) -> None:
 def test_beats_and_supervisors_that_stand_still_for_a_while_do_no_harm(home: Home) -> None:
     """Stopped at any point while other beats come and go, then continued, or killed as they stand (SPEC 6.4, 8.1)."""
     chance, landed = bombarded(home, 5), Counter[str]()
-    tasks = [f"T{number}" for number in range(rounds(4, 60))]
+    tasks = [f"T{number}" for number in range(rounds(3, 60))]
     for task in tasks:
         add(home, chance, task)
         beat, hit = strike_a_beat(home, chance, signal.SIGSTOP)

@@ -298,13 +298,12 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
         return found
 
     def supervisors(self) -> list[int]:
-        """Those who hold an attempt's `sup.lock`."""
-        return sorted({pid for path in self.attempts() if (pid := lock_holder(path / "sup.lock")) is not None})
+        """Those who tend an attempt: supervisors that have its `sup.lock` open."""
+        return sorted({pid for path in self.attempts() for pid in _supervisors_with(path / "sup.lock")})
 
     def agents(self) -> list[int]:
         """The agents' main processes: children of supervisors, in sessions of their own."""
-        found = [pid for parent in self.supervisors() for pid in _children(parent)]
-        return [pid for pid in found if _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[3:4] == [str(pid)]]
+        return [pid for parent in self.supervisors() for pid in _children(parent) if not _is_ours(pid)]
 
     def end_all(self) -> None:
         """Kill what is left of this home, and nothing else."""
@@ -345,6 +344,19 @@ def lock_holder(path: Path) -> int | None:
             if words[1] == "FLOCK" and words[5] == name:
                 return int(words[4])
     return None
+
+
+def _supervisors_with(path: Path) -> Iterator[int]:
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        if _is_ours(pid):
+            with suppress(OSError):
+                if str(path) in {_link(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}:
+                    yield pid
+
+
+def _is_ours(pid: int) -> bool:
+    """A supervisor, its spare for the next agent, or the child that delivers its notices."""
+    return "awm_loop.cli." in _read(f"/proc/{pid}/cmdline")
 
 
 def _traces(pid: int) -> str:

@@ -103,6 +103,20 @@ def test_files_that_grow_in_the_workspace_are_progress(home: Home) -> None:
     assert home.finish(beat_every=0.3)["completed"] == ["S1"]
 
 
+def test_an_attempt_past_twice_its_estimate_is_told_once(home: Home) -> None:
+    """However many beats see it (SPEC 8.4)."""
+    go = home.root / "go"
+    home.spec("S1", home.work(f"until [ -e {go} ]; do sleep 0.05; done"), header="**Est:** 0.3 s")
+    home.queue("S1")
+    home.wait_for(lambda: home.texts("still_running"), beat_every=0.3)
+    for _ in range(2):
+        home.beat()
+    go.touch()
+    home.finish()
+
+    assert home.texts("still_running") == ["⏳ Sprint S1 is still running — past twice its ETA of under 1 min"]
+
+
 def test_a_daemon_that_hides_does_not_survive_the_stop(home: Home) -> None:
     """Double fork, own session, empty environment, no file of ours open, another directory: gone all the same (SPEC 8.3)."""
     daemon = home.root / "daemon"

@@ -141,6 +141,30 @@ def test_keys_that_awm_does_not_know_stay_in_place(home: Home) -> None:
     assert {key: state[key] for key in before} == before | ours
 
 
+def test_keys_beside_ours_stay_in_what_is_live(home: Home) -> None:
+    """In an attempt, an account and a task's options, while beats rewrite them (SPEC 4.2)."""
+    go = home.root / "go"
+    home.spec("S1", home.work(f"until [ -e {go} ]; do sleep 0.02; done"))
+    home.queue(
+        "S1", rateLimitedUntil="2020-01-01T00:00:00Z", accounts={"other": {"source": "", "agent": "x", "mine": 1}}
+    )
+    home.beat()
+    home.wait_for(lambda: home.begun() == ["S1"])
+
+    def write_on_it(state: dict[str, Any]) -> None:
+        state["attempts"][0]["mine"] = {"note": [1]}
+        state["tasks"]["S1"]["mine"] = "watch this one"
+
+    home.edit(write_on_it)
+    assert home.beat()["rows"][0]["then"] == "running"
+
+    state = home.state()
+    assert (state["attempts"][0]["mine"], state["attempts"][0]["phase"]) == ({"note": [1]}, "running")
+    assert (state["tasks"]["S1"]["mine"], state["accounts"]["other"]["mine"]) == ("watch this one", 1)
+    go.touch()
+    assert home.finish()["tasks"] == {"S1": {"mine": "watch this one"}}
+
+
 @pytest.mark.parametrize("value", ["S1", "S2", ""])
 def test_a_task_in_progress_by_hand_is_started_first_and_told(value: str, home: Home) -> None:
     """Also when it stands in `queue` too; "" is nobody (SPEC 4.1, 4.5)."""
