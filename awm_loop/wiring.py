@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from awm_loop import clock, config, durable, workspace
+from awm_loop import clock, config, durable
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work
@@ -19,6 +19,7 @@ from awm_loop.notify import apprise_urls, command, outbox
 from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import metrics, specfile
 from awm_loop.store.statefile import StateFile
+from awm_loop.workspace import git
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Home:
                 f"{self.store.path}: project directory {path} does not exist",
                 "correct `project`, or make the directory (is it on a disk that is not mounted?)",
             )
-        return workspace.head(path)
+        return git.head(path)
 
     @property
     def metrics_path(self) -> Path:

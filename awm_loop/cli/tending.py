@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from awm_loop import clock, config, workspace
+from awm_loop import clock, config
 from awm_loop.agents import generic
 from awm_loop.attempt.directory import AttemptDirectory, Order
 from awm_loop.attempt.output import tail
@@ -15,6 +15,8 @@ from awm_loop.attempt.supervise import End, Tended
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import AwmError
+from awm_loop.store import specfile
+from awm_loop.workspace import git
 
 
 def invocation(order: Order) -> Invocation:
@@ -30,6 +32,11 @@ def invocation(order: Order) -> Invocation:
         "key": order.key,
         "model": order.model,
     }
+    if order.kind == "shell":
+        spec = (directory / "spec.md").read_text(encoding="utf-8")
+        script_path = Path(values["script_file"])
+        script_path.touch(mode=0o600)
+        script_path.write_text(specfile.run_blocks(spec), encoding="utf-8")
     return Invocation(
         argv=generic.argv(order.kind, order.command, values),
         environment=generic.environment(order.env_pass, values, os.environ),
@@ -43,7 +50,7 @@ def judge(tended: Tended, end: End) -> Result:
     order, now = tended.order, clock.now()
     try:
         report = _agent_report(tended.directory)
-        commits = workspace.commits_since(Path(order.workspace), order.base)
+        commits = git.commits_since(Path(order.workspace), order.base)
         reading = generic.read(end.exit_code, report, tail(tended.directory / "out.log", config.PROMPT_TAIL_BYTES))
     except AwmError as error:
         commits, reading = (), generic.Reading(outcome=Outcome.FAILED, error=error.message)

@@ -53,7 +53,7 @@ def fit_agents(spec: Spec, policy: Policy) -> list[Agent] | SpecBad:
     agents, wanted = policy.agents.values(), (spec.model or policy.default_agent).casefold()
     named = [agent for agent in agents if agent.name.casefold() == wanted]
     named += [agent for agent in agents if agent.model and agent.model.casefold() == wanted]
-    able = [agent for agent in agents if agent.kind != "shell" or spec.script]
+    able = [agent for agent in agents if agent.kind != "shell" or spec.has_script]
     if spec.unbuilt:
         lines = ", ".join(f"`{line}`" for line in spec.unbuilt)
         return SpecBad(reason=f"the spec asks for what this version cannot do: {lines}")

@@ -108,7 +108,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a task's spec file says (SPEC 5.1). `text` is the whole file; `script` its `sh run` blocks, joined."""
+    """What a task's spec file says (SPEC 5.1). `text` is the whole file."""
 
     path: str
     text: str
@@ -121,7 +121,7 @@ class Spec:
     type: str = ""
     timeout_minutes: float | None = None
     commit: bool = True
-    script: str = ""
+    has_script: bool = False  # an `sh run` block, for agents of kind shell
     unbuilt: tuple[str, ...] = ()  # header lines this version cannot honour
 
 

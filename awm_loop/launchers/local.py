@@ -71,7 +71,7 @@ class LocalLauncher:
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
             _put(directory / "prompt.md", prompt.compose(spec, attempt, task, left))
-            _put(directory / "script.sh", spec.script)
+            _put(directory / "spec.md", spec.text)
         order = Order(
             key=attempt.key,
             task=attempt.task,

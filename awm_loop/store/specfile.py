@@ -31,6 +31,9 @@ _LENGTH = re.compile(
     r"(?<![\d.,])(?P<count>\d{1,9}(?:[.,]\d{1,9})?)\s{0,9}(?P<unit>hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])",
     re.IGNORECASE,
 )
+_FENCE = re.compile(r"^.*(?:```|~~~).*$", re.MULTILINE)
+_RUN_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*sh[ \t]+run[ \t]*\r?\Z")  # at the margin a fence is one, but in HTML
+_HTML_LINE = re.compile(r"^[ \t>*+-]*<", re.MULTILINE)
 _UNIT_MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
 _UNBUILT = {"depends": "Depends", "verify": "Verify", "gate-files": "Gate-files", "isolation": "Isolation"}
 _NOTHING = {"", "-", "—", "none", "n/a"}
@@ -91,7 +94,7 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
         type=headers.get("type", "").lower(),
         timeout_minutes=timeout_minutes,
         commit=re.split(r"\W", headers.get("commit", "").lower())[0] not in {"no", "none", "false", "off"},
-        script=run_blocks(text),
+        has_script=has_run_block(text),
         unbuilt=tuple(
             f"{_UNBUILT[name]}: {value}"
             for name, value in headers.items()
@@ -158,6 +161,14 @@ def minutes(value: str) -> float | None:
         if total:
             return total if total <= MINUTES_MAX else None
     return None
+
+
+def has_run_block(text: str) -> bool:
+    """Whether `run_blocks` finds anything, without the parser where the first fence of the spec is such a block."""
+    fence = _FENCE.search(text)
+    if fence and _RUN_FENCE.match(fence[0]) and not _HTML_LINE.search(text, 0, fence.start()):
+        return True
+    return bool(run_blocks(text))
 
 
 @lru_cache(maxsize=8)  # to launch a task is to read its spec twice

@@ -111,7 +111,7 @@ def agents(*names: Agent, default: str = "codex") -> Policy:
 )
 def test_the_agent_is_the_specs_own_else_the_default(model: str, fit: list[str]) -> None:
     """`Model:` names an agent, else a model; then come that agent's fallbacks (SPEC 5.1, 7.6)."""
-    found = choice.fit_agents(replace(SPEC, model=model, script="true"), POLICY)
+    found = choice.fit_agents(replace(SPEC, model=model, has_script=True), POLICY)
 
     assert not isinstance(found, SpecBad)
     assert [agent.name for agent in found] == fit
@@ -130,7 +130,7 @@ def test_a_fallback_that_cannot_do_the_task_is_left_out() -> None:
     policy = agents(codex, LOCAL, OPUS)
 
     assert choice.fit_agents(SPEC, policy) == [codex, OPUS]
-    assert choice.fit_agents(replace(SPEC, script="true"), policy) == [codex, LOCAL, OPUS]
+    assert choice.fit_agents(replace(SPEC, has_script=True), policy) == [codex, LOCAL, OPUS]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ RULES = replace(POLICY, retries_max=1, strikes_max=2, reboots_max=1, launches_ma
 SPECS: tuple[Spec | SpecBad, ...] = (
     SPEC,
     replace(SPEC, model="opus"),
-    replace(SPEC, script="true", model="local"),
+    replace(SPEC, has_script=True, model="local"),
     replace(SPEC, model="nobody"),
     SpecBad(reason="empty"),
 )

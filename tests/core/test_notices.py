@@ -86,7 +86,7 @@ def test_the_eta_says_where_it_comes_from(past: tuple[float, ...], estimate_minu
 )
 def test_the_agent_is_named_as_people_say_it(model: str, shown: str) -> None:
     """With its model where it has one; the embedded agent is the shell (SPEC 12.1)."""
-    spec = replace(S3, model=model, script="true")
+    spec = replace(S3, model=model, has_script=True)
 
     assert text(seen_queued(working("S3"), "S3", read(spec)).work).splitlines()[1] == f"🤖 Model: {shown}"
 

@@ -254,7 +254,7 @@ def test_the_start_notice_is_exact() -> None:
 def test_the_start_notice_of_the_last_task_without_model_or_estimate() -> None:
     """SPEC 12.1's variants; an estimate of the spec says so."""
     loop = Loop(work("S3"), policy(default_agent="local"))
-    loop.specs["S3"] = spec("S3", script="true")
+    loop.specs["S3"] = spec("S3", has_script=True)
     other = Loop(work("S3"))
     other.specs["S3"] = spec("S3", estimate_minutes=30.0)
 

@@ -223,7 +223,7 @@ def test_a_byte_order_mark_and_crlf_are_accepted(path: Path) -> None:
     """As editors of other systems write them; the script has plain line ends (SPEC 5.1, 8.7)."""
     found = spec(path, b"\xef\xbb\xbf# Sprint S1: Thing\r\n**Model:** codex\r\n\r\n```sh run\r\ntrue\r\n```\r\n")
 
-    assert (found.title, found.model, found.script) == ("Thing", "codex", "true\n")
+    assert (found.title, found.model, specfile.run_blocks(found.text)) == ("Thing", "codex", "true\n")
 
 
 # Scripts
@@ -249,7 +249,20 @@ def test_a_byte_order_mark_and_crlf_are_accepted(path: Path) -> None:
 )
 def test_the_script_is_what_stands_in_sh_run_blocks(path: Path, text: str, script: str) -> None:
     """By the rules of Markdown: fences of either kind and any length, joined in order; examples are text (SPEC 8.7)."""
-    assert spec(path, f"# T\n\n{text}\n").script.rstrip("\n") == script.rstrip("\n")
+    found = spec(path, f"# T\n\n{text}\n")
+
+    assert specfile.run_blocks(found.text).rstrip("\n") == script.rstrip("\n")
+    assert found.has_script is bool(script)
+
+
+@given(
+    st.lists(st.sampled_from(["```", "~~~", "```sh run", "~~~~ sh run", "<!--", "-->", "> ", "- x", "    ", "a", ""]))
+)
+def test_a_spec_has_a_script_where_its_blocks_are_one(lines: list[str]) -> None:
+    """The look that spares a beat the Markdown parser agrees with the parser (SPEC 8.7)."""
+    text = "\n".join([*lines, "```sh run", "a"])
+
+    assert specfile.has_run_block(text) is bool(specfile.run_blocks(text))
 
 
 # What is no spec

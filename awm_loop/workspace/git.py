@@ -18,7 +18,7 @@ def head(directory: Path) -> str | None:
     git_path = _git_path(directory)
     if git_path is None:
         return None
-    return _loose_head(git_path) or _git(directory, "rev-parse", "--verify", "--quiet", "HEAD") or ""
+    return _loose_head(git_path) or run(directory, "rev-parse", "--verify", "--quiet", "HEAD") or ""
 
 
 def commits_since(directory: Path, base: str | None) -> tuple[str, ...]:
@@ -30,8 +30,8 @@ def commits_since(directory: Path, base: str | None) -> tuple[str, ...]:
     if not tip or tip == base:
         return ()
     limits = [f"--max-count={COMMITS_MAX}", "HEAD"]
-    listed = _git(directory, "rev-list", *limits, f"^{base}") if base else None
-    listed = _git(directory, "rev-list", *limits) if listed is None else listed
+    listed = run(directory, "rev-list", *limits, f"^{base}") if base else None
+    listed = run(directory, "rev-list", *limits) if listed is None else listed
     return tuple(reversed((listed or "").split()))
 
 
@@ -55,7 +55,7 @@ def _loose_head(git_path: Path) -> str | None:
     return commit.strip() if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\n", commit) else None
 
 
-def _git(directory: Path, *arguments: str) -> str | None:
+def run(directory: Path, *arguments: str) -> str | None:
     """stdout of git, stripped; None where it fails. Raises AwmError where there is no git to run."""
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from awm_loop import workspace
 from awm_loop.errors import AwmError
+from awm_loop.workspace.git import commits_since, head
 
 
 def git(directory: Path, *words: str) -> str:
@@ -91,24 +91,24 @@ def test_the_head_is_the_commit_git_names(repository, state):
     """Whatever form the refs have (SPEC 10.1)."""
     where = state(repository)
 
-    assert workspace.head(where) == git(where, "rev-parse", "HEAD")
+    assert head(where) == git(where, "rev-parse", "HEAD")
 
 
 def test_a_torn_ref_is_no_commit(repository):
     """What git cannot resolve is no base, and no crash (SPEC 10.1)."""
-    assert workspace.head(torn_ref(repository)) == ""
+    assert head(torn_ref(repository)) == ""
 
 
 def test_before_the_first_commit_the_head_is_empty(tmp_path):
     """So that the first commit of all counts as new work (SPEC 10.1)."""
     git(tmp_path, "init", "-q")
 
-    assert workspace.head(tmp_path) == ""
+    assert head(tmp_path) == ""
 
 
 def test_outside_of_git_there_is_no_head(tmp_path):
     """None: no commit is asked of a project without git (SPEC 10.1)."""
-    assert workspace.head(tmp_path) is None
+    assert head(tmp_path) is None
 
 
 def test_on_a_branch_no_git_process_is_started(repository, monkeypatch):
@@ -116,7 +116,7 @@ def test_on_a_branch_no_git_process_is_started(repository, monkeypatch):
     tip = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("PATH", str(repository))
 
-    assert workspace.head(repository) == tip
+    assert head(repository) == tip
 
 
 def test_where_git_has_to_be_asked_and_is_missing_that_is_said(repository, monkeypatch):
@@ -125,7 +125,7 @@ def test_where_git_has_to_be_asked_and_is_missing_that_is_said(repository, monke
     monkeypatch.setenv("PATH", str(repository))
 
     with pytest.raises(AwmError, match="no `git` on PATH"):
-        workspace.head(repository)
+        head(repository)
 
 
 def test_the_new_commits_are_listed_oldest_first(repository):
@@ -134,9 +134,9 @@ def test_the_new_commits_are_listed_oldest_first(repository):
     second = git(repository, "rev-parse", "HEAD")
     git(repository, "commit", "-q", "--allow-empty", "-m", "third")
 
-    assert workspace.commits_since(repository, base) == (second, git(repository, "rev-parse", "HEAD"))
+    assert commits_since(repository, base) == (second, git(repository, "rev-parse", "HEAD"))
 
 
 def test_at_the_base_nothing_is_new(repository):
     """An agent that committed nothing did no work (SPEC 7.2, 10.1)."""
-    assert workspace.commits_since(repository, git(repository, "rev-parse", "HEAD")) == ()
+    assert commits_since(repository, git(repository, "rev-parse", "HEAD")) == ()
