@@ -13,7 +13,7 @@ from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX
 from awm_loop.core import choice
 from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
 from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
-from awm_loop.core.model import Effect, Launch, Stop, Work
+from awm_loop.core.model import Effect, Launch, Reset, Stop, Work
 from awm_loop.core.observation import AttemptSeen, ProbeFailed, SpecBad, SpecRead, TaskSeen
 from awm_loop.ports import Changed, Loaded, Ports
 
@@ -27,6 +27,7 @@ class Beat:
     effect: Effect | None = None
     redone: Effect | None = None  # an earlier beat's promise
     lines: tuple[str, ...] = field(default=())  # what else is worth a line: a metrics file set aside
+    wants_another: bool = False  # more can be done at once than one beat may (SPEC 6.2)
 
 
 def run(ports: Ports, *, dry_run: bool = False) -> Beat:
@@ -58,13 +59,16 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     lines: tuple[str, ...] = ()
     if not dry_run and work != loaded.work:
         work, lines = _promise_and_prove(ports, loaded, work)
-    return Beat(work=work, steps=steps, effect=steps[-1].work.pending if steps else None, redone=redone, lines=lines)
+    effect = steps[-1].work.pending if steps else None
+    has_room = bool(work.queue) and len(work.attempts) < moment.policy.max_parallel
+    is_cut = isinstance(effect, Reset) or (isinstance(effect, Launch) and has_room) or len(steps) >= BEAT_STEPS_MAX
+    return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
 
 
 def _with_priorities(loaded: Loaded, ports: Ports) -> Work:
     """A person wrote the file: learn the priorities of what is queued, before the next task is chosen from it."""
     work = loaded.work
-    if work.attempts or work.paused or not work.queue or not ports.store.is_edited(loaded):
+    if work.paused or not work.queue or not ports.store.is_edited(loaded):
         return work
     tasks = dict(work.tasks)
     for task_id in work.queue:
@@ -96,6 +100,8 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> None:
                 ports.launcher.start(attempt, work.task(attempt.task))
         case Stop(key=key, why=why):
             ports.launcher.stop(key, why)
+        case Reset(key=key):
+            ports.remember(work, key)
 
 
 def _advance(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
@@ -126,21 +132,21 @@ def _rows(work: Work, seen: Mapping[str, AttemptSeen], ports: Ports, moment: Mom
                 yield step
     if work.paused:
         return
-    for subject in ("loop", "queue", "loop"):
+    for subject in ("loop", "loop", "loop", "queue", "loop"):  # the last two steps of a reset, then what there is to do
         for step in _loop_row(work, moment) if subject == "loop" else _queue_rows(work, ports, moment):
             work = step.work
             yield step
 
 
 def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
-    step = take_loop(work, classify_loop(work), moment)
+    step = take_loop(work, classify_loop(work, moment.policy), moment)
     if not step.row.is_quiet:
         yield step
 
 
 def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
-    """The next task, and the one after it where the next is blocked. One attempt at a time in this version."""
-    while not work.attempts:
+    """The next task, and the one after it where the next is blocked. A launch ends the beat."""
+    while True:
         task_id = choice.candidate(work, moment.now, moment.policy)
         if task_id is None:
             return
@@ -161,4 +167,6 @@ def _read(work: Work, task_id: str, ports: Ports) -> TaskSeen:
     if following is not None:
         next_spec = ports.read_spec(work, following)
         next_up = (following, "its spec cannot be read" if isinstance(next_spec, SpecBad) else next_spec.title)
-    return SpecRead(spec=spec, head=ports.head(work.project), past=tuple(ports.past()), next_up=next_up)
+    head, branch = ports.head(work.project)
+    past, worktree = tuple(ports.past()), ports.worktree(task_id)
+    return SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=past, next_up=next_up)

@@ -31,7 +31,6 @@ LOG_TAIL_BYTES = 20 * 1024 * 1024  # ... and its last 20 MiB
 RESULT_FILE_BYTES_MAX = 256 * 1024
 COUNT_MAX = 10**15  # of a counter in a file: far from the 20 digits that are read back
 STATE_LOG_MAX = 200  # SPEC 4.3: the newest entries kept in the state file
-EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 PROMPT_TAIL_BYTES = 4096  # of an earlier attempt's log, quoted in the next prompt
 
 REBOOTS_MAX = 5  # SPEC 7.2
@@ -45,6 +44,7 @@ LIMIT_MAX_SECONDS = 8 * 86_400.0  # SPEC 9.1: no deadline is further away
 LOCK_WAIT_SECONDS = 2.0  # a beat waits this long for the state lock, then leaves a mark
 COMMAND_LOCK_WAIT_SECONDS = 20.0  # a person's command waits longer: it has no mark to leave
 ATTEMPT_LOCK_WAIT_SECONDS = 10.0  # docs/MEASURED.md 2: a heartbeat may be probing
+PARALLEL_MAX = 64  # attempts live at once: more is a mistake in the file
 SECONDS_MAX = 1e9  # of a setting; as minutes too it stays a number that can be written and added to a time
 BEAT_STEPS_MAX = 200  # rows in one beat; more are left to the next, which is kicked
 SETTLE_BEATS_MAX = 1000  # `--settle` gives up after that many beats with an effect
@@ -76,6 +76,13 @@ class LoopConfig(_Table):
     require_commit: bool = True
     allow_overtake: bool = False
     limit_margin_seconds: NotNegative = 60.0
+    max_parallel: Annotated[int, Field(ge=1, le=PARALLEL_MAX)] = 1
+    isolation: Literal["auto", "in-place", "worktree"] = "auto"  # worktree when max_parallel > 1
+    gate_must_fail_first: bool = False
+    gate_max_minutes: Positive = 15.0
+    analysis_agent: str = ""
+    context_reset_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
+    memory: str = "memory"  # the assistant's folder of notes, relative to the home
 
 
 class AgentConfig(_Table):
@@ -89,6 +96,13 @@ class AgentConfig(_Table):
     env_pass: list[str] = []
 
 
+class ProjectConfig(_Table):
+    """`[project]`: the project of the state file. `prepare` are shell lines that make a new worktree ready."""
+
+    verify: str = ""
+    prepare: list[str] = []
+
+
 class NotifyConfig(_Table):
     """`[notify]`. A value `env:NAME` is read from the environment, so that no secret stands in the file."""
 
@@ -98,27 +112,24 @@ class NotifyConfig(_Table):
 
 
 class Config(_Table):
-    """The whole of `awm.toml`. `[project]` has no key that is built."""
+    """The whole of `awm.toml`."""
 
     loop: LoopConfig = LoopConfig()
-    project: _Table = _Table()
+    project: ProjectConfig = ProjectConfig()
     agents: dict[str, AgentConfig] = {}
     notify: NotifyConfig = NotifyConfig()
 
 
-TABLES: Mapping[str, type[BaseModel]] = {"loop": LoopConfig, "agents": AgentConfig, "notify": NotifyConfig}
+TABLES: Mapping[str, type[BaseModel]] = {
+    "loop": LoopConfig,
+    "project": ProjectConfig,
+    "agents": AgentConfig,
+    "notify": NotifyConfig,
+}
 
 UNBUILT: Mapping[tuple[str, str], object] = {
-    ("loop", "max_parallel"): 1,
     ("loop", "registration_grace_seconds"): 60,
-    ("loop", "isolation"): ("auto", "in-place"),
-    ("loop", "gate_must_fail_first"): False,
-    ("loop", "analysis_agent"): "",
     ("loop", "resume_sessions"): False,
-    ("loop", "context_reset_fraction"): 0.85,
-    ("loop", "gate_max_minutes"): 15,
-    ("project", "verify"): "",
-    ("project", "prepare"): [],
 }
 
 
@@ -243,6 +254,14 @@ def _cross_check(config: Config, path: Path, text: str) -> None:
         raise ConfigError(
             f"{path}:{line}: loop.default_agent = {config.loop.default_agent!r} names no agent",
             f"known agents: {names}; add [agents.{config.loop.default_agent}] or name one of them",
+        )
+    analyst = config.loop.analysis_agent
+    if analyst and (analyst not in config.agents or config.agents[analyst].kind == "shell"):
+        line = _line_of(text, "loop", "analysis_agent")
+        able = ", ".join(sorted(name for name, agent in config.agents.items() if agent.kind != "shell")) or "none"
+        raise ConfigError(
+            f"{path}:{line}: loop.analysis_agent = {analyst!r} names no agent that can read and answer",
+            f"agents that can: {able}",
         )
     for name, agent in config.agents.items():
         line = _line_of(text, f"agents.{name}", None)

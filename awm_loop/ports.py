@@ -19,6 +19,7 @@ class Settings:
     retry_on_limit: bool = True
     limit_retry_minutes: float = 15.0
     notify_user: bool = True
+    reset_after: int = 0  # completions; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,10 @@ class Ports:
     clock: Callable[[], Instant]
     policy: Callable[[Settings], Policy]
     read_spec: Callable[[Work, str], Spec | SpecBad]
-    head: Callable[[str], str | None]  # of a workspace; raises AwmError when it is not there
+    head: Callable[[str], tuple[str | None, str]]  # a project's commit and branch; raises AwmError where there is none
+    worktree: Callable[[str], str]  # the path of a task's own
     past: Callable[[], Sequence[Past]]
+    remember: Callable[[Work, str], None]  # write the memory file of a reset, once for its key; raises DiskError
     record: Callable[[Sequence[Ended], Instant], str | None]  # metrics; a text when an old file was set aside
 
 

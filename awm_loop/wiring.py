@@ -11,13 +11,13 @@ from pathlib import Path
 from awm_loop import clock, config, durable
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work
+from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
 from awm_loop.notify import apprise_urls, command, outbox
 from awm_loop.ports import Ports, Send, Settings
-from awm_loop.store import metrics, specfile
+from awm_loop.store import memory, metrics, specfile
 from awm_loop.store.statefile import StateFile
 from awm_loop.workspace import git
 
@@ -57,7 +57,8 @@ class Home:
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
 
-    def head(self, project: str) -> str | None:
+    def head(self, project: str) -> tuple[str | None, str]:
+        """The commit and branch of a project. Raises ConfigError where its directory is not there."""
         path = self.project_path(project)
         if not project:
             raise ConfigError(f"{self.store.path}: `project` is empty", "set it to the directory agents work in")
@@ -66,7 +67,11 @@ class Home:
                 f"{self.store.path}: project directory {path} does not exist",
                 "correct `project`, or make the directory (is it on a disk that is not mounted?)",
             )
-        return git.head(path)
+        return git.head(path), git.branch(path)
+
+    def worktree(self, task_id: str) -> str:
+        """Where a task's worktree lies, by a name that is no byte of the user's."""
+        return str(self.path / "worktrees" / task_key(task_id))
 
     @property
     def metrics_path(self) -> Path:
@@ -83,6 +88,7 @@ class Home:
             agents=self.config.agents,
             clock=clock.now,
             read_spec=self._spec_of,
+            project=self.config.project,
             begin=begin or (lambda directory: start_supervisor(self.path, directory)),
         )
         return Ports(
@@ -92,6 +98,8 @@ class Home:
             policy=self.policy,
             read_spec=self.read_spec,
             head=self.head,
+            worktree=self.worktree,
+            remember=self._remember,
             past=self._past,
             record=self.record,
         )
@@ -99,11 +107,14 @@ class Home:
     def policy(self, settings: Settings) -> Policy:
         return policy(self.config, settings)
 
+    def _remember(self, work: Work, key: str) -> None:
+        memory.write(self.path / self.config.loop.memory, work, key, clock.now())
+
     def _past(self) -> Sequence[Past]:
         return metrics.past(self.metrics_path)
 
     def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:
-        return specfile.read(Path(attempt.spec_path), attempt.task, Path(attempt.workspace))
+        return specfile.read(Path(attempt.spec_path), attempt.task, Path(attempt.project or attempt.workspace))
 
 
 def agents_of(settings: config.Config) -> dict[str, Agent]:
@@ -135,7 +146,14 @@ def policy(settings: config.Config, published: Settings) -> Policy:
         limit_margin_seconds=loop.limit_margin_seconds,
         limit_max_seconds=config.LIMIT_MAX_SECONDS,
         allow_overtake=loop.allow_overtake,
+        max_parallel=loop.max_parallel,
+        isolation=loop.isolation,
         require_commit=loop.require_commit,
+        verify=settings.project.verify,
+        gate_first=loop.gate_must_fail_first,
+        reset_after=published.reset_after,
+        context_share_max=loop.context_reset_fraction,
+        analysis_agent=loop.analysis_agent,
         default_agent=loop.default_agent,
         agents=agents_of(settings),
         notify_user=published.notify_user,

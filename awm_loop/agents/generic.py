@@ -14,8 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic.alias_generators import to_camel
 
 from awm_loop.config import COUNT_MAX
-from awm_loop.core.model import Outcome
-from awm_loop.core.observation import Limit
+from awm_loop.core.model import Advised, Outcome
+from awm_loop.core.observation import Advice, Limit
 
 PASSED = ("PATH", "LANG", "TERM")
 EPOCH_MILLISECONDS_MIN = 1e11  # an epoch this large is in milliseconds: as seconds it would be the year 5138
@@ -34,6 +34,17 @@ class _Report(BaseModel):
     tokens: dict[Annotated[str, Field(max_length=64)], Annotated[int, Field(ge=0, le=COUNT_MAX)]] | None = None
     cost_usd: Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)] | None = None
     session_id: str = ""
+    context_share: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class _Advice(BaseModel):
+    """What an analysis answers (SPEC 7.4)."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, extra="ignore")
+
+    root_cause: Annotated[str, Field(min_length=1)]
+    action: Advised
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,7 @@ class Reading:
     tokens: Mapping[str, int] | None = None
     cost_usd: float | None = None
     session_id: str = ""
+    context_share: float | None = None
     limit: Limit | None = None
 
 
@@ -97,8 +109,20 @@ def read(exit_code: int, report: bytes | None, output_tail: str) -> Reading:
         tokens=said.tokens,
         cost_usd=said.cost_usd,
         session_id=said.session_id,
+        context_share=said.context_share,
         limit=_limit(said) if said.status == "limited" else None,
     )
+
+
+def read_advice(report: bytes | None, output_tail: str) -> Advice | None:
+    """The answer of an analysis, in its result file or its last line; None where there is none that can be read."""
+    for text in (report or b"", _last_line(output_tail).encode()):
+        try:
+            said = _Advice.model_validate_json(text)
+        except ValidationError:
+            continue
+        return Advice(cause=said.root_cause, action=said.action, text=said.text)
+    return None
 
 
 def _limit(said: _Report) -> Limit:

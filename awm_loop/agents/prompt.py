@@ -29,6 +29,7 @@ class Left:
     earlier: Earlier
     output_tail: str
     evidence: str
+    gate_tail: str = ""
 
 
 def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
@@ -39,6 +40,8 @@ def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> s
         spec.text.strip(),
         "## When it counts as done\n\n" + _gate(attempt),
     ]
+    if task.guidance:
+        parts.append("## What you were told since\n\n" + "\n\n".join(task.guidance))
     if spec.missing_files:
         names = "\n".join(f"- {name}" for name in spec.missing_files)
         parts.append(
@@ -50,10 +53,41 @@ def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> s
     return "\n\n".join(parts)
 
 
+ANALYSIS = """\
+Agents stalled on the sprint below again and again. Find out why, from what they left; change nothing in the working
+directory. Then write one JSON object to the file named by $AWM_RESULT_FILE (or print it as your last line):
+{"rootCause": "one sentence", "action": "relaunch" | "takeover" | "skip", "text": "..."}
+relaunch: another attempt is made and told `text`, your corrected instruction. takeover: you make the next attempt
+yourself, told `text`. skip: nobody tries again; `text` says why. Without such an answer the sprint is skipped.
+"""
+
+
+def compose_analysis(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
+    """The prompt of an analysis attempt (SPEC 7.4): the question, the spec, the files it names, what was left."""
+    parts = [
+        f"# Why does sprint {attempt.task} stall?",
+        ANALYSIS.strip(),
+        f"The working directory is {attempt.workspace}.",
+        "## The sprint\n\n" + spec.text.strip(),
+    ]
+    if spec.files:
+        named = (f"- {name}{' (does not exist)' if name in spec.missing_files else ''}" for name in spec.files)
+        parts.append("## Files it names\n\n" + "\n".join(named))
+    return "\n\n".join([*parts, "## What was tried\n\n" + _history(task, left)])
+
+
 def _gate(attempt: Attempt) -> str:
+    parts = ["You must end well (exit code 0, or a result file that says so)."]
     if attempt.require_commit:
-        return "You must end well, and your work must be committed: without a new git commit it does not count."
-    return "You must end well (exit code 0, or a result file that says so)."
+        parts = ["You must end well, and your work must be committed: without a new git commit it does not count."]
+    if attempt.verify:
+        parts.append(
+            _quoted("Then this gate, a shell line, is run in your working directory and must pass", attempt.verify)
+        )
+        parts.append("It is judged by its files as they were before you began: changing them gains nothing.")
+    if attempt.is_worktree:
+        parts.append("You work in a git worktree of your own. Commit on the branch that is checked out in it.")
+    return "\n\n".join(parts)
 
 
 def _history(task: Task, left: Sequence[Left]) -> str:
@@ -67,7 +101,11 @@ def _history(task: Task, left: Sequence[Left]) -> str:
         parts.append(f"Attempt {one.earlier.number} by {one.earlier.agent} — {one.earlier.outcome}{said}")
         parts += [
             _quoted(title, text)
-            for title, text in (("Its last output", one.output_tail), ("What it was doing", one.evidence))
+            for title, text in (
+                ("Its last output", one.output_tail),
+                ("What it was doing", one.evidence),
+                ("The output of the gate it failed", one.gate_tail),
+            )
             if text
         ]
     return "\n\n".join(parts)

@@ -21,11 +21,13 @@ from typing import TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from awm_loop.core.model import Instant, Outcome
+from awm_loop.core.model import Advised, Instant, Outcome
 from awm_loop.core.observation import (
+    Advice,
     Alive,
     AttemptSeen,
     Exited,
+    GateSeen,
     Limit,
     NotStarted,
     ProbeFailed,
@@ -66,6 +68,15 @@ class Order(_File):
     stop_grace_seconds: float
     require_commit: bool
     base: str | None
+    project: str = ""  # the directory of the project; the workspace is this, or a worktree of it
+    branch: str = ""  # of the project, into which accepted work goes
+    is_worktree: bool = False
+    prepare: tuple[str, ...] = ()  # shell lines that make a new worktree ready
+    verify: str = ""  # the gate, a shell line
+    gate_files: tuple[str, ...] = ()
+    gate_first: bool = False
+    gate_seconds: float = 0.0  # how long the gate may take
+    is_analysis: bool = False
     problem: str = ""  # the spec could not be read any more: the attempt fails with this
 
 
@@ -90,6 +101,19 @@ class LimitEntry(_File):
     source: str
 
 
+class GateEntry(_File):
+    passed: bool
+    before: bool
+    seconds: float
+    changed: tuple[str, ...]
+
+
+class AdviceEntry(_File):
+    cause: str
+    action: Advised
+    text: str
+
+
 class ResultEntry(_File):
     """`result.json` (SPEC 8.2)."""
 
@@ -105,9 +129,15 @@ class ResultEntry(_File):
     tokens: dict[str, int] | None
     cost_usd: float | None
     commits: tuple[str, ...]
-    gate: None = None
+    gate: GateEntry | None
     limit: LimitEntry | None
+    advice: AdviceEntry | None
+    context_share: float | None
+    remark: str
     removed_locks: tuple[str, ...]
+
+
+NESTED = {"gate": GateSeen, "limit": Limit, "advice": Advice}  # nouns inside a result, by its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +148,11 @@ class AttemptDirectory:
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    @property
+    def of_task(self) -> str:
+        """The part of its name that all attempts of its task share."""
+        return self.path.name.partition(".")[0]
 
     def order(self) -> Order | None:
         """The order, or None where it was never written whole."""
@@ -137,15 +172,14 @@ class AttemptDirectory:
         entry = _load(self / "result.json", ResultEntry)
         if entry is None:
             return None
-        values = {name: getattr(entry, name) for name in ResultEntry.model_fields if name not in {"gate", "limit"}}
-        limit = Limit(resets_at=entry.limit.resets_at, source=entry.limit.source) if entry.limit else None
-        return Result(**values, limit=limit)
+        values = {name: getattr(entry, name) for name in ResultEntry.model_fields}
+        for name, noun in NESTED.items():
+            values[name] = noun(**dict(values[name])) if values[name] else None
+        return Result(**values)
 
     def write_result(self, result: Result) -> None:
         """Durable before anything is done about it. Raises DiskError."""
-        values = {name: getattr(result, name) for name in ResultEntry.model_fields if name not in {"gate", "limit"}}
-        limit = result.limit and LimitEntry(resets_at=result.limit.resets_at, source=result.limit.source)
-        write_durably(self / "result.json", ResultEntry(**values, limit=limit or None).to_bytes())
+        write_durably(self / "result.json", ResultEntry.model_validate(result, from_attributes=True).to_bytes())
 
     def pass_start(self, marker: Marker) -> bool:
         """Create `started`; False when this number has passed its start already.

@@ -8,29 +8,29 @@ start passed by somebody who is gone, becomes a reaper: it fences, sweeps, and w
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from awm_loop import clock
 from awm_loop.attempt import gitlocks, procfs, reap
-from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, take_lock
+from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, StopRequest, take_lock
 from awm_loop.attempt.liveness import Liveness
 from awm_loop.attempt.output import CHUNK_BYTES, OutputLog
 from awm_loop.attempt.procfs import Identity
 from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
 from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
-from awm_loop.core.model import Instant, Outcome, StopReason
+from awm_loop.core.model import Outcome, StopReason
 from awm_loop.core.observation import Result
 from awm_loop.errors import DiskError
 
 STOP_POLL_SECONDS = 0.25  # how soon a stop request is seen
 SWEEP_STEP_SECONDS = 0.02
-UNSEEN_SECONDS_MAX = 30.0  # beyond the grace, a reaper looks for one who still holds `agent.lock`
 DISK_POLL_SECONDS = 1.0  # how soon room on a full disk is seen
 DISK_WAIT_SECONDS_MAX = 86_400.0
 DRAIN_BYTES_MAX = 1024 * 1024  # of output left in the pipe when the tree is gone: more than any pipe holds
@@ -39,6 +39,8 @@ OUTCOME_OF_STOP = {
     StopReason.STALLED: Outcome.STALLED,
     StopReason.OPERATOR: Outcome.STOPPED,
     StopReason.SKIP: Outcome.STOPPED,
+    StopReason.REMOVED: Outcome.STOPPED,
+    StopReason.REQUEUED: Outcome.STOPPED,
     StopReason.UNATTENDED: Outcome.LOST,
     StopReason.CANNOT_BEGIN: Outcome.LOST,
 }
@@ -56,8 +58,20 @@ class Tended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One process of an attempt: the agent itself, or what is run before and after it. Its output goes to `<name>.log`.
+
+    Without `limit_seconds` the attempt's hard time limit holds and liveness is sampled for the stall rule.
+    """
+
+    invocation: Invocation
+    name: str = "out"
+    limit_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How the agent's main process went: what the judge needs. `cut_short` is set where somebody ended it."""
+    """How the main process of a stage went, and its tree with it. `cut_short` is set where somebody ended it."""
 
     exit_code: int
     cut_short: Outcome | None
@@ -66,7 +80,8 @@ class End:
     removed_locks: tuple[str, ...]
 
 
-Judge = Callable[[Tended, End], Result]
+Course = Generator[Stage, End, Result]
+"""An attempt from its first stage to its result: yields what to run, is sent how that went."""
 
 
 def tend(directory: AttemptDirectory) -> int | None:
@@ -75,51 +90,51 @@ def tend(directory: AttemptDirectory) -> int | None:
 
 
 def begin(
-    directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation], spare: Spare | None = None
+    directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation | None], spare: Spare | None = None
 ) -> Tended | None:
     """Pass the start and run the agent, holding `sup.lock`; by `spare`, where one was forked in time.
 
-    None, and the lock let go, where it has started before, has ended, or is wanted stopped.
+    None, and the lock let go, where it has started before, has ended, or is wanted stopped. Where `prepare` returns
+    None, nothing is run yet: the course of the attempt begins with another stage, which is left to `watch`.
     """
     order = directory.order()
     agent_fd = take_lock(directory / "agent.lock") if order and _may_start(directory) else None
-    if order is None or agent_fd is None or not directory.pass_start(_marker()):
+    if order is None or agent_fd is None or not directory.pass_start(marker()):
         for fd in (lock_fd, agent_fd):
             if fd is not None:
                 os.close(fd)
         return None
     tended = Tended(directory, order, lock_fd)
-    started = spawn(prepare(order), agent_fd, spare) if not order.problem else order.problem
+    tended.problem = order.problem
+    first = None if order.problem else prepare(order)
+    started = spawn(first, agent_fd, spare) if first else ""
     os.close(agent_fd)
     if isinstance(started, Child):
         tended.child = started
     else:
-        tended.problem = started
+        tended.problem = tended.problem or started
     return tended
 
 
-def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
-    """Fence and sweep an attempt nobody tends, and write the result that proves its end; then let `sup.lock` go."""
-    try:
-        if directory.result() is None:
-            never_started = directory.pass_start(_marker(fenced=True))
-            directory.write_result(_swept(directory, never_started))
-    finally:
-        os.close(lock_fd)
+def watch(tended: Tended, course: Course, spared: set[int], spare: Spare) -> Result:
+    """Until all stages and all they started are gone and the result is durable, however long a disk is full.
 
-
-def watch(tended: Tended, judge: Judge, spared: set[int], spare: Spare) -> Result:
-    """Until the agent and all it started are gone, and the result is durable; for that it waits while a disk is full.
+    Where `tended` has a child or a problem already, that is of the first stage of `course`.
 
     `spare` and `spared` are children of this process, not the agent's; of `spared`, those that end are taken out.
     Raises DiskError when the disk refuses for a day.
     """
-    marker = tended.directory.marker() or _marker()
-    if tended.child is None:
-        end = End(exit_code=127, cut_short=Outcome.FAILED, error=tended.problem, started=marker, removed_locks=())
-    else:
-        end = _Watch(tended, tended.child, marker, spared, spare.pid).run()
-    result = judge(tended, end)
+    started = tended.directory.marker() or marker()
+    stage, result = next(course), None
+    while result is None:
+        end = _run(tended, stage, started, {*spared, spare.pid})
+        for pid in [pid for pid in spared if not procfs.read(pid)]:
+            spared.discard(pid)
+        tended.child, tended.problem = None, ""
+        try:
+            stage = course.send(end)
+        except StopIteration as over:
+            result = over.value
     refused_at = time.monotonic()
     while True:
         try:
@@ -134,7 +149,33 @@ def watch(tended: Tended, judge: Judge, spared: set[int], spare: Spare) -> Resul
     return result
 
 
-def _keep_evidence(directory: AttemptDirectory, text: str) -> None:
+def _run(tended: Tended, stage: Stage, marker: Marker, spared: set[int]) -> End:
+    """One stage from its start, unless it has begun already, to the end of its tree."""
+    if tended.child is None and not tended.problem:
+        request = tended.directory.stop_request()
+        if request is not None:
+            return _not_run(marker, outcome_of(request), "asked to end before it was run")
+        agent_fd = take_lock(tended.directory / "agent.lock", ATTEMPT_LOCK_WAIT_SECONDS)
+        if agent_fd is None:
+            return _not_run(marker, Outcome.FAILED, "something that hides still holds the attempt's lock")
+        started = spawn(stage.invocation, agent_fd)
+        os.close(agent_fd)
+        tended.child, tended.problem = (started, "") if isinstance(started, Child) else (None, started)
+    if tended.child is None:
+        return _not_run(marker, Outcome.FAILED, tended.problem)
+    return _Watch(tended, tended.child, marker, stage, spared).run()
+
+
+def _not_run(marker: Marker, outcome: Outcome, error: str) -> End:
+    return End(exit_code=127, cut_short=outcome, error=error, started=marker, removed_locks=())
+
+
+def outcome_of(request: StopRequest) -> Outcome:
+    reason = StopReason(request.why) if request.why in set(StopReason) else StopReason.OPERATOR
+    return OUTCOME_OF_STOP[reason]
+
+
+def keep_evidence(directory: AttemptDirectory, text: str) -> None:
     """Best effort: a full disk must not keep an attempt from being ended."""
     with suppress(OSError):
         (directory / "evidence.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -144,7 +185,7 @@ def _may_start(directory: AttemptDirectory) -> bool:
     return directory.result() is None and directory.stop_request() is None
 
 
-def _marker(*, fenced: bool = False) -> Marker:
+def marker(*, fenced: bool = False) -> Marker:
     now = clock.now()
     me = procfs.read(os.getpid())
     return Marker(
@@ -158,13 +199,13 @@ def _marker(*, fenced: bool = False) -> Marker:
 
 @dataclass(slots=True)
 class _Watch:
-    """The loop of one supervisor."""
+    """The loop of one stage."""
 
     tended: Tended
     child: Child
     marker: Marker
+    stage: Stage
     spared: set[int]
-    spare_pid: int
     exit_code: int | None = None
     cut_short: Outcome | None = None
     error: str = ""
@@ -172,7 +213,7 @@ class _Watch:
 
     def run(self) -> End:
         order, directory = self.tended.order, self.tended.directory
-        log = OutputLog(directory / "out.log")
+        log = OutputLog(directory / f"{self.stage.name}.log")
         ignored = (Path(order.home) / "state", Path(order.home) / "memory")
         liveness = Liveness(Path(order.workspace), ignored, order.sample_seconds)
         pidfd = os.pidfd_open(self.child.pid)
@@ -214,6 +255,8 @@ class _Watch:
 
     def _seconds_left(self) -> float:
         """When the hard time limit falls, on the monotonic clock: a suspended machine does not use it up."""
+        if self.stage.limit_seconds is not None:
+            return time.monotonic() + self.stage.limit_seconds
         gone = max(clock.now().boottime - self.marker.boottime, 0.0)
         return time.monotonic() + max(self.tended.order.limit_seconds - gone, 0.0)
 
@@ -226,24 +269,26 @@ class _Watch:
         """Begin the sweep when the agent ended by itself, was asked to end, or passed its hard limit."""
         request = self.tended.directory.stop_request()
         if self.exit_code is None and request is not None:
-            reason = StopReason(request.why) if request.why in set(StopReason) else StopReason.OPERATOR
-            self.cut_short = OUTCOME_OF_STOP[reason]
+            self.cut_short = outcome_of(request)
         elif self.exit_code is None and is_over:
             self.cut_short = Outcome.TIMED_OUT
-            self.error = f"over its hard time limit of {self.tended.order.limit_seconds / 60:g} min"
+            seconds = self.stage.limit_seconds or self.tended.order.limit_seconds
+            self.error = f"over its hard time limit of {seconds / 60:g} min"
         if self.exit_code is None and self.cut_short is None:
             return
         if self.cut_short is not None:
             seen = liveness.evidence({who.pid for who in self._tree()}, clock.now())
-            _keep_evidence(self.tended.directory, seen)
+            keep_evidence(self.tended.directory, seen)
             self.error = self.error or _first_line(seen).removeprefix("Likely cause: ")
         self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
 
     def _tree(self) -> set[Identity]:
-        return reap.own_descendants({*self.spared, self.spare_pid})
+        return reap.own_descendants(self.spared)
 
     def _sample(self, liveness: Liveness) -> float:
-        """Append one sample; returns when the next is due."""
+        """Append one sample; returns when the next is due. A stage with a limit of its own can not stall."""
+        if self.stage.limit_seconds is not None:
+            return math.inf
         sample = liveness.sample({who.pid for who in self._tree()}, clock.now(), time.monotonic())
         line = json.dumps(sample.to_json(), separators=(",", ":")).encode() + b"\n"
         try:
@@ -288,66 +333,6 @@ class _Watch:
                 return self.exit_code is not None
             if pid == self.child.pid:
                 self.exit_code = os.waitstatus_to_exitcode(status)
-            self.spared.discard(pid)
-
-
-def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
-    """What a reaper does and finds; it holds `sup.lock`."""
-    order, marker, request = directory.order(), directory.marker(), directory.stop_request()
-    now = clock.now()
-    reason = StopReason(request.why) if request and request.why in set(StopReason) else StopReason.UNATTENDED
-    began = marker.at if marker else now.wall
-    same_boot = marker is None or marker.boot_id == now.boot_id
-    error = "it never started" if never_started else "its supervisor died and left no result"
-    outcome = OUTCOME_OF_STOP[reason]
-    locks: list[str] = []
-    if not same_boot:
-        outcome, error = Outcome.REBOOTED, "the machine was restarted while it ran"
-    else:
-        # Also what seems never to have begun: somebody may have removed the directory of a running attempt.
-        remembered = _remembered(directory, now)
-
-        def find() -> set[Identity]:
-            return reap.left_behind(directory.path.name, directory / "agent.lock", remembered)
-
-        seen = find()
-        if seen:
-            text = Liveness(directory.path, (), 1.0).evidence({who.pid for who in seen}, now)
-            _keep_evidence(directory, text)
-        sweep = reap.Sweep(find, order.stop_grace_seconds if order else 0.0)
-        give_up_at = time.monotonic() + UNSEEN_SECONDS_MAX
-        while not sweep.step(time.monotonic()) or (_is_held(directory) and time.monotonic() < give_up_at):
-            time.sleep(SWEEP_STEP_SECONDS)
-        if sweep.left or _is_held(directory):
-            error += f"; could not be ended: {', '.join(str(who.pid) for who in sweep.left) or 'one that hides'}"
-    if order is not None and not never_started:
-        locks = gitlocks.remove_git_locks(Path(order.workspace), began)
-    return Result(
-        outcome=outcome,
-        exit_code=None,
-        started_at=began,
-        ended_at=now.wall,
-        seconds=now.boottime - marker.boottime if marker and same_boot and not never_started else 0.0,
-        error=error,
-        removed_locks=tuple(locks),
-    )
-
-
-def _is_held(directory: AttemptDirectory) -> bool:
-    """Something unseen still holds `agent.lock`: a chain that forks faster than /proc can be read."""
-    fd = take_lock(directory / "agent.lock")
-    if fd is not None:
-        os.close(fd)
-    return fd is None
-
-
-def _remembered(directory: AttemptDirectory, now: Instant) -> Iterable[Identity]:
-    """The tree as the last sample saw it, if that was in this boot."""
-    sample = directory.last_sample()
-    processes = sample.get("processes")
-    if sample.get("bootId") != now.boot_id or not isinstance(processes, list):
-        return ()
-    return [Identity(*who) for who in processes if isinstance(who, list) and [type(part) for part in who] == [int, int]]
 
 
 def _first_line(text: str) -> str:

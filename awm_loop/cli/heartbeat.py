@@ -22,7 +22,7 @@ from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
 from awm_loop.core import choice
 from awm_loop.core.consequence import Step
 from awm_loop.core.machine import Tell
-from awm_loop.core.model import Effect, Launch, Notice
+from awm_loop.core.model import Effect, Launch, Notice, Reset, Stop
 from awm_loop.errors import EXIT_BUG, EXIT_OK, AwmError, BadFileError
 from awm_loop.store.document import iso
 from awm_loop.wiring import Home
@@ -150,7 +150,13 @@ def step_text(step: Step) -> str:
 
 
 def _effect_text(effect: Effect) -> str:
-    return f"launch {effect.key}" if isinstance(effect, Launch) else f"stop {effect.key} ({effect.why})"
+    match effect:
+        case Launch(key=key):
+            return f"launch {key}"
+        case Stop(key=key, why=why):
+            return f"stop {key} ({why})"
+        case Reset(key=key):
+            return f"session {key}"
 
 
 def _row(step: Step) -> dict[str, object]:
@@ -166,11 +172,15 @@ def _row(step: Step) -> dict[str, object]:
 
 
 def _effect(effect: Effect | None) -> dict[str, object] | None:
-    if effect is None:
-        return None
-    if isinstance(effect, Launch):
-        return {"effect": "launch", "attempt": effect.key}
-    return {"effect": "stop", "attempt": effect.key, "why": effect.why}
+    match effect:
+        case None:
+            return None
+        case Launch(key=key):
+            return {"effect": "launch", "attempt": key}
+        case Stop(key=key, why=why):
+            return {"effect": "stop", "attempt": key, "why": why}
+        case Reset(key=key):
+            return {"effect": "reset", "key": key}
 
 
 def crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

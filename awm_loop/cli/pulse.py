@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from awm_loop import beat
-from awm_loop.config import BEAT_STEPS_MAX, LOCK_WAIT_SECONDS
+from awm_loop.config import LOCK_WAIT_SECONDS
 from awm_loop.errors import BusyError
 from awm_loop.ports import Ports
 from awm_loop.store.statefile import StateFile
@@ -48,8 +48,8 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
 
 
 def _whole(store: StateFile, ports: Ports) -> beat.Beat:
-    """One beat; where it had more rows to take than one beat may, the next is asked for."""
+    """One beat; where there is more to do at once than one beat may, the next is asked for."""
     done = beat.run(ports)
-    if len(done.steps) >= BEAT_STEPS_MAX:
+    if done.wants_another:
         store.leave_mark()
     return done

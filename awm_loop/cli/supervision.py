@@ -16,14 +16,14 @@ from pathlib import Path
 import markdown_it  # noqa: F401  the next beat reads specs with it: imported now, while the agent works
 
 from awm_loop import beat, clock
-from awm_loop.attempt import supervise
+from awm_loop.attempt import abandoned, supervise
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.supervise import Tended
-from awm_loop.cli import delivery
+from awm_loop.cli import delivery, tending
 from awm_loop.cli.pulse import pulse
-from awm_loop.cli.tending import invocation, judge
 from awm_loop.errors import AwmError
+from awm_loop.launchers.local import start_supervisor
 from awm_loop.store import document, jsontext
 from awm_loop.wiring import Home
 
@@ -45,7 +45,7 @@ def main(arguments: list[str], spare: Spare) -> int:
         _rehearse(Home.open(Path(home_path)))
     gc.freeze()  # what there is now is not looked through again: that would fall between two agents
     if tended is not None:
-        supervise.watch(tended, judge, spared, spare)
+        supervise.watch(tended, tending.course(tended), spared, spare)
     try:
         return _next_beat(Path(home_path), spare, spared)
     except AwmError as error:
@@ -67,9 +67,11 @@ def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
     """Start the attempt, or reap it where a stop was asked; None when there is nothing to watch."""
     os.set_inheritable(lock_fd, False)
     if directory.stop_request() is not None:
-        supervise.reap_attempt(directory, lock_fd)
+        abandoned.reap_attempt(directory, lock_fd)
+        with suppress(AwmError):
+            tending.restore(directory)
         return None
-    return supervise.begin(directory, lock_fd, invocation)
+    return supervise.begin(directory, lock_fd, tending.first)
 
 
 def _adopted(directory: AttemptDirectory, numbers: list[str]) -> Tended | None:
@@ -96,8 +98,11 @@ def _next_beat(home_path: Path, spare: Spare, spared: set[int]) -> int:
     begun: list[Tended] = []
 
     def begin(directory: AttemptDirectory) -> None:
+        if begun:  # one attempt for one supervisor
+            start_supervisor(home_path, directory)
+            return
         lock_fd = supervise.tend(directory)
-        tended = None if lock_fd is None else supervise.begin(directory, lock_fd, invocation, spare)
+        tended = None if lock_fd is None else supervise.begin(directory, lock_fd, tending.first, spare)
         if tended is not None:
             begun.append(tended)
 

@@ -1,9 +1,15 @@
-"""What a supervisor runs: the agent of an order, and the verdict on its end. Not in wiring, as no beat needs it."""
+"""The course of an attempt (SPEC 8.2, 10): workspace, gate, agent, gate, integration. In prose it is `course`, below.
+
+A stage is a process, which the supervisor watches and can end; git calls in between are short. What is done here is
+recorded; what it means for the task is the table's business. Not in wiring, as no beat needs it.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from awm_loop import clock, config
@@ -11,30 +17,22 @@ from awm_loop.agents import generic
 from awm_loop.attempt.directory import AttemptDirectory, Order
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
-from awm_loop.attempt.supervise import End, Tended
+from awm_loop.attempt.supervise import Course, End, Stage, Tended, marker
 from awm_loop.core.model import Outcome
-from awm_loop.core.observation import Result
+from awm_loop.core.observation import GateSeen, Result
 from awm_loop.errors import AwmError
 from awm_loop.store import specfile
-from awm_loop.workspace import git
+from awm_loop.workspace import gatefiles, git, integration, worktree
+
+INTEGRATIONS_MAX = 5  # times the base branch may move between a rebase and the end of the gate after it
 
 
 def invocation(order: Order) -> Invocation:
     """How the supervisor runs the agent of an order."""
-    directory = AttemptDirectory(Path(order.home) / "state" / "attempts" / order.key)
-    values = {
-        "prompt_file": str(directory / "prompt.md"),
-        "script_file": str(directory / "script.sh"),
-        "result_file": str(directory / "agent-result.json"),
-        "workspace": order.workspace,
-        "task": order.task,
-        "attempt": str(order.number),
-        "key": order.key,
-        "model": order.model,
-    }
-    if order.kind == "shell":
-        spec = (directory / "spec.md").read_text(encoding="utf-8")
-        script_path = Path(values["script_file"])
+    values = _values(order)
+    script_path = Path(values["script_file"])
+    if order.kind == "shell" and not script_path.exists():  # when it is there, a shell may be reading it
+        spec = _directory(order).joinpath("spec.md").read_text(encoding="utf-8")
         script_path.touch(mode=0o600)
         script_path.write_text(specfile.run_blocks(spec), encoding="utf-8")
     return Invocation(
@@ -45,36 +43,265 @@ def invocation(order: Order) -> Invocation:
     )
 
 
-def judge(tended: Tended, end: End) -> Result:
-    """What an attempt's end was (SPEC 8.2, 10.1): what was done to it, else the agent's word checked against git."""
-    order, now = tended.order, clock.now()
+def _values(order: Order) -> dict[str, str]:
+    directory = _directory(order)
+    return {
+        "prompt_file": str(directory / "prompt.md"),
+        "script_file": str(directory / "script.sh"),
+        "result_file": str(directory / "agent-result.json"),
+        "workspace": order.workspace,
+        "task": order.task,
+        "attempt": str(order.number),
+        "key": order.key,
+        "model": order.model,
+    }
+
+
+def _directory(order: Order) -> Path:
+    return Path(order.home) / "state" / "attempts" / order.key
+
+
+def first(order: Order) -> Invocation | None:
+    """What a beat may start itself: the agent, where nothing has to be made ready before it."""
+    return None if order.is_worktree or order.verify else invocation(order)
+
+
+def restore(directory: AttemptDirectory) -> None:
+    """Put back the gate files that attempts of this task left swapped when their supervisor died."""
+    order = directory.order()
+    if order is not None:
+        for saved in directory.path.parent.glob(f"{directory.of_task}.*/gate-files"):
+            gatefiles.swap_out(Path(order.workspace), saved)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the stages of one attempt have shown so far."""
+
+    end: End
+    reading: generic.Reading = field(default_factory=lambda: generic.Reading(outcome=Outcome.FAILED))
+    gate: GateSeen | None = None
+    remarks: list[str] = field(default_factory=list)
+    removed_locks: list[str] = field(default_factory=list)
+
+    def result(self, order: Order, outcome: Outcome, error: str = "", question: str = "") -> Result:
+        now, reading = clock.now(), self.reading
+        return Result(
+            outcome=outcome,
+            exit_code=self.end.exit_code,
+            started_at=self.end.started.at,
+            ended_at=now.wall,
+            seconds=max(now.boottime - self.end.started.boottime, 0.0),
+            summary=reading.summary,
+            error=error,
+            question=question or reading.question,
+            session_id=reading.session_id,
+            tokens=reading.tokens,
+            cost_usd=reading.cost_usd,
+            commits=_commits(order),
+            gate=self.gate,
+            limit=reading.limit if outcome is Outcome.LIMITED else None,
+            context_share=reading.context_share,
+            remark="; ".join(self.remarks),
+            removed_locks=tuple(self.removed_locks),
+        )
+
+
+def course(tended: Tended) -> Course:
+    """An attempt from its workspace to its result. Trouble with git or the workspace fails it, saying so."""
+    order = tended.order
+    found = _Found(_nothing_run(tended))
     try:
-        report = _agent_report(tended.directory)
-        commits = git.commits_since(Path(order.workspace), order.base)
-        reading = generic.read(end.exit_code, report, tail(tended.directory / "out.log", config.PROMPT_TAIL_BYTES))
+        restore(tended.directory)
+        if order.is_worktree:
+            found.end = yield from _made_ready(tended)
+            if found.end.exit_code or found.end.cut_short:
+                return _ended(order, found, f"`prepare` failed: {_last_line(tended.directory / 'prepare.log')}")
+        if order.verify:
+            names = gatefiles.named(order.verify, order.gate_files, Path(order.workspace))
+            gatefiles.keep(Path(order.workspace), names, _kept(tended.directory))
+        if order.verify and order.gate_first:
+            found.end = yield _gate(order, "gate-before")
+            if found.end.cut_short not in {None, Outcome.TIMED_OUT}:
+                return _ended(order, found, "")
+            if found.end.exit_code == 0 and found.end.cut_short is None:
+                found.gate = GateSeen(passed=True, before=True)  # SPEC 10.2: no agent is started, no commit needed
+                return (yield from _accepted(tended, found))
+        found.end = yield Stage(invocation=invocation(order))
+        found.removed_locks += found.end.removed_locks
+        if order.is_analysis:
+            return _answered(tended, found)
+        found.reading = generic.read(found.end.exit_code, _agent_report(tended.directory), _output(tended))
+        if found.end.cut_short or found.reading.outcome is not Outcome.SUCCEEDED:
+            return _ended(order, found, found.reading.error)
+        return (yield from _accepted(tended, found))
     except AwmError as error:
-        commits, reading = (), generic.Reading(outcome=Outcome.FAILED, error=error.message)
-    outcome, error_text = reading.outcome, reading.error
-    if end.cut_short is not None:
-        outcome, error_text = end.cut_short, end.error
-    elif outcome is Outcome.SUCCEEDED and order.require_commit and not commits:
-        outcome, error_text = Outcome.HOLLOW, "it ended well but left no new commit"
-    return Result(
-        outcome=outcome,
-        exit_code=end.exit_code,
-        started_at=end.started.at,
-        ended_at=now.wall,
-        seconds=max(now.boottime - end.started.boottime, 0.0),
-        summary=reading.summary,
-        error=error_text,
-        question=reading.question,
-        session_id=reading.session_id,
-        tokens=reading.tokens,
-        cost_usd=reading.cost_usd,
-        commits=commits,
-        limit=reading.limit if outcome is Outcome.LIMITED else None,
-        removed_locks=end.removed_locks,
+        return found.result(order, Outcome.FAILED, error.message)
+
+
+def _nothing_run(tended: Tended) -> End:
+    started = tended.directory.marker() or marker()
+    return End(exit_code=0, cut_short=None, error="", started=started, removed_locks=())
+
+
+def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
+    """The task's worktree, prepared. Half of it done by one who was killed is done again."""
+    order, end = tended.order, _nothing_run(tended)
+    path = Path(order.workspace)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if worktree.ensure(Path(order.project), path, _branch(order), order.base or ""):
+        _ready_path(order).unlink(missing_ok=True)
+    if _ready_path(order).exists():
+        return end
+    for line in order.prepare:
+        end = yield _shell(order, line, "prepare", None)
+        if end.exit_code or end.cut_short:
+            return end
+    _ready_path(order).touch(mode=0o600)
+    return end
+
+
+def _ended(order: Order, found: _Found, error: str) -> Result:
+    """What did not come to an acceptable end; in a worktree its uncommitted work is kept safe (SPEC 10.3)."""
+    if order.is_worktree:
+        _salvage(order, found)
+    if found.end.cut_short is not None:
+        return found.result(order, found.end.cut_short, found.end.error)
+    outcome = found.reading.outcome
+    return found.result(order, Outcome.FAILED if outcome is Outcome.SUCCEEDED else outcome, error)
+
+
+def _answered(tended: Tended, found: _Found) -> Result:
+    """SPEC 7.4: an analysis is worth its answer."""
+    report, order = _agent_report(tended.directory), tended.order
+    advice = generic.read_advice(report, _output(tended))
+    found.reading = generic.read(found.end.exit_code, report, _output(tended))
+    if found.end.cut_short is not None:
+        return found.result(order, found.end.cut_short, found.end.error)
+    if advice is None:
+        return found.result(order, found.reading.outcome, found.reading.error)
+    found.reading = generic.Reading(outcome=Outcome.SUCCEEDED)
+    return replace(found.result(order, Outcome.SUCCEEDED), advice=advice)
+
+
+def _accepted(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
+    """The agent says it is done: the commit, the gate, the integration say whether it is (SPEC 10.1)."""
+    order = tended.order
+    if order.require_commit and found.gate is None and not _commits(order):
+        return found.result(order, Outcome.HOLLOW, "it ended well but left no new commit")
+    if order.is_worktree and _salvage(order, found):
+        worktree.clean(Path(order.workspace))  # what is judged is what will be integrated
+    failed = yield from _judged(tended, found)
+    for _ in range(INTEGRATIONS_MAX):
+        if failed is not None or not order.is_worktree:
+            break
+        path, project = Path(order.workspace), Path(order.project)
+        match integration.integrate(path, project, order.branch, _integration_lock(project)):
+            case integration.Integrated():
+                result = found.result(order, Outcome.SUCCEEDED)
+                worktree.remove(project, path, _branch(order))
+                _ready_path(order).unlink(missing_ok=True)
+                return result
+            case integration.Refused(reason=reason):
+                return found.result(order, Outcome.BLOCKED, reason, question=reason)
+            case integration.Behind():
+                conflict = integration.rebase(path, order.branch)
+                if conflict is not None:
+                    return found.result(order, Outcome.BLOCKED, conflict, question=conflict)
+                failed = yield from _judged(tended, found)
+    else:
+        moving = f"{order.branch} moved {INTEGRATIONS_MAX} times while it was to be integrated"
+        return found.result(order, Outcome.BLOCKED, moving, question=moving)
+    return failed or found.result(order, Outcome.SUCCEEDED)
+
+
+def _judged(tended: Tended, found: _Found) -> Generator[Stage, End, Result | None]:
+    """Run the gate, judged by its files at the base (SPEC 10.2). None where there is none, or it passed."""
+    order, saved = tended.order, tended.directory / "gate-files"
+    if not order.verify:
+        return None
+    changed = gatefiles.swap_in(Path(order.workspace), _kept(tended.directory), saved)
+    begun = clock.now()
+    try:
+        found.end = yield _gate(order, "gate")
+    finally:
+        gatefiles.swap_out(Path(order.workspace), saved)
+    end, found.removed_locks = found.end, [*found.removed_locks, *found.end.removed_locks]
+    if end.cut_short not in {None, Outcome.TIMED_OUT}:
+        return _ended(order, found, "")
+    passed = end.exit_code == 0 and end.cut_short is None
+    was_green = found.gate is not None and found.gate.before
+    seconds = clock.now().boottime - begun.boottime
+    found.gate = GateSeen(passed=passed, before=was_green, seconds=seconds, changed=changed)
+    if changed:
+        found.remarks.append(f"it changed its own gate ({', '.join(changed)}), and was judged by the version before")
+    if passed:
+        return None
+    how = f"exit code {end.exit_code}" if end.cut_short is None else end.error
+    said = _last_line(tended.directory / "gate.log")
+    return found.result(order, Outcome.HOLLOW, f"the gate failed ({how}){': ' + said if said else ''}")
+
+
+def _gate(order: Order, name: str) -> Stage:
+    return _shell(order, order.verify, name, order.gate_seconds)
+
+
+def _shell(order: Order, line: str, name: str, limit_seconds: float | None) -> Stage:
+    """The owner's shell line, in the workspace and the agent's environment."""
+    environment = generic.environment(order.env_pass, _values(order), os.environ)
+    run = Invocation(
+        argv=["sh", "-c", line],
+        environment=environment,
+        directory=Path(order.workspace),
+        stdin_path=Path(os.devnull),
     )
+    return Stage(invocation=run, name=name, limit_seconds=limit_seconds)
+
+
+def _salvage(order: Order, found: _Found) -> bool:
+    """Keep what is not committed in the worktree (SPEC 10.3); True where there was something."""
+    ref = f"refs/awm/salvage/{git.ref_name(order.task)}/{order.number}"
+    try:
+        commit = worktree.salvage(Path(order.workspace), ref)
+    except AwmError as error:
+        found.remarks.append(f"its uncommitted work stays in {order.workspace}: {error.message}")
+        return False
+    if commit is not None:
+        found.remarks.append(f"its uncommitted work is kept: git show {ref}")
+    return commit is not None
+
+
+def _branch(order: Order) -> str:
+    return f"awm/{git.ref_name(order.task)}"
+
+
+def _ready_path(order: Order) -> Path:
+    """Says, beside a worktree, that it was prepared to the end."""
+    return Path(f"{order.workspace}.ready")
+
+
+def _kept(directory: AttemptDirectory) -> Path:
+    """Where the gate files of a task are kept as they were at its first attempt."""
+    return directory.path.parent.parent / "gates" / directory.of_task
+
+
+def _integration_lock(project: Path) -> Path:
+    """One for all homes that work on the project."""
+    common = git.said(project, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    return Path(common or project / ".git") / "awm-integration.lock"
+
+
+def _commits(order: Order) -> tuple[str, ...]:
+    return git.commits_since(Path(order.workspace), order.base)
+
+
+def _output(tended: Tended) -> str:
+    return tail(tended.directory / "out.log", config.PROMPT_TAIL_BYTES)
+
+
+def _last_line(path: Path) -> str:
+    lines = [line.strip() for line in tail(path, config.PROMPT_TAIL_BYTES).splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _agent_report(directory: AttemptDirectory) -> bytes | None:

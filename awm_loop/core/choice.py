@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from awm_loop.core.model import Agent, Deadline, Instant, Outcome, Policy, Priority, Spec, Work
-from awm_loop.core.observation import SpecBad
+from awm_loop.core.model import Agent, Deadline, Instant, Outcome, Policy, Priority, Spec, Task, Work
+from awm_loop.core.observation import SpecBad, SpecRead
+
+
+class Place(NamedTuple):
+    """Where an attempt works: the project's directory itself, or a worktree of the task's own (SPEC 10.3)."""
+
+    workspace: str
+    is_worktree: bool
 
 
 def in_order(work: Work) -> Sequence[str]:
@@ -16,6 +24,8 @@ def in_order(work: Work) -> Sequence[str]:
 
 def candidate(work: Work, now: Instant, policy: Policy) -> str | None:
     """The queued task to look at now: the first; only with `allow_overtake` the first that does not wait (SPEC 4.3)."""
+    if len(work.attempts) >= policy.max_parallel or reset_due(work, policy):
+        return None
     queue = in_order(work)
     if policy.allow_overtake:
         queue = [task_id for task_id in queue if not is_before(work.task(task_id).not_before, now)] or queue
@@ -39,6 +49,34 @@ def is_before(deadline: Deadline | None, now: Instant) -> bool:
     return deadline is not None and deadline.remaining_seconds(now) > 0
 
 
+def workspace(work: Work, task_id: str, seen: SpecRead, policy: Policy) -> Place | SpecBad:
+    """SPEC 10.3: where the task is to work. An analysis only reads, so the project's directory does."""
+    wanted = seen.spec.isolation or policy.isolation
+    can_branch = bool(seen.head) and bool(seen.branch or work.task(task_id).branch)
+    if wanted == "worktree" and not can_branch:
+        why = "the project is not in git" if seen.head is None else "the project has no commit on a branch"
+        return SpecBad(reason=f"it is to work in a worktree, and {why}")
+    is_worktree = can_branch and (wanted == "worktree" or (wanted == "auto" and policy.max_parallel > 1))
+    return Place(seen.worktree, True) if is_worktree else Place(work.project, False)
+
+
+def is_occupied(work: Work, place: Place) -> bool:
+    """One attempt per workspace; beside one in the project's own directory nobody may move its branch."""
+    return any(
+        attempt.workspace == place.workspace or not (attempt.is_worktree and place.is_worktree)
+        for attempt in work.attempts
+    )
+
+
+def reset_due(work: Work, policy: Policy) -> str:
+    """SPEC 11.1: why the session is to be reset at the next rest, in the words of its notice; "" where it is not."""
+    if policy.context_share_max <= work.context_share:
+        return f"Context at ~{work.context_share:.0%} — saving state and resetting."
+    if 0 < policy.reset_after <= work.since_reset:
+        return f"{work.since_reset} sprints done — saving state and resetting."
+    return ""
+
+
 def next_due(work: Work, now: Instant) -> datetime | None:
     """When the earliest known wait ends: of a task, an account, or a channel; None where none is known."""
     deadlines = [task.not_before for task in work.tasks.values()]
@@ -48,8 +86,14 @@ def next_due(work: Work, now: Instant) -> datetime | None:
     return now.wall + timedelta(seconds=min(waits)) if waits else None
 
 
-def fit_agents(spec: Spec, policy: Policy) -> list[Agent] | SpecBad:
-    """Who can do a task, in the order to be asked: the spec's own `Model:`, else the default; then its fallbacks."""
+def fit_agents(spec: Spec, task: Task, policy: Policy) -> list[Agent] | SpecBad:
+    """Who can do a task, in the order to be asked: the spec's own `Model:`, else the default; then its fallbacks.
+
+    An analysis has its own agent, which also does what it took over (SPEC 7.4).
+    """
+    chosen = policy.analysis_agent if task.analysis == "due" else task.agent
+    if chosen in policy.agents:
+        return [policy.agents[chosen]]
     agents, wanted = policy.agents.values(), (spec.model or policy.default_agent).casefold()
     named = [agent for agent in agents if agent.name.casefold() == wanted]
     named += [agent for agent in agents if agent.model and agent.model.casefold() == wanted]

@@ -6,8 +6,21 @@ from typing import Any, NamedTuple
 from awm_loop.core import model, notice
 from awm_loop.core.estimate import estimate
 from awm_loop.core.machine import ROWS, Count, Do, Judged, Row, Signal, Tell
-from awm_loop.core.model import Account, Attempt, Ended, Instant, Launch, Phase, Policy, Stop, StopReason, Task, Work
-from awm_loop.core.observation import Result, SpecRead
+from awm_loop.core.model import (
+    Account,
+    Attempt,
+    Effect,
+    Ended,
+    Instant,
+    Launch,
+    Phase,
+    Policy,
+    Stop,
+    StopReason,
+    Task,
+    Work,
+)
+from awm_loop.core.observation import Advice, Result, SpecRead
 
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 
@@ -53,7 +66,7 @@ def take_live(work: Work, attempt: Attempt, judged: Judged, moment: Moment) -> S
     launches = attempt.launches + (row.do is Do.LAUNCH)
     moved = replace(attempt, phase=row.then, launches=launches, stop=stop, told_late=told_late)
     attempts = tuple(moved if other is attempt else other for other in work.attempts)
-    effects: dict[Do, model.Effect] = {Do.LAUNCH: Launch(key=moved.key), Do.STOP: Stop(key=moved.key, why=str(stop))}
+    effects: dict[Do, Effect] = {Do.LAUNCH: Launch(key=moved.key), Do.STOP: Stop(key=moved.key, why=str(stop))}
     changed = replace(work, attempts=attempts, pending=effects.get(row.do, work.pending))
     text = notice.of_attempt(work.task(attempt.task), attempt, judged, moment.policy)
     return _written(step, changed, text, moment)
@@ -67,11 +80,21 @@ def take_account(work: Work, account: Account, judged: Judged, moment: Moment) -
 
 
 def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
-    """A row of the loop: to rest with a report, or back to work."""
-    step = Step(work=work, row=ROWS[work.phase, judged.signal])
-    if step.row.then is Phase.WORKING:
-        return _written(step, replace(work, active=True, idle_since=None, report=()), "", moment)
-    return _written(step, replace(work, active=False, idle_since=moment.now.wall), notice.report(work), moment)
+    """A row of the loop: to rest with a report, back to work, or a step of a session reset (SPEC 11.1)."""
+    step = Step(work=work, row=ROWS[work.phase, judged.signal], reason=judged.reason)
+    match step.row.then:
+        case Phase.IDLE:
+            return _written(step, replace(work, active=False, idle_since=moment.now.wall), notice.report(work), moment)
+        case Phase.RESETTING:
+            begun = replace(work, reset=step.row.then, pending=model.Reset(key=f"reset.{work.seq}"))
+            return _written(step, begun, judged.reason, moment)
+        case Phase.RESUMING:
+            fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0)
+            return _written(step, fresh, notice.RESET_DONE, moment)
+        case _ if step.row.phase is Phase.RESUMING:
+            return _written(step, replace(work, reset=None), notice.standing(work), moment)
+        case _:
+            return _written(step, replace(work, active=True, idle_since=None, report=()), "", moment)
 
 
 def note(work: Work, now: Instant, what: str, task: str = "", reason: str = "") -> Work:
@@ -99,14 +122,22 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     work, policy, seen, agent = step.work, moment.policy, judged.seen, judged.agent
     if agent is None or not isinstance(seen, SpecRead):
         raise AssertionError("READY without an agent and a spec")
+    if judged.place is None:
+        raise AssertionError("READY without a place")
     spec, task, head = seen.spec, work.task(step.task), seen.head
+    is_analysis = task.analysis == "due"
+    if task.verify is None:  # its first attempt: the gate and the base are taken now, and stay (SPEC 10.1)
+        task = replace(task, verify=spec.verify or policy.verify, branch=seen.branch)
     guess = estimate(seen.past, agent.name, spec.type)
     eta_minutes = guess.minutes if guess else spec.estimate_minutes
     attempt = Attempt(
         task=task.id, number=work.next_attempt, phase=step.row.then, promised_at=moment.now.wall,
         agent=agent.name, account=agent.account, model=agent.model, chain=judged.chain,
-        title=spec.title, spec_path=spec.path, type=spec.type, workspace=work.project,
-        require_commit=policy.require_commit and spec.commit and head is not None,
+        title=spec.title, spec_path=spec.path, type=spec.type,
+        project=work.project, workspace=judged.place.workspace,
+        is_worktree=judged.place.is_worktree, is_analysis=is_analysis,
+        require_commit=policy.require_commit and spec.commit and head is not None and not is_analysis,
+        verify="" if is_analysis else task.verify or "", gate_files=spec.gate_files, gate_first=policy.gate_first,
         limit_seconds=policy.attempt_max_seconds if spec.timeout_minutes is None else spec.timeout_minutes * 60,
         eta_seconds=None if eta_minutes is None else eta_minutes * 60,
     )  # fmt: skip
@@ -130,9 +161,15 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     changed = replace(work, attempts=tuple(one for one in work.attempts if one is not attempt), accounts=accounts)
     if result.removed_locks:
         changed = note(changed, now, "removed git locks", task.id, ", ".join(result.removed_locks))
+    share = max(work.context_share, result.context_share or 0.0)
+    changed = replace(changed, context_share=share, since_reset=work.since_reset + (row.then is Phase.COMPLETED))
     if row.then is Phase.QUEUED:
         is_on = work.active and judged.signal is not Signal.CALLED_OFF
-        changed = replace(changed, queue=(task.id, *work.queue), tasks={**work.tasks, task.id: task}, active=is_on)
+        at = _place_in(work.queue, attempt) if judged.signal is Signal.RECALLED else 0
+        queue = (*work.queue[:at], task.id, *work.queue[at:])
+        changed = replace(changed, queue=queue, tasks={**work.tasks, task.id: task}, active=is_on)
+    elif row.then is Phase.REMOVED:
+        changed = replace(changed, tasks={key: value for key, value in work.tasks.items() if key != task.id})
     else:
         line = Ended(
             task=task.id, outcome=row.then, at=now.wall, number=attempt.number,
@@ -146,13 +183,20 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     return _written(step, changed, notice.of_attempt(task, attempt, judged, moment.policy), moment)
 
 
+def _place_in(queue: tuple[str, ...], attempt: Attempt) -> int:
+    return queue.index(attempt.before) if attempt.before in queue else len(queue)
+
+
 def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
     """The task with what an ended attempt adds to it."""
     count, why = step.row.count, notice.one_line(step.reason)
     earlier = model.Earlier(number=attempt.number, outcome=result.outcome, agent=attempt.agent, summary=why)
     costs = [cost for cost in (task.cost_usd, result.cost_usd) if cost is not None]
+    if attempt.is_analysis and step.row.tell is Tell.STRUCK_OUT:
+        task = _advised(task, attempt, result.advice)
     return replace(
         task,
+        analysis="due" if step.row.signal is Signal.PUZZLING else task.analysis,
         tries=task.tries + (count is Count.TRY),
         strikes=task.strikes + (count is Count.STRIKE),
         reboots=task.reboots + (count is Count.REBOOT),
@@ -161,6 +205,16 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
         earlier=(*task.earlier, earlier)[-EARLIER_MAX:],
         work_may_exist=False,
     )
+
+
+def _advised(task: Task, attempt: Attempt, advice: Advice | None) -> Task:
+    """What an analysis changes for the next attempt: its instruction, and who works where it takes over."""
+    task = replace(task, analysis="done")
+    if advice is None:
+        return task
+    told = f"An analysis of the stalls found: {advice.cause}\n{advice.text}"
+    agent = attempt.agent if advice.action is model.Advised.TAKEOVER else task.agent
+    return replace(task, guidance=(*task.guidance, told), agent=agent)
 
 
 def _parted(work: Work, task: Task, step: Step, line: Ended) -> Work:

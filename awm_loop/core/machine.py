@@ -11,21 +11,34 @@ from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from awm_loop.core import choice, observation
-from awm_loop.core.model import Account, Agent, Attempt, Deadline, Instant, Outcome, Phase, Policy, StopReason, Work
+from awm_loop.core.model import (
+    Account,
+    Advised,
+    Agent,
+    Attempt,
+    Deadline,
+    Instant,
+    Outcome,
+    Phase,
+    Policy,
+    StopReason,
+    Work,
+)
 from awm_loop.core.observation import AttemptSeen, Limit, Result, SpecBad, TaskSeen
 
 # An observation, judged against the limits.
 Signal = StrEnum(
     "Signal",
-    "READY TOO_EARLY ACCOUNT_CLOSED UNFIT "
+    "READY TOO_EARLY ACCOUNT_CLOSED OCCUPIED UNFIT "
     "UNSEEN NEVER_BEGAN CANNOT_BEGIN STARTING ALIVE LATE STALLED UNWANTED UNATTENDED ENDED "
-    "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK STRUCK_OUT LIMITED LIMITED_FOR_GOOD ASKED "
-    "REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED DUE FED DRAINED",
+    "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK PUZZLING ADVISED STRUCK_OUT GIVEN_UP LIMITED LIMITED_FOR_GOOD ASKED "
+    "REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED RECALLED WITHDRAWN DUE FED DRAINED FULL SAVED TOLD",
 )
-Do = StrEnum("Do", "NOTHING LAUNCH STOP")  # the effect a row asks for
+Do = StrEnum("Do", "NOTHING LAUNCH STOP RESET")  # the effect a row asks for
 Count = StrEnum("Count", "NOTHING TRY STRIKE REBOOT")  # what it adds to the task
 Tell = StrEnum(  # the notice, by the kinds of SPEC 12.1
-    "Tell", "NOTHING STARTED COMPLETED RETRY STALL STRUCK_OUT LIMIT OPENED BLOCKED FAILED SKIPPED STILL_RUNNING REPORT"
+    "Tell",
+    "NOTHING STARTED COMPLETED RETRY STALL STRUCK_OUT LIMIT OPENED BLOCKED FAILED SKIPPED STILL_RUNNING RESET REPORT",
 )
 
 
@@ -54,6 +67,7 @@ TABLE = (
     Row(P.QUEUED,     S.READY,              P.LAUNCHING, Do.LAUNCH, tell=Tell.STARTED),
     Row(P.QUEUED,     S.TOO_EARLY,          P.QUEUED),
     Row(P.QUEUED,     S.ACCOUNT_CLOSED,     P.QUEUED),
+    Row(P.QUEUED,     S.OCCUPIED,           P.QUEUED),                # somebody works where it would
     Row(P.QUEUED,     S.UNFIT,              P.BLOCKED,   tell=Tell.BLOCKED),
     Row(P.LAUNCHING,  S.UNSEEN,             P.LAUNCHING),
     Row(P.LAUNCHING,  S.STARTING,           P.LAUNCHING),
@@ -79,7 +93,10 @@ TABLE = (
     Row(P.ENDED,      S.WORTH_RETRY,        P.QUEUED,    count=Count.TRY, tell=Tell.RETRY),
     Row(P.ENDED,      S.OUT_OF_TRIES,       P.FAILED,    count=Count.TRY, tell=Tell.FAILED),
     Row(P.ENDED,      S.STRUCK,             P.QUEUED,    count=Count.STRIKE, tell=Tell.STALL),
+    Row(P.ENDED,      S.PUZZLING,           P.QUEUED,    count=Count.STRIKE, tell=Tell.STALL),  # next: an analysis
+    Row(P.ENDED,      S.ADVISED,            P.QUEUED,    tell=Tell.STRUCK_OUT),
     Row(P.ENDED,      S.STRUCK_OUT,         P.SKIPPED,   count=Count.STRIKE, tell=Tell.STRUCK_OUT),
+    Row(P.ENDED,      S.GIVEN_UP,           P.SKIPPED,   tell=Tell.STRUCK_OUT),  # the analysis said so, or nothing
     Row(P.ENDED,      S.LIMITED,            P.QUEUED,    tell=Tell.LIMIT),
     Row(P.ENDED,      S.LIMITED_FOR_GOOD,   P.FAILED,    tell=Tell.FAILED),
     Row(P.ENDED,      S.ASKED,              P.BLOCKED,   tell=Tell.BLOCKED),
@@ -87,10 +104,15 @@ TABLE = (
     Row(P.ENDED,      S.REBOOTED_TOO_OFTEN, P.FAILED,    count=Count.REBOOT, tell=Tell.FAILED),
     Row(P.ENDED,      S.CALLED_OFF,         P.QUEUED),                # awm stop: head of the queue, loop paused
     Row(P.ENDED,      S.DISMISSED,          P.SKIPPED,   tell=Tell.SKIPPED),
+    Row(P.ENDED,      S.RECALLED,           P.QUEUED),                # by hand edit: no pause, to its new place
+    Row(P.ENDED,      S.WITHDRAWN,          P.REMOVED),
     Row(P.CLOSED,     S.TOO_EARLY,          P.CLOSED),
     Row(P.CLOSED,     S.DUE,                P.OPEN,      tell=Tell.OPENED),
     Row(P.WORKING,    S.FED,                P.WORKING),
     Row(P.WORKING,    S.DRAINED,            P.IDLE,      tell=Tell.REPORT),
+    Row(P.WORKING,    S.FULL,               P.RESETTING, Do.RESET, tell=Tell.RESET),  # at rest, before the report
+    Row(P.RESETTING,  S.SAVED,              P.RESUMING,  tell=Tell.RESET),
+    Row(P.RESUMING,   S.TOLD,               P.WORKING,   tell=Tell.RESET),
     Row(P.IDLE,       S.FED,                P.WORKING),
     Row(P.IDLE,       S.DRAINED,            P.IDLE),
 )  # fmt: skip
@@ -107,6 +129,7 @@ class Judged(NamedTuple):
     seen: TaskSeen | None = None
     agent: Agent | None = None  # who is to be launched, or can go on where a limit ended the attempt
     chain: tuple[str, ...] = ()  # all that are fit, in the order they may be asked
+    place: choice.Place | None = None  # where it is to work
     not_before: Deadline | None = None  # of the task
     result: Result | None = None
     limited: Account | None = None  # the account as the limit leaves it
@@ -118,13 +141,21 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen | None, now: Instan
         return Judged(Signal.TOO_EARLY)
     if seen is None:
         raise AssertionError(f"{task_id} is due and its spec was not read")
-    agents = seen if isinstance(seen, SpecBad) else choice.fit_agents(seen.spec, policy)
+    if isinstance(seen, SpecBad):
+        return Judged(Signal.UNFIT, seen.reason)
+    agents = choice.fit_agents(seen.spec, work.task(task_id), policy)
     if isinstance(agents, SpecBad):
         return Judged(Signal.UNFIT, agents.reason)
+    place = choice.workspace(work, task_id, seen, policy)
+    if isinstance(place, SpecBad):
+        return Judged(Signal.UNFIT, place.reason)
+    if choice.is_occupied(work, place):
+        return Judged(Signal.OCCUPIED)
     agent = next((one for one in agents if not choice.closed_until(work, one.account, now)), None)
     if agent is None:
         return Judged(Signal.ACCOUNT_CLOSED)
-    return Judged(Signal.READY, agent.name, seen=seen, agent=agent, chain=tuple(one.name for one in agents))
+    chain = tuple(one.name for one in agents)
+    return Judged(Signal.READY, agent.name, seen=seen, agent=agent, chain=chain, place=place)
 
 
 def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant, policy: Policy) -> Judged:
@@ -168,26 +199,41 @@ def _verdict(work: Work, attempt: Attempt, result: Result, now: Instant, policy:
     """SPEC 7.2: what an outcome means for its task, by the counts it has so far."""
     task, why = work.task(attempt.task), result.error or result.summary
     match result.outcome:
+        case Outcome.SUCCEEDED if attempt.is_analysis:
+            is_given_up = result.advice is None or result.advice.action is Advised.SKIP
+            signal = Signal.GIVEN_UP if is_given_up else Signal.ADVISED
+            why = result.advice.cause if result.advice else "its analysis gave no answer"
         case Outcome.SUCCEEDED:
             signal = Signal.SUCCEEDED
-        case _ if attempt.stop is StopReason.SKIP:
-            signal, why = Signal.DISMISSED, "skipped by hand"
+        case _ if attempt.stop in BY_HAND:
+            signal, why = BY_HAND[attempt.stop]
+        case Outcome.REBOOTED:
+            signal = Signal.REBOOTED if task.reboots < policy.reboots_max else Signal.REBOOTED_TOO_OFTEN
+        case Outcome.LIMITED:
+            return _limited(work, attempt, result, now, policy)
+        case Outcome.STOPPED:
+            signal, why = Signal.CALLED_OFF, "stopped by hand"
+        case _ if attempt.is_analysis:
+            return Judged(Signal.GIVEN_UP, f"its analysis ended as {result.outcome}: {why}", result=result)
         case Outcome.HOLLOW | Outcome.FAILED | Outcome.LOST:
             signal = Signal.WORTH_RETRY if task.tries < policy.retries_max else Signal.OUT_OF_TRIES
         case Outcome.STALLED | Outcome.TIMED_OUT:
-            signal = Signal.STRUCK if task.strikes + 1 < policy.strikes_max else Signal.STRUCK_OUT
-        case Outcome.LIMITED:
-            return _limited(work, attempt, result, now, policy)
+            can_be_analysed = not task.analysis and policy.analysis_agent in policy.agents
+            last = Signal.PUZZLING if can_be_analysed else Signal.STRUCK_OUT
+            signal = Signal.STRUCK if task.strikes + 1 < policy.strikes_max else last
         case Outcome.BLOCKED:
             signal, why = Signal.ASKED, result.question or why
-        case Outcome.REBOOTED:
-            signal = Signal.REBOOTED if task.reboots < policy.reboots_max else Signal.REBOOTED_TOO_OFTEN
-        case Outcome.STOPPED:
-            signal, why = Signal.CALLED_OFF, "stopped by hand"
         case other:
             assert_never(other)
     wait_seconds = policy.backoff_seconds[: task.tries + 1][-1] if signal is Signal.WORTH_RETRY else 0
     return Judged(signal, why, not_before=Deadline.after(wait_seconds, now) if wait_seconds else None, result=result)
+
+
+BY_HAND = {
+    StopReason.SKIP: (Signal.DISMISSED, "skipped by hand"),
+    StopReason.REMOVED: (Signal.WITHDRAWN, "removed by hand"),
+    StopReason.REQUEUED: (Signal.RECALLED, "put back into the queue by hand"),
+}
 
 
 def _limited(work: Work, attempt: Attempt, result: Result, now: Instant, policy: Policy) -> Judged:
@@ -214,6 +260,11 @@ def classify_account(account: Account, now: Instant) -> Judged:
     return Judged(Signal.TOO_EARLY if choice.is_before(account.deadline, now) else Signal.DUE)
 
 
-def classify_loop(work: Work) -> Judged:
-    """The loop itself: work to do, or none left."""
+def classify_loop(work: Work, policy: Policy) -> Judged:
+    """The loop itself: work to do, or none left; a reset that is due at rest, or under way (SPEC 11.1)."""
+    if work.reset is not None:
+        return Judged(Signal.SAVED if work.reset is Phase.RESETTING else Signal.TOLD)
+    why = choice.reset_due(work, policy)
+    if why and not work.attempts and work.phase is Phase.WORKING:
+        return Judged(Signal.FULL, why)
     return Judged(Signal.FED if work.queue or work.attempts else Signal.DRAINED)

@@ -7,13 +7,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 # Where a subject of the table stands. A task: LAUNCHING is promised and not yet seen to run, STOPPING was asked to end,
-# ENDED has its result, BLOCKED waits for a person. An account is CLOSED or OPEN, the loop WORKING or IDLE.
+# ENDED has its result, BLOCKED waits for a person, REMOVED is a task no more. An account is CLOSED or OPEN, the
+# loop WORKING, IDLE, or on its way through a session reset: RESETTING, then RESUMING.
 Phase = StrEnum(
-    "Phase", "QUEUED LAUNCHING RUNNING STOPPING ENDED COMPLETED FAILED SKIPPED BLOCKED CLOSED OPEN WORKING IDLE"
+    "Phase",
+    "QUEUED LAUNCHING RUNNING STOPPING ENDED COMPLETED FAILED SKIPPED BLOCKED REMOVED CLOSED OPEN "
+    "WORKING RESETTING RESUMING IDLE",
 )
 Priority = StrEnum("Priority", "CRITICAL HIGH MEDIUM LOW")  # SPEC 5.1: P0 to P3
-# Why an attempt is asked to end: by a person (awm stop, awm skip), else by the signal of that name.
-StopReason = StrEnum("StopReason", "OPERATOR SKIP STALLED UNATTENDED CANNOT_BEGIN")
+# Why an attempt is asked to end: by a person (awm stop, awm skip, the task removed from the file or put back into its
+# queue there), else by the signal of that name.
+StopReason = StrEnum("StopReason", "OPERATOR SKIP REMOVED REQUEUED STALLED UNATTENDED CANNOT_BEGIN")
+# What an analysis advises (SPEC 7.4): try again with its instruction, let its agent do it, or skip.
+Advised = StrEnum("Advised", "RELAUNCH TAKEOVER SKIP")
 # How an attempt ended: the words of `result.json` (SPEC 8.2) that this version can produce.
 Outcome = StrEnum("Outcome", "SUCCEEDED HOLLOW FAILED STALLED TIMED_OUT LIMITED BLOCKED STOPPED LOST REBOOTED")
 REBOOT_SLACK_SECONDS = 2 * 86_400.0
@@ -34,7 +40,14 @@ class Stop:
     why: str
 
 
-Effect = Launch | Stop  # all that a beat may ask of the world, once, after it is promised on disk (SPEC 6.2)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """An effect: write the memory file and drop the sessions (SPEC 11.1); harmless when done for this `key`."""
+
+    key: str
+
+
+Effect = Launch | Stop | Reset  # all that a beat may ask of the world, once, after it is promised on disk (SPEC 6.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +112,15 @@ class Policy:
     limit_margin_seconds: float
     limit_max_seconds: float
     allow_overtake: bool
+    max_parallel: int
+    isolation: str  # auto, in-place or worktree
     require_commit: bool
+    verify: str  # the project's gate, a shell line; "" for none
+    gate_first: bool
+    reset_after: int  # completions; 0 for never
+    context_share_max: float
     default_agent: str
+    analysis_agent: str  # "" for none
     agents: Mapping[str, Agent]
     notify_user: bool
     channels: tuple[str, ...]
@@ -121,6 +141,9 @@ class Spec:
     type: str = ""
     timeout_minutes: float | None = None
     commit: bool = True
+    verify: str = ""
+    gate_files: tuple[str, ...] = ()
+    isolation: str = ""  # in-place or worktree; "" where it does not say
     has_script: bool = False  # an `sh run` block, for agents of kind shell
     unbuilt: tuple[str, ...] = ()  # header lines this version cannot honour
 
@@ -150,6 +173,11 @@ class Task:
     cost_usd: float | None = None
     reason: str = ""  # why it failed, was skipped or blocked
     base: str | None = None  # the workspace's commit at the first attempt; "" where it had none
+    branch: str = ""  # the branch that was checked out then: accepted work is integrated there
+    verify: str | None = None  # its gate, taken at the first attempt
+    guidance: tuple[str, ...] = ()  # what a person answered, what an analysis advised: for the next prompts
+    analysis: str = ""  # "due" after the last strike, "done" when it was had
+    agent: str = ""  # who took it over after the analysis
     earlier: tuple[Earlier, ...] = ()  # the newest few
     work_may_exist: bool = False  # found in progress without an attempt of ours (SPEC 4.5)
 
@@ -166,9 +194,15 @@ class Attempt:
     model: str
     title: str
     spec_path: str
+    project: str = ""
     workspace: str
     type: str
     require_commit: bool
+    verify: str = ""
+    gate_files: tuple[str, ...] = ()
+    gate_first: bool = False
+    is_worktree: bool = False
+    is_analysis: bool = False
     limit_seconds: float  # the hard time limit
     promised_at: datetime
     chain: tuple[str, ...] = ()  # the agents fit for the task, in the order they may be asked
@@ -176,6 +210,7 @@ class Attempt:
     launches: int = 1
     told_late: bool = False
     stop: StopReason | None = None
+    before: str = ""  # re-queued by hand while live: the task it is to stand before, "" for the end of the queue
 
     @property
     def key(self) -> str:
@@ -184,7 +219,12 @@ class Attempt:
 
 def attempt_key(task: str, number: int) -> str:
     """The attempt's name on disk, in locks and in the agent's environment: no byte of it is the user's."""
-    return f"{hashlib.sha256(task.encode()).hexdigest()[:12]}.{number}"
+    return f"{task_key(task)}.{number}"
+
+
+def task_key(task: str) -> str:
+    """The task's name on disk."""
+    return hashlib.sha256(task.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +317,14 @@ class Work:
     seq: int = 0
     next_attempt: int = 1
     next_notice: int = 1
+    since_reset: int = 0  # completions
+    context_share: float = 0.0  # the fullest context a session reported since the last reset
+    reset: Phase | None = None  # RESETTING or RESUMING while a reset is under way
 
     @property
     def phase(self) -> Phase:
+        if self.reset is not None:
+            return self.reset
         return Phase.IDLE if self.idle_since is not None else Phase.WORKING
 
     @property

@@ -1,13 +1,14 @@
 """The operator's messages, as text from values (SPEC 12.1). The started and completed forms are exact."""
 
 from awm_loop.core.machine import Judged, Signal, Tell
-from awm_loop.core.model import Attempt, Ended, Phase, Policy, Task, Work
+from awm_loop.core.model import Advised, Attempt, Ended, Phase, Policy, Task, Work
 from awm_loop.core.observation import SpecRead
 
 TEXT_CHARS_MAX = 200
 ALWAYS_SENT = {Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
+RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
 
 
@@ -59,7 +60,12 @@ def started(work: Work, attempt: Attempt, seen: SpecRead, policy: Policy) -> str
 
 
 def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:
-    """What a live attempt or its end means; `task` has its new counts."""
+    """What a live attempt or its end means, with a remark where there is one; `task` has its new counts."""
+    remark = one_line(judged.result.remark) if judged.result else ""
+    return _of_attempt(task, attempt, judged, policy) + (f"\n⚠️ {remark}" if remark else "")
+
+
+def _of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:
     why, result, sprint = one_line(judged.reason) or "no reason given", judged.result, f"Sprint {task.id}"
     match judged.signal:
         case Signal.LATE:
@@ -68,15 +74,20 @@ def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> 
             commit = f". Commit {result.commits[-1][:7]}" if result.commits else ""
             estimate = "" if attempt.eta_seconds is None else f" (est was {minutes_text(attempt.eta_seconds)})"
             what, took = one_line(result.summary) or attempt.title, minutes_text(result.seconds)
+            if result.gate and result.gate.before:
+                return f"✅ {sprint} COMPLETE — its gate was green already, no agent was started"
             return f"✅ {sprint} COMPLETE — {what}{commit}\n⏱️ Duration: {took}{estimate}"
         case Signal.WORTH_RETRY:
             wait = roughly(judged.not_before.left_seconds) if judged.not_before else "a moment"
             return f"🔁 {sprint}: try {task.tries} of {policy.retries_max + 1} did not work — {why}. Next in {wait}"
         case Signal.STRUCK:
             return f"⚠️ {sprint} stalled (strike {task.strikes} of {policy.strikes_max}) — {why}. Starting again"
-        case Signal.STRUCK_OUT:
+        case Signal.PUZZLING:
+            stalled = f"⚠️ {sprint} stalled (strike {task.strikes} of {policy.strikes_max}) — {why}"
+            return f"{stalled}. {display(policy.analysis_agent, policy)} looks into it"
+        case Signal.STRUCK_OUT | Signal.ADVISED | Signal.GIVEN_UP:
             times = f"{task.strikes} times" if task.strikes > 1 else "once"
-            return f"⚠️ {sprint} stalled {times}. Root cause: {why}. Action: skipped, evidence kept"
+            return f"⚠️ {sprint} stalled {times}. Root cause: {why}. Action: {_action(attempt, judged, policy)}"
         case Signal.LIMITED if result and judged.limited and judged.limited.deadline:
             resets = "Resets" if result.limit and result.limit.resets_at else "Retry"
             wait = roughly(judged.limited.deadline.left_seconds - policy.limit_margin_seconds)
@@ -84,10 +95,31 @@ def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> 
             return f"⚡ {display(attempt.agent, policy)} rate limited. {resets} in {wait}. {then}"
         case Signal.ASKED:
             return BLOCKED.format(task=task.id, why=why)
-        case Signal.DISMISSED:
+        case Signal.DISMISSED | Signal.RECALLED | Signal.WITHDRAWN:
             return f"⏭️ {sprint} skipped — {why}"
         case _:
             return f"❌ {sprint} failed — {why}"
+
+
+def _action(attempt: Attempt, judged: Judged, policy: Policy) -> str:
+    """What is done about a task that struck out (SPEC 7.4)."""
+    advice = judged.result.advice if judged.result else None
+    if advice is None:
+        return "skipped, evidence kept"
+    text = one_line(advice.text)
+    match advice.action:
+        case Advised.RELAUNCH:
+            return f"started again, told: {text}"
+        case Advised.TAKEOVER:
+            return f"{display(attempt.agent, policy)} does it itself: {text}"
+        case Advised.SKIP:
+            return f"skipped — {text}"
+
+
+def standing(work: Work) -> str:
+    """Where the work is, after a reset (SPEC 11.1)."""
+    resuming = f"resuming with {work.queue[0]}" if work.queue else "nothing left to resume"
+    return f"📊 {len(work.completed)} done, {resuming}, {len(work.queue)} in the queue"
 
 
 def report(work: Work) -> str:

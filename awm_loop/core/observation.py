@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Outcome, Spec
+from awm_loop.core.model import Advised, Outcome, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +14,25 @@ class Limit:
 
     resets_at: datetime | None
     source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What an analysis attempt answered (SPEC 7.4)."""
+
+    cause: str
+    action: Advised
+    text: str  # the corrected instruction, or why to skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSeen:
+    """How the gate went, the last time the attempt's supervisor ran it (SPEC 10.1)."""
+
+    passed: bool
+    before: bool = False  # green before the agent: it was not started
+    seconds: float = 0.0
+    changed: tuple[str, ...] = ()  # gate files the attempt had changed: it was judged by the version at the base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +51,11 @@ class Result:
     tokens: Mapping[str, int] | None = None
     cost_usd: float | None = None
     commits: tuple[str, ...] = ()
+    gate: GateSeen | None = None  # None where none was run
     limit: Limit | None = None
+    advice: Advice | None = None
+    context_share: float | None = None  # of the agent's context that is used, where it says
+    remark: str = ""  # what a person should know beside the outcome: a judge changed, work salvaged
     removed_locks: tuple[str, ...] = ()  # git locks its killed processes left, removed (SPEC 8.3)
 
 
@@ -79,7 +102,9 @@ class SpecRead:
     """The next task's spec and what is known beside it."""
 
     spec: Spec
-    head: str | None  # the workspace's commit; "" where there is none yet, None outside git
+    head: str | None  # the project's commit; "" where there is none yet, None outside git
+    branch: str = ""  # checked out there; "" where none is
+    worktree: str = ""  # where the task's worktree lies, or would
     past: tuple[Past, ...]  # finished tasks, for the ETA
     next_up: tuple[str, str] | None  # id and title of the task after this one
 

@@ -11,8 +11,15 @@ from pathlib import Path
 from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory, Order, StopRequest, look, take_lock
 from awm_loop.attempt.output import tail
-from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS, PROMPT_TAIL_BYTES, SAMPLES_PER_STALL_MIN, AgentConfig, LoopConfig
-from awm_loop.core.model import Attempt, Instant, Spec, Task, attempt_key
+from awm_loop.config import (
+    ATTEMPT_LOCK_WAIT_SECONDS,
+    PROMPT_TAIL_BYTES,
+    SAMPLES_PER_STALL_MIN,
+    AgentConfig,
+    LoopConfig,
+    ProjectConfig,
+)
+from awm_loop.core.model import Attempt, Instant, Outcome, Spec, Task, attempt_key
 from awm_loop.core.observation import AttemptSeen, NotStarted, SpecBad, Unattended
 from awm_loop.durable import disk_trouble, write_durably
 from awm_loop.errors import ConfigError
@@ -29,6 +36,7 @@ class LocalLauncher:
     agents: Mapping[str, AgentConfig]
     clock: Callable[[], Instant]
     read_spec: Callable[[Attempt], Spec | SpecBad]
+    project: ProjectConfig
     begin: Callable[[AttemptDirectory], None]
 
     def directory(self, key: str) -> AttemptDirectory:
@@ -70,7 +78,8 @@ class LocalLauncher:
         config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
-            _put(directory / "prompt.md", prompt.compose(spec, attempt, task, left))
+            compose = prompt.compose_analysis if attempt.is_analysis else prompt.compose
+            _put(directory / "prompt.md", compose(spec, attempt, task, left))
             _put(directory / "spec.md", spec.text)
         order = Order(
             key=attempt.key,
@@ -88,6 +97,15 @@ class LocalLauncher:
             stop_grace_seconds=self.loop.stop_grace_seconds,
             require_commit=attempt.require_commit,
             base=task.base,
+            project=attempt.project,
+            branch=task.branch,
+            is_worktree=attempt.is_worktree,
+            prepare=tuple(self.project.prepare) if attempt.is_worktree else (),
+            verify=attempt.verify,
+            gate_files=attempt.gate_files,
+            gate_first=attempt.gate_first,
+            gate_seconds=self.loop.gate_max_minutes * 60,
+            is_analysis=attempt.is_analysis,
             problem=spec.reason if isinstance(spec, SpecBad) else "",
         )
         _put(directory / "order.json", order.to_bytes().decode())
@@ -108,6 +126,7 @@ class LocalLauncher:
             earlier=earlier,
             output_tail=tail(directory / "out.log", PROMPT_TAIL_BYTES),
             evidence=tail(directory / "evidence.txt", PROMPT_TAIL_BYTES),
+            gate_tail=tail(directory / "gate.log", PROMPT_TAIL_BYTES) if earlier.outcome is Outcome.HOLLOW else "",
         )
 
 

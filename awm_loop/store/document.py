@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
-from awm_loop.core.model import Account, Channel, Effect, Instant, Launch, LogEntry, Phase, Stop, Task, Work
+from awm_loop.core.model import Account, Channel, Effect, Instant, Launch, LogEntry, Phase, Reset, Stop, Task, Work
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import guarantee, jsontext
@@ -82,7 +82,7 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
     work = _work(document, now, default_agent)
     broken = guarantee.broken(work, work)
     if broken:
-        is_about_pending = work.pending is not None and work.attempt(work.pending.key) is None
+        is_about_pending = guarantee.is_baseless(work)
         place = ("pending",) if is_about_pending else ("attempts",)
         hint = "write null" if is_about_pending else "`awm restore` shows the last good copy"
         raise jsontext.complaint(path, text, place, f"no state can have this (guarantee {broken})", hint)
@@ -91,6 +91,7 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
         retry_on_limit=document.retry_on_rate_limit,
         limit_retry_minutes=document.rate_limit_retry_minutes,
         notify_user=document.notify_user,
+        reset_after=document.auto_new_after_sprints,
     )
     return work, settings
 
@@ -130,6 +131,9 @@ def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> W
         seq=document.seq,
         next_attempt=max(document.next_attempt, *(attempt.number + 1 for attempt in attempts), 1),
         next_notice=document.next_notice,
+        since_reset=document.since_reset,
+        context_share=document.context_share,
+        reset=document.reset,
     )
 
 
@@ -163,7 +167,13 @@ def _accounts(document: Document, now: Instant, default_agent: tuple[str, str]) 
 
 
 def _effect(pending: PendingEntry) -> Effect:
-    return Launch(key=pending.key) if pending.effect == "launch" else Stop(key=pending.key, why=pending.why)
+    match pending.effect:
+        case "launch":
+            return Launch(key=pending.key)
+        case "stop":
+            return Stop(key=pending.key, why=pending.why)
+        case "reset":
+            return Reset(key=pending.key)
 
 
 def _check_lists(path: Path, text: str, document: Document) -> None:
@@ -242,6 +252,9 @@ def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int) -> dict
         "rateLimitedUntil": iso(min(deadlines)) if deadlines else None,
         "nextAttempt": work.next_attempt,
         "nextNotice": work.next_notice,
+        "sinceReset": work.since_reset,
+        "contextShare": round(work.context_share, 6),
+        "reset": work.reset,
         "tasks": _by_key(work.tasks, raw.get("tasks"), Task),
         "attempts": entries_of(work.attempts, raw.get("attempts")),
         "accounts": _by_key(work.accounts, raw.get("accounts"), Account),
@@ -270,6 +283,8 @@ def _pending(effect: Effect | None, old: object) -> dict[str, object] | None:
             new = {"effect": "launch", "key": key}
         case Stop(key=key, why=why):
             new = {"effect": "stop", "key": key, "why": why}
+        case Reset(key=key):
+            new = {"effect": "reset", "key": key}
     return overlay(new, old, known_keys(PendingEntry))
 
 

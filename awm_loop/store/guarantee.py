@@ -6,7 +6,7 @@ It stands outside of the core that it checks, and knows nothing of how that came
 from __future__ import annotations
 
 from awm_loop.core.machine import TABLE
-from awm_loop.core.model import Launch, Work
+from awm_loop.core.model import Launch, Phase, Stop, Work
 
 ROWS = frozenset(str(row) for row in TABLE)
 
@@ -23,25 +23,35 @@ def broken(before: Work, after: Work) -> str | None:
     counters = [(work.next_attempt, work.next_notice, work.seq) for work in (before, after)]
     limits = [after.accounts[attempt.account] for attempt in started if attempt.account in after.accounts]
     done = {*after.completed} - {*before.completed}
+    removed = {entry.task for entry in entries if entry.what.endswith(f"-> {Phase.REMOVED}")}
+    live = after.attempts
     holds = {
         "4.3: a task stands in two places": len(set(ids)) == len(ids),
-        f"4.3: lost {sorted(accepted - set(ids))}": accepted <= set(ids),
-        "1: more than one live attempt": len(after.attempts) <= 1,
+        f"4.3: lost {sorted(accepted - set(ids) - removed)}": accepted <= {*ids, *removed},
+        "1: two live attempts of one task, or in one workspace": len({one.task for one in live}) == len(live)
+        and len({one.workspace for one in live}) == len(live),
         "2: a counter went back": all(was <= now for was, now in zip(*counters, strict=True)),
         "2: an attempt number is not new": all(
             before.next_attempt <= attempt.number < after.next_attempt for attempt in started
         ),
         f"3: {sorted(shrunk - by_hand)} left a list of what is over": shrunk <= by_hand,
-        "4: an effect on no live attempt": after.pending is None or after.attempt(after.pending.key) is not None,
+        "4: an effect on no live attempt": not is_baseless(after),
         "4: a start without its promise": all(after.pending == Launch(key=attempt.key) for attempt in started),
         f"5: strikes of {sorted(fell)} fell": fell <= by_hand | done,
         "6: a start while paused": not (started and before.paused),
         "6: a start on a closed account": all(account.deadline is None for account in limits),
         "7: completed without an attempt": done <= {attempt.task for attempt in before.attempts},
+        "13: a reset while an attempt is live": not (after.reset is Phase.RESETTING and live),
         "10: the journal's sequence has a gap": [entry.seq for entry in entries]
         == list(range(before.seq + 1, after.seq + 1)),
     }
     return next((words for words, is_kept in holds.items() if not is_kept), None)
+
+
+def is_baseless(work: Work) -> bool:
+    """Whether its promise is about an attempt that it does not have."""
+    effect = work.pending
+    return isinstance(effect, Launch | Stop) and work.attempt(effect.key) is None
 
 
 def _places(work: Work) -> list[str]:

@@ -43,7 +43,10 @@ NARROWER: Mapping[tuple[type, str], Any] = {
     (Attempt, "phase"): Literal[Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING, Phase.ENDED],
     (Attempt, "spec_path"): PathText,
     (Attempt, "workspace"): PathText,
+    (Attempt, "verify"): PathText,
     (Ended, "outcome"): Literal[Phase.COMPLETED, Phase.FAILED, Phase.SKIPPED, Phase.BLOCKED],
+    (Task, "analysis"): Literal["", "due", "done"],
+    (Task, "verify"): PathText | None,
     (Task, "base"): Annotated[str, Field(pattern="^[0-9a-f]*$")] | None,
 }
 
@@ -66,7 +69,7 @@ class ClockEntry(Entry):
 
 
 class PendingEntry(Entry):
-    effect: Literal["launch", "stop"]
+    effect: Literal["launch", "stop", "reset"]
     key: str
     why: str = ""
 
@@ -246,6 +249,9 @@ class Document(Entry):
     idle_since: Time | None = None
     next_attempt: Annotated[int, Field(ge=1, le=COUNT_MAX)] = 1
     next_notice: Annotated[int, Field(ge=1, le=COUNT_MAX)] = 1
+    since_reset: Count = 0
+    context_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reset: Literal[Phase.RESETTING, Phase.RESUMING] | None = None
     tasks: dict[str, shape_of(Task)] = {}  # type: ignore[valid-type]
     attempts: list[shape_of(Attempt)] = []  # type: ignore[valid-type]
     accounts: dict[str, shape_of(Account)] = {}  # type: ignore[valid-type]

@@ -35,9 +35,10 @@ _FENCE = re.compile(r"^.*(?:```|~~~).*$", re.MULTILINE)
 _RUN_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*sh[ \t]+run[ \t]*\r?\Z")  # at the margin a fence is one, but in HTML
 _HTML_LINE = re.compile(r"^[ \t>*+-]*<", re.MULTILINE)
 _UNIT_MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
-_UNBUILT = {"depends": "Depends", "verify": "Verify", "gate-files": "Gate-files", "isolation": "Isolation"}
+_UNBUILT = {"depends": "Depends"}
+_LONG = {"files", "gate-files", "verify"}
 _NOTHING = {"", "-", "—", "none", "n/a"}
-_IN_PLACE = {"in-place", "auto"}  # what this version does anyway
+_ISOLATIONS = {"": "", "auto": "", "in-place": "in-place", "worktree": "worktree"}
 
 
 def read(path: Path, task_id: str, project: Path) -> Spec | SpecBad:
@@ -76,12 +77,14 @@ def _bytes(path: Path) -> bytes | None:
 
 def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
     title, headers = _head(text, task_id)
-    files = tuple(name.strip().strip("`") for name in headers.get("files", "").split(",") if name.strip())
+    files = _names(headers.get("files", ""))
     timeout = headers.get("timeout", "")
     timeout_minutes = minutes(timeout)
     if timeout and timeout_minutes is None:
         return SpecBad(reason=f"`Timeout: {timeout}` is not a length such as `45 min`")
     isolation = headers.get("isolation", "").lower()
+    if isolation not in _ISOLATIONS:
+        return SpecBad(reason=f"`Isolation: {isolation}` is neither in-place nor worktree")
     return Spec(
         path=path,
         text=text,
@@ -94,13 +97,22 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
         type=headers.get("type", "").lower(),
         timeout_minutes=timeout_minutes,
         commit=re.split(r"\W", headers.get("commit", "").lower())[0] not in {"no", "none", "false", "off"},
+        verify=_code(headers.get("verify", "")),
+        gate_files=_names(headers.get("gate-files", "")),
+        isolation=_ISOLATIONS[isolation],
         has_script=has_run_block(text),
-        unbuilt=tuple(
-            f"{_UNBUILT[name]}: {value}"
-            for name, value in headers.items()
-            if name in _UNBUILT and not (name == "isolation" and isolation in _IN_PLACE)
-        ),
+        unbuilt=tuple(f"{_UNBUILT[name]}: {value}" for name, value in headers.items() if name in _UNBUILT),
     )
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip().strip("`") for name in value.split(",") if name.strip())
+
+
+def _code(value: str) -> str:
+    """A shell line, out of the backticks of a code span where the whole of it stands in one."""
+    inner = value[1:-1]
+    return inner.strip() if value[:1] == value[-1:] == "`" and "`" not in inner else value
 
 
 def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
@@ -117,7 +129,7 @@ def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
             title = _title(line[1:].strip()[:SPEC_LINE_CHARS_MAX], task_id)
         elif header:
             name = "-".join(re.findall(r"[a-z]+", header["name"].lower()))
-            value = header["value"].strip()[: SPEC_LINE_CHARS_MAX if name == "files" else SPEC_VALUE_CHARS_MAX]
+            value = header["value"].strip()[: SPEC_LINE_CHARS_MAX if name in _LONG else SPEC_VALUE_CHARS_MAX]
             if value.lower() not in _NOTHING or name == "commit":
                 headers.setdefault(name, value)
     return title or task_id, headers

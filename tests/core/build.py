@@ -48,6 +48,13 @@ POLICY = Policy(
     limit_margin_seconds=60.0,
     limit_max_seconds=691_200.0,
     allow_overtake=False,
+    max_parallel=1,
+    isolation="auto",
+    verify="",
+    gate_first=False,
+    reset_after=0,
+    context_share_max=0.85,
+    analysis_agent="",
     require_commit=True,
     default_agent="codex",
     agents={agent.name: agent for agent in (LOCAL, CODEX, OPUS)},
@@ -150,7 +157,7 @@ def seen_account(work: Work, name: str, now: Instant = NOW, policy: Policy = POL
 
 
 def seen_loop(work: Work, now: Instant = NOW, policy: Policy = POLICY) -> Step:
-    return take_loop(work, classify_loop(work), Moment(now=now, policy=policy))
+    return take_loop(work, classify_loop(work, policy), Moment(now=now, policy=policy))
 
 
 def walk(

@@ -42,6 +42,13 @@ def policy(**changes: Any) -> Policy:
         limit_margin_seconds=60.0,
         limit_max_seconds=691_200.0,
         allow_overtake=False,
+        max_parallel=1,
+        isolation="auto",
+        verify="",
+        gate_first=False,
+        reset_after=0,
+        context_share_max=0.85,
+        analysis_agent="",
         require_commit=True,
         default_agent="codex",
         agents=agents,
@@ -98,11 +105,11 @@ class Loop:
             if account.deadline is not None and not self.work.pending:
                 self._take(take_account(self.work, account, classify_account(account, moment.now), moment))
         if not self.work.pending and not self.work.paused:
-            self._take(take_loop(self.work, classify_loop(self.work), moment))
+            self._take(take_loop(self.work, classify_loop(self.work, moment.policy), moment))
             while not self.work.attempts and self._queue(moment):
                 pass
             if not self.work.pending:
-                self._take(take_loop(self.work, classify_loop(self.work), moment))
+                self._take(take_loop(self.work, classify_loop(self.work, moment.policy), moment))
         return [str(step.row) for step in self.steps[before:] if not step.row.is_quiet]
 
     @property

@@ -111,7 +111,7 @@ def agents(*names: Agent, default: str = "codex") -> Policy:
 )
 def test_the_agent_is_the_specs_own_else_the_default(model: str, fit: list[str]) -> None:
     """`Model:` names an agent, else a model; then come that agent's fallbacks (SPEC 5.1, 7.6)."""
-    found = choice.fit_agents(replace(SPEC, model=model, has_script=True), POLICY)
+    found = choice.fit_agents(replace(SPEC, model=model, has_script=True), Task(id="S3"), POLICY)
 
     assert not isinstance(found, SpecBad)
     assert [agent.name for agent in found] == fit
@@ -121,7 +121,7 @@ def test_an_agents_name_goes_before_anothers_model() -> None:
     """`Model: opus` is the agent of that name, whoever else runs a model called so (SPEC 5.1)."""
     named_so = replace(CODEX, model="opus", fallback=())
 
-    assert choice.fit_agents(replace(SPEC, model="opus"), agents(named_so, OPUS)) == [OPUS]
+    assert choice.fit_agents(replace(SPEC, model="opus"), Task(id="S3"), agents(named_so, OPUS)) == [OPUS]
 
 
 def test_a_fallback_that_cannot_do_the_task_is_left_out() -> None:
@@ -129,8 +129,8 @@ def test_a_fallback_that_cannot_do_the_task_is_left_out() -> None:
     codex = replace(CODEX, fallback=("local", "opus"))
     policy = agents(codex, LOCAL, OPUS)
 
-    assert choice.fit_agents(SPEC, policy) == [codex, OPUS]
-    assert choice.fit_agents(replace(SPEC, has_script=True), policy) == [codex, LOCAL, OPUS]
+    assert choice.fit_agents(SPEC, Task(id="S3"), policy) == [codex, OPUS]
+    assert choice.fit_agents(replace(SPEC, has_script=True), Task(id="S3"), policy) == [codex, LOCAL, OPUS]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_fallback_that_cannot_do_the_task_is_left_out() -> None:
 )
 def test_who_cannot_be_served_is_told_who_could(spec: Spec, policy: Policy, reason: str) -> None:
     """Unknown agents, and tasks that the agent cannot do, are blocked with the ones that exist (SPEC 5.1, 8.7)."""
-    assert choice.fit_agents(spec, policy) == SpecBad(reason=reason)
+    assert choice.fit_agents(spec, Task(id="S3"), policy) == SpecBad(reason=reason)
 
 
 FAILING = {"console": Channel(name="console", failures=1, not_before=Deadline.after(20, NOW))}

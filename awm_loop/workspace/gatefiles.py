@@ -1,0 +1,1 @@
+"""Being written by a colleague at this moment: overwrite."""

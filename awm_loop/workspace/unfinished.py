@@ -1,0 +1,109 @@
+"""An integration that was killed half-way is undone, so that it can be repeated (SPEC 10.3).
+
+Git moves a branch by renaming one file, but the files of a checked-out branch go forward one by one before that. What is
+about to happen is therefore written into the lock file of the integration first, and wiped when it is over. A step found
+there by the next holder of the lock was killed: no git of ours is alive then, since it would hold the lock (see
+`locks.exclusive`). Files that are as the dead step makes them go back to what they were; all others are a person's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from awm_loop.workspace import git
+from awm_loop.workspace.locks import drop_dead, git_dirs
+
+STEP_BYTES_MAX = 65536
+
+
+class Step(NamedTuple):
+    """The branch `ref` (its full name) goes from commit `old` to commit `new`."""
+
+    ref: str
+    old: str
+    new: str
+
+
+def note(lock: int, where: Path, step: Step) -> None:
+    """Write durably that `step` is about to be done in the working tree `where`."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps([str(where), *step]).encode("ascii"), 0)
+    os.fsync(lock)
+
+
+def done(lock: int) -> None:
+    """Nothing is under way any more. Not durable: a step that is over is undone without harm."""
+    os.ftruncate(lock, 0)
+
+
+def undo(lock: int) -> str:
+    """Undo the step that was killed, if there is one. Returns why it cannot be, or ""."""
+    try:
+        where, *rest = json.loads(os.pread(lock, STEP_BYTES_MAX, 0))
+    except ValueError:  # nothing, or torn: then it was killed before it began
+        return ""
+    path, step = Path(where), Step(*rest)
+    dirs = git_dirs(path)
+    if dirs is not None:
+        stuck = drop_dead(dirs, step.ref, os.fstat(lock).st_mtime_ns)
+        if stuck:
+            return f"git is at work, or died, in {path}: {stuck[0]} is there; remove it when no git runs there"
+        # Else a person has taken the branch on, with our files or without: what is there now is theirs.
+        if f"refs/heads/{git.branch(path)}" == step.ref and git.tip(path, step.ref) == step.old:
+            _undo_files(path, step)
+    done(lock)
+    return ""
+
+
+def _undo_files(where: Path, step: Step) -> None:
+    with tempfile.TemporaryDirectory(prefix="awm-undo-") as scratch:
+        old = {"GIT_INDEX_FILE": str(Path(scratch, "old"))}
+        changed_since_old = _read(where, step.old, old)
+        changed_since_new = _read(where, step.new, {"GIT_INDEX_FILE": str(Path(scratch, "new"))})
+        ours = []
+        for name, in_old, in_new in _touched(where, step):
+            path = where / name
+            stands = os.path.lexists(path)
+            if name not in changed_since_old if in_old else not stands:
+                continue  # not reached
+            if not stands or (in_new and (name not in changed_since_new or _is_torn(path, step.new, name))):
+                ours.append((name, in_old))
+        for name, _ in ours:
+            with suppress(FileNotFoundError):
+                os.unlink(where / name)
+        names = "\0".join(name for name, in_old in ours if in_old)
+        git.demanded(git.run(where, "checkout-index", "-z", "--force", "--stdin", environment=old, feed=names))
+
+
+def _read(where: Path, commit: str, environment: dict[str, str]) -> set[str]:
+    """Make an index of `commit`, and return the names that differ from it in the working tree."""
+    git.demanded(git.run(where, "read-tree", commit, environment=environment))
+    git.run(where, "update-index", "-q", "--refresh", environment=environment)  # fails when files differ
+    listed = git.run(where, "diff-files", "-z", "--name-only", "--ignore-submodules=all", environment=environment)
+    return set(git.demanded(listed).split("\0"))
+
+
+def _touched(where: Path, step: Step) -> list[tuple[str, bool, bool]]:
+    """Each name that the step changes, with whether it is there before, and after; submodules are not touched."""
+    raw = git.demanded(git.run(where, "diff-tree", "-r", "-z", "--raw", "--no-renames", step.old, step.new)).split("\0")
+    found = []
+    for entry, name in zip(raw[:-1:2], raw[1::2], strict=True):
+        modes = entry[1:].split(" ")[:2]
+        if "160000" not in modes:
+            found.append((name, modes[0] != "000000", modes[1] != "000000"))
+    return found
+
+
+def _is_torn(path: Path, commit: str, name: str) -> bool:
+    """Whether a file holds the first bytes of what the commit has, as when git died writing it."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    whole = git.demanded(git.run(path.parent, "cat-file", "--filters", f"{commit}:{name}"))
+    size = path.stat().st_size
+    written = whole.encode("utf-8", "surrogateescape")
+    return size < len(written) and path.read_bytes() == written[:size]
