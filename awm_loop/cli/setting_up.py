@@ -22,13 +22,24 @@ CONFIG_TEMPLATE = """\
 # max_retries = 3                # after a failure; so four tries in all (the state file's maxRetries wins)
 # retry_backoff_seconds = [30, 60, 120, 300, 900]
 # stall_minutes = 15             # idle without progress that long is a stall; busy gets four times that
-# strikes_max = 3                # stalls before a task is skipped
+# strikes_max = 3                # stalls before a task is analysed, or skipped
+# analysis_agent = ""            # who finds out why it stalls: one of [agents.NAME]; "": nobody
 # attempt_max_minutes = 120      # hard limit; a spec's `**Timeout:** 45 min` wins
 # stop_grace_seconds = 10        # between TERM and KILL
 # sample_seconds = 20            # how often liveness is looked at
 # require_commit = true          # in a git repository, done needs a new commit (a spec's `**Commit:** no` wins)
 # allow_overtake = false         # may later tasks run while the first one waits?
 # limit_margin_seconds = 60      # waited beyond a limit's stated reset
+# max_parallel = 1               # attempts at once, one in each workspace
+# isolation = "auto"             # in-place, or worktree; auto: worktree when max_parallel > 1
+# gate_must_fail_first = false   # run the gate before the agent: green already means done
+# gate_max_minutes = 15          # a gate that takes longer has failed
+# context_reset_fraction = 0.85  # an agent's context fuller than that resets the session
+# memory = "memory"              # the folder of the notes written at a reset
+
+[project]
+# verify = ""                    # the gate of every task, a shell line; a spec's `**Verify:** ...` wins
+# prepare = []                   # shell lines that make a new worktree ready
 
 [agents.local]
 kind = "shell"                   # runs the spec's ```sh run blocks; needs no model

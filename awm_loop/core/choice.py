@@ -73,7 +73,8 @@ def reset_due(work: Work, policy: Policy) -> str:
     if policy.context_share_max <= work.context_share:
         return f"Context at ~{work.context_share:.0%} — saving state and resetting."
     if 0 < policy.reset_after <= work.since_reset:
-        return f"{work.since_reset} sprints done — saving state and resetting."
+        done = f"{work.since_reset} sprint{'s' if work.since_reset != 1 else ''} done"
+        return f"{done} — saving state and resetting."
     return ""
 
 

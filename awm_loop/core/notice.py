@@ -118,8 +118,8 @@ def _action(attempt: Attempt, judged: Judged, policy: Policy) -> str:
 
 def standing(work: Work) -> str:
     """Where the work is, after a reset (SPEC 11.1)."""
-    resuming = f"resuming with {work.queue[0]}" if work.queue else "nothing left to resume"
-    return f"📊 {len(work.completed)} done, {resuming}, {len(work.queue)} in the queue"
+    left = f"resuming with {work.queue[0]}, {len(work.queue)} in the queue" if work.queue else "nothing left in the queue"
+    return f"📊 {len(work.completed)} done, {left}"
 
 
 def report(work: Work) -> str:
