@@ -74,6 +74,7 @@ class Order(_File):
     prepare: tuple[str, ...] = ()  # shell lines that make a new worktree ready
     verify: str = ""  # the gate, a shell line
     gate_files: tuple[str, ...] = ()
+    gate_number: int = 0  # of the attempt at which the gate was taken
     gate_first: bool = False
     gate_seconds: float = 0.0  # how long the gate may take
     is_analysis: bool = False

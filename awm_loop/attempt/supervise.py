@@ -124,17 +124,7 @@ def watch(tended: Tended, course: Course, spared: set[int], spare: Spare) -> Res
     `spare` and `spared` are children of this process, not the agent's; of `spared`, those that end are taken out.
     Raises DiskError when the disk refuses for a day.
     """
-    started = tended.directory.marker() or marker()
-    stage, result = next(course), None
-    while result is None:
-        end = _run(tended, stage, started, {*spared, spare.pid})
-        for pid in [pid for pid in spared if not procfs.read(pid)]:
-            spared.discard(pid)
-        tended.child, tended.problem = None, ""
-        try:
-            stage = course.send(end)
-        except StopIteration as over:
-            result = over.value
+    result = _result(tended, course, spared, spare)
     refused_at = time.monotonic()
     while True:
         try:
@@ -147,6 +137,21 @@ def watch(tended: Tended, course: Course, spared: set[int], spare: Spare) -> Res
             time.sleep(DISK_POLL_SECONDS)
     os.close(tended.lock_fd)
     return result
+
+
+def _result(tended: Tended, course: Course, spared: set[int], spare: Spare) -> Result:
+    started = tended.directory.marker() or marker()
+    try:
+        stage = next(course)
+        while True:
+            end = _run(tended, stage, started, {*spared, spare.pid})
+            tended.child, tended.problem = None, ""
+            for pid in [pid for pid in spared if procfs.read(pid) is None]:
+                spared.discard(pid)
+            stage = course.send(end)
+    except StopIteration as over:
+        result: Result = over.value
+        return result
 
 
 def _run(tended: Tended, stage: Stage, marker: Marker, spared: set[int]) -> End:

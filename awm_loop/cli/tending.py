@@ -18,7 +18,7 @@ from awm_loop.attempt.directory import AttemptDirectory, Order
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
 from awm_loop.attempt.supervise import Course, End, Stage, Tended, marker
-from awm_loop.core.model import Outcome
+from awm_loop.core.model import Outcome, attempt_key
 from awm_loop.core.observation import GateSeen, Result
 from awm_loop.errors import AwmError
 from awm_loop.store import specfile
@@ -112,14 +112,15 @@ def course(tended: Tended) -> Course:
     order = tended.order
     found = _Found(_nothing_run(tended))
     try:
-        restore(tended.directory)
+        if tended.child is None:
+            restore(tended.directory)
         if order.is_worktree:
             found.end = yield from _made_ready(tended)
             if found.end.exit_code or found.end.cut_short:
                 return _ended(order, found, f"`prepare` failed: {_last_line(tended.directory / 'prepare.log')}")
         if order.verify:
             names = gatefiles.named(order.verify, order.gate_files, Path(order.workspace))
-            gatefiles.keep(Path(order.workspace), names, _kept(tended.directory))
+            gatefiles.keep(Path(order.workspace), names, _kept(order))
         if order.verify and order.gate_first:
             found.end = yield _gate(order, "gate-before")
             if found.end.cut_short not in {None, Outcome.TIMED_OUT}:
@@ -220,7 +221,7 @@ def _judged(tended: Tended, found: _Found) -> Generator[Stage, End, Result | Non
     order, saved = tended.order, tended.directory / "gate-files"
     if not order.verify:
         return None
-    changed = gatefiles.swap_in(Path(order.workspace), _kept(tended.directory), saved)
+    changed = gatefiles.swap_in(Path(order.workspace), _kept(order), saved)
     begun = clock.now()
     try:
         found.end = yield _gate(order, "gate")
@@ -280,9 +281,9 @@ def _ready_path(order: Order) -> Path:
     return Path(f"{order.workspace}.ready")
 
 
-def _kept(directory: AttemptDirectory) -> Path:
-    """Where the gate files of a task are kept as they were at its first attempt."""
-    return directory.path.parent.parent / "gates" / directory.of_task
+def _kept(order: Order) -> Path:
+    """Where the gate files of a task are kept as they were when its gate was taken."""
+    return Path(order.home) / "state" / "gates" / attempt_key(order.task, order.gate_number)
 
 
 def _integration_lock(project: Path) -> Path:

@@ -127,7 +127,7 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     spec, task, head = seen.spec, work.task(step.task), seen.head
     is_analysis = task.analysis == "due"
     if task.verify is None:  # its first attempt: the gate and the base are taken now, and stay (SPEC 10.1)
-        task = replace(task, verify=spec.verify or policy.verify, branch=seen.branch)
+        task = replace(task, verify=spec.verify or policy.verify, gate_number=work.next_attempt, branch=seen.branch)
     guess = estimate(seen.past, agent.name, spec.type)
     eta_minutes = guess.minutes if guess else spec.estimate_minutes
     attempt = Attempt(

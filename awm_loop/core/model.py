@@ -174,7 +174,8 @@ class Task:
     reason: str = ""  # why it failed, was skipped or blocked
     base: str | None = None  # the workspace's commit at the first attempt; "" where it had none
     branch: str = ""  # the branch that was checked out then: accepted work is integrated there
-    verify: str | None = None  # its gate, taken at the first attempt
+    verify: str | None = None  # its gate, taken at the first attempt ...
+    gate_number: int = 0  # ... which had this number
     guidance: tuple[str, ...] = ()  # what a person answered, what an analysis advised: for the next prompts
     analysis: str = ""  # "due" after the last strike, "done" when it was had
     agent: str = ""  # who took it over after the analysis

@@ -8,6 +8,7 @@ TEXT_CHARS_MAX = 200
 ALWAYS_SENT = {Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
+ASKED = "✋ Sprint {task} is blocked — {why}\nTell it: awm answer {task} \"…\"    or, when it is mended: awm retry {task}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
 
@@ -94,7 +95,7 @@ def _of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) ->
             then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else "Waiting."
             return f"⚡ {display(attempt.agent, policy)} rate limited. {resets} in {wait}. {then}"
         case Signal.ASKED:
-            return BLOCKED.format(task=task.id, why=why)
+            return ASKED.format(task=task.id, why=why)
         case Signal.DISMISSED | Signal.RECALLED | Signal.WITHDRAWN:
             return f"⏭️ {sprint} skipped — {why}"
         case _:
@@ -118,16 +119,23 @@ def _action(attempt: Attempt, judged: Judged, policy: Policy) -> str:
 
 def standing(work: Work) -> str:
     """Where the work is, after a reset (SPEC 11.1)."""
-    left = f"resuming with {work.queue[0]}, {len(work.queue)} in the queue" if work.queue else "nothing left in the queue"
+    left = (
+        f"resuming with {work.queue[0]}, {len(work.queue)} in the queue" if work.queue else "nothing left in the queue"
+    )
     return f"📊 {len(work.completed)} done, {left}"
 
 
 def report(work: Work) -> str:
-    """The one message at the end of a queue: per task outcome, time, attempts, cost and commit; "" for an empty one."""
-    done = sum(line.outcome is Phase.COMPLETED for line in work.report)
-    head = f"🏁 Queue finished — {done} of {len(work.report)} sprints completed"
+    """The one message at the end of a queue: per task, by its present standing, outcome, time, attempts, cost and commit.
+
+    "" where there is nothing to say.
+    """
+    newest = {line.task: line for line in work.report}
+    lines = [line for line in newest.values() if line.task in getattr(work, line.outcome.value)]
+    done = sum(line.outcome is Phase.COMPLETED for line in lines)
+    head = f"🏁 Queue finished — {done} of {len(lines)} sprints completed"
     left = [f"✋ Waiting for you: {', '.join(work.blocked)}"] if work.blocked else []
-    return "\n".join((head, *map(_report_line, work.report), *left)) if work.report else ""
+    return "\n".join((head, *map(_report_line, lines), *left)) if lines else ""
 
 
 def _report_line(line: Ended) -> str:

@@ -103,6 +103,7 @@ class LocalLauncher:
             prepare=tuple(self.project.prepare) if attempt.is_worktree else (),
             verify=attempt.verify,
             gate_files=attempt.gate_files,
+            gate_number=task.gate_number,
             gate_first=attempt.gate_first,
             gate_seconds=self.loop.gate_max_minutes * 60,
             is_analysis=attempt.is_analysis,

@@ -158,7 +158,7 @@ def run(
         process = subprocess.Popen(
             ["git", *settings, *arguments],
             cwd=directory,
-            env=_environment() | environment,
+            env=_environment() | dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from awm_loop.workspace import git, unfinished
 from awm_loop.workspace.locks import GitDirs, exclusive, git_dirs
-from awm_loop.workspace.salvage import put_back, set_aside
+from awm_loop.workspace.worktree import put_back, set_aside
 
 INDEX_SECONDS_MAX = 5.0  # how long a person's editor or prompt may keep the index to itself
 POLL_SECONDS = 0.1
@@ -159,16 +159,21 @@ def rebase(worktree: Path, base_branch: str) -> str | None:
     back, so callers `salvage` first. Raises AwmError when it could not be set aside.
     """
     tip, before = git.tip(worktree, f"refs/heads/{base_branch}"), git.head(worktree)
-    if not tip or not before:
+    dirs = git_dirs(worktree)
+    if not tip or not before or dirs is None:
         return f"the base branch {base_branch} is not there any more: it was deleted or renamed"
-    put_back(worktree)
-    set_aside(worktree)
-    ran = git.run(worktree, "rebase", "--quiet", tip)
-    why = _conflict(worktree, base_branch, tip, before) or git.complaint(ran) if ran.code else None
-    if ran.code:
-        git.run(worktree, "rebase", "--abort")
-    put_back(worktree)
-    return why
+    try:
+        with exclusive(dirs.own) as lock:
+            put_back(worktree)
+            set_aside(worktree)
+            ran = git.run(worktree, "rebase", "--quiet", tip, lock=lock)
+            why = _conflict(worktree, base_branch, tip, before) or git.complaint(ran) if ran.code else None
+            if ran.code:
+                git.run(worktree, "rebase", "--abort", lock=lock)
+            put_back(worktree)
+            return why
+    except TimeoutError as error:
+        return str(error)
 
 
 def _conflict(worktree: Path, base_branch: str, tip: str, before: str) -> str:
@@ -180,7 +185,8 @@ def _conflict(worktree: Path, base_branch: str, tip: str, before: str) -> str:
     since = [f"^{fork}"] if fork else []
     theirs = _commits(worktree, files, tip, *since)
     ours = _commits(worktree, files, before, *since)
-    return f"conflict in {_listed([git.printable(name) for name in files])}: {base_branch} has {theirs}; this task has {ours}"
+    where = _listed([git.printable(name) for name in files])
+    return f"conflict in {where}: {base_branch} has {theirs}; this task has {ours}"
 
 
 def _commits(worktree: Path, files: Sequence[str], newest: str, *since: str) -> str:

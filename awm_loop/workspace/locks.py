@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from awm_loop.durable import disk_trouble
 from awm_loop.workspace import git
 
 LOCK_SECONDS_MAX = 60.0
@@ -21,10 +22,11 @@ def exclusive(path: Path) -> Iterator[int]:
     """Hold an exclusive flock on `path`, a directory or a file made when missing; yields its descriptor.
 
     Given to `git.run` as `lock` it is held until that git has ended too, whatever becomes of this process. Raises
-    TimeoutError when another holds it for LOCK_SECONDS_MAX.
+    TimeoutError when another holds it for LOCK_SECONDS_MAX, DiskError when it cannot be opened.
     """
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    with disk_trouble(path, "open"):
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_SECONDS_MAX
         while not _taken(descriptor):
@@ -52,21 +54,26 @@ def git_dirs(directory: Path) -> GitDirs | None:
     return GitDirs(own, common)
 
 
-def drop_dead(dirs: GitDirs, ref: str, since_ns: int = 0) -> list[Path]:
-    """Remove the lock files that a killed git left in a working tree and at `ref`; returns those that stay.
+def tree_locks(dirs: GitDirs) -> list[Path]:
+    """The lock files that git makes where it changes the files or the branch of one working tree."""
+    return [dirs.own / name for name in ("index.lock", "HEAD.lock", "ORIG_HEAD.lock")]
 
-    Only those made at or after `since_ns` (of the file system's clock) by this user go, and only while no git process
-    of that repository lives. Callers hold AWM's lock on it, so that such a git can only be a person's or an agent's.
+
+def drop_dead(locks: Iterable[Path], common: Path, since_ns: int = 0) -> list[Path]:
+    """Remove those of git's lock files `locks` that a killed git left; returns those that stay.
+
+    Only what was made at or after `since_ns` (of the file system's clock) by this user goes, and only while no git
+    process of the repository `common` lives. Callers hold AWM's lock, so such a git is a person's or an agent's.
     """
-    places = [dirs.own / name for name in ("index.lock", "HEAD.lock", "ORIG_HEAD.lock")]
     # Listed before git processes are looked for: a git that starts later finds these taken, so none can be its own.
-    found = [path for path in (*places, dirs.common / f"{ref}.lock") if path.exists()]
-    if not found or _at_work(dirs.common):
+    found = [path for path in locks if path.exists()]
+    if not found or _at_work(common):
         return found
     for path in found:
-        status = path.lstat()
-        if status.st_uid == os.geteuid() and status.st_ctime_ns >= since_ns:
-            path.unlink()
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            if status.st_uid == os.geteuid() and status.st_ctime_ns >= since_ns:
+                path.unlink()
     return [path for path in found if path.exists()]
 
 

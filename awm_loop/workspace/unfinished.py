@@ -1,8 +1,8 @@
 """An integration that was killed half-way is undone, so that it can be repeated (SPEC 10.3).
 
-Git moves a branch by renaming one file, but the files of a checked-out branch go forward one by one before that. What is
-about to happen is therefore written into the lock file of the integration first, and wiped when it is over. A step found
-there by the next holder of the lock was killed: no git of ours is alive then, since it would hold the lock (see
+Git moves a branch by renaming one file, but the files of a checked-out branch go forward one by one before that. What
+is about to happen is therefore written into the lock file of the integration first, and wiped when it is over. A step
+found there by the next holder of the lock was killed: no git of ours is alive then, since it would hold the lock (see
 `locks.exclusive`). Files that are as the dead step makes them go back to what they were; all others are a person's.
 """
 
@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from awm_loop.durable import disk_trouble
 from awm_loop.workspace import git
-from awm_loop.workspace.locks import drop_dead, git_dirs
+from awm_loop.workspace.locks import drop_dead, git_dirs, tree_locks
 
 STEP_BYTES_MAX = 65536
 
@@ -30,10 +31,11 @@ class Step(NamedTuple):
 
 
 def note(lock: int, where: Path, step: Step) -> None:
-    """Write durably that `step` is about to be done in the working tree `where`."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps([str(where), *step]).encode("ascii"), 0)
-    os.fsync(lock)
+    """Write durably that `step` is about to be done in the working tree `where`. Raises DiskError."""
+    with disk_trouble(where):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps([str(where), *step]).encode("ascii"), 0)
+        os.fsync(lock)
 
 
 def done(lock: int) -> None:
@@ -50,11 +52,13 @@ def undo(lock: int) -> str:
     path, step = Path(where), Step(*rest)
     dirs = git_dirs(path)
     if dirs is not None:
-        stuck = drop_dead(dirs, step.ref, os.fstat(lock).st_mtime_ns)
+        is_checked_out = f"refs/heads/{git.branch(path)}" == step.ref
+        locks = [dirs.common / f"{step.ref}.lock", *(tree_locks(dirs) if is_checked_out else ())]
+        stuck = drop_dead(locks, dirs.common, os.fstat(lock).st_mtime_ns)
         if stuck:
             return f"git is at work, or died, in {path}: {stuck[0]} is there; remove it when no git runs there"
-        # Else a person has taken the branch on, with our files or without: what is there now is theirs.
-        if f"refs/heads/{git.branch(path)}" == step.ref and git.tip(path, step.ref) == step.old:
+        # Elsewhere the branch has gone on, by us or by a person with our files or without: what is there is theirs.
+        if is_checked_out and git.tip(path, step.ref) == step.old:
             _undo_files(path, step)
     done(lock)
     return ""
@@ -75,7 +79,7 @@ def _undo_files(where: Path, step: Step) -> None:
                 ours.append((name, in_old))
         for name, _ in ours:
             with suppress(FileNotFoundError):
-                os.unlink(where / name)
+                (where / name).unlink()
         names = "\0".join(name for name, in_old in ours if in_old)
         git.demanded(git.run(where, "checkout-index", "-z", "--force", "--stdin", environment=old, feed=names))
 
@@ -101,7 +105,7 @@ def _touched(where: Path, step: Step) -> list[tuple[str, bool, bool]]:
 
 def _is_torn(path: Path, commit: str, name: str) -> bool:
     """Whether a file holds the first bytes of what the commit has, as when git died writing it."""
-    if path.is_symlink() or not path.is_file():
+    if os.path.realpath(path) != str(path) or not path.is_file():  # not through a person's symlink
         return False
     whole = git.demanded(git.run(path.parent, "cat-file", "--filters", f"{commit}:{name}"))
     size = path.stat().st_size

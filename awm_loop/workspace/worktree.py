@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError
 from awm_loop.workspace import git
-from awm_loop.workspace.locks import drop_dead, exclusive, git_dirs
-from awm_loop.workspace.salvage import put_back, salvage
+from awm_loop.workspace.locks import drop_dead, exclusive, git_dirs, tree_locks
 
-__all__ = ["ensure", "remove", "salvage"]
+ASIDE = "refs/worktree/awm-aside"  # of one working tree only: git keeps `refs/worktree/` apart for each
 
 # What stands in a working tree's git directory while something is half-done there, and the command that undoes it.
 HALF_DONE = {
@@ -43,9 +43,8 @@ def ensure(project: Path, path: Path, branch: str, base: str) -> bool:
     Raises AwmError, and has removed nothing, where something else is at `path`, where `branch` is checked out
     elsewhere, or where there is no repository or no commit in it.
     """
-    path = Path(os.path.realpath(path))
+    path, ref = _real(path), f"refs/heads/{branch}"
     with _alone(project) as (common, lock):
-        ref = f"refs/heads/{branch}"
         if _is_worktree(path, common) or _is_mended(project, path, common):
             _settle(path, branch, base)
             return False
@@ -56,9 +55,7 @@ def ensure(project: Path, path: Path, branch: str, base: str) -> bool:
                 f"look into it, then move it away: `mv {path} {path}.old`",
             )
         _discard(path, entry)
-        project_dirs = git_dirs(project)
-        if project_dirs is not None:
-            drop_dead(project_dirs, ref)
+        drop_dead([common / f"{ref}.lock"], common)
         how = [str(path), branch] if git.tip(project, ref) else ["-b", branch, str(path), base]
         added = git.run(project, "worktree", "add", "--quiet", *how, lock=lock)
         if added.code:
@@ -75,7 +72,7 @@ def remove(project: Path, path: Path, branch: str) -> None:
     May be repeated, and finishes what a kill left. A branch that somebody has checked out elsewhere stays. Raises
     AwmError, and has removed nothing, where something else is at `path`; DiskError where a file cannot be removed.
     """
-    path = Path(os.path.realpath(path))
+    path, ref = _real(path), f"refs/heads/{branch}"
     with _alone(project) as (common, lock):
         entry = _entry(common, path)
         if entry is None and _is_filled(path):
@@ -83,12 +80,70 @@ def remove(project: Path, path: Path, branch: str) -> None:
                 f"{path} is not a worktree of {project}: it stays", f"look into it, then remove it: `rm -r {path}`"
             )
         _discard(path, entry)
-        ref = f"refs/heads/{branch}"
-        dirs = git_dirs(project)
-        if dirs is not None:
-            drop_dead(dirs, ref)
+        drop_dead([common / f"{ref}.lock"], common)
         if git.tip(project, ref):
             git.run(project, "branch", "--quiet", "-D", "--", branch, lock=lock)
+
+
+def salvage(path: Path, ref: str) -> str | None:
+    """Keep the uncommitted work in `path` at `ref`, as a commit on top of HEAD; returns it, None when there is none.
+
+    Work is what is changed, deleted, or new and not ignored. Index, HEAD and files stay as they are, half-done merges
+    too. What `ref` held before stays in its reflog. Left out are repositories inside this one, submodules and other
+    worktrees: their work is theirs, and one that is broken would stop git. None outside of git. Raises AwmError where
+    the work is there and could not be kept: nothing may be removed then.
+    """
+    base = git.head(path)
+    if base is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="awm-salvage-") as scratch:
+        index = Path(scratch, "index")
+        real = path / git.demanded(git.run(path, "rev-parse", "--git-path", "index")).rstrip("\n")
+        with suppress(FileNotFoundError):  # before the first `git add`
+            shutil.copyfile(real, index)
+        environment = {"GIT_INDEX_FILE": str(index)}
+        # Files that cannot be read, or vanish meanwhile, are left out: the others are worth keeping without them.
+        arguments = ["add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul"]
+        added = git.run(path, *arguments, environment=environment, feed=_everything_but(_repositories(path)))
+        if added.code not in (0, 1):
+            git.demanded(added)
+        tree = git.demanded(git.run(path, "write-tree", environment=environment)).strip()
+    nothing = f"{base}^{{tree}}" if base else git.demanded(git.run(path, "mktree")).strip()
+    if git.said(path, "rev-parse", nothing) == tree:
+        return None
+    parents = ["-p", base] if base else []
+    commit = git.demanded(git.run(path, "commit-tree", tree, *parents, "-m", "AWM: uncommitted work")).strip()
+    git.demanded(git.run(path, "update-ref", "--create-reflog", "-m", "awm: salvage", ref, commit))
+    return commit
+
+
+def set_aside(path: Path) -> None:
+    """Take the uncommitted work out of `path`, to be put back by `put_back`; ignored files stay. Raises AwmError."""
+    saved = salvage(path, ASIDE)
+    if saved is not None:
+        clean(path)
+
+
+def clean(path: Path) -> None:
+    """Make the files in `path` those of HEAD: all that `salvage` keeps goes, ignored files stay. Raises AwmError."""
+    git.demanded(git.run(path, "reset", "--quiet", "--hard"))
+    git.demanded(git.run(path, "clean", "--quiet", "-d", "--force"))
+
+
+def put_back(path: Path) -> None:
+    """Put back what `set_aside` took, also after a crash within it. Raises AwmError.
+
+    A file that HEAD has changed since is left as HEAD has it: the work on it stays in the caller's salvage alone.
+    """
+    saved = git.tip(path, ASIDE)
+    if saved is None:
+        return
+    listing = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", f"{saved}^"]
+    ours = git.names(path, *listing, saved) - git.names(path, *listing, "HEAD")
+    if ours:
+        arguments = ["restore", f"--source={saved}", "--worktree", "--pathspec-from-file=-", "--pathspec-file-nul"]
+        git.demanded(git.run(path, *arguments, feed="\0".join(sorted(ours)), environment=git.LITERAL))
+    git.demanded(git.run(path, "update-ref", "-d", ASIDE))
 
 
 @contextmanager
@@ -109,28 +164,41 @@ def _alone(project: Path) -> Iterator[tuple[Path, int]]:
 
 def _is_worktree(path: Path, common: Path) -> bool:
     """Whether a whole worktree of the repository is at `path`, not one that lies around it."""
-    if not (path / ".git").is_file():
+    if path.is_symlink() or not (path / ".git").is_file():
         return False
-    dirs = git_dirs(path)
-    return (
-        dirs is not None and dirs.common == common and dirs.own == _entry(common, path) and not _is_half_added(dirs.own)
-    )
+    dirs, entry = git_dirs(path), _entry(common, path)
+    return dirs is not None and dirs.own == entry and not _is_half_added(entry)
 
 
 def _is_mended(project: Path, path: Path, common: Path) -> bool:
     """Join the two again where the repository or the home was moved: then one of them names a place that is gone."""
-    if not (path / ".git").is_file():
+    joint = path / ".git"
+    if path.is_symlink() or not joint.is_file():
         return False
-    git.run(project, "worktree", "repair", str(path))
+    named = path / os.fsdecode(joint.read_bytes()).removeprefix("gitdir:").strip()
+    if not named.exists() and _entry(common, path) is not None:
+        git.run(project, "worktree", "repair")
+    elif _real(named).parent == common / "worktrees" and not _worktree_of(named).exists():
+        git.run(project, "worktree", "repair", str(path))
     return _is_worktree(path, common)
 
 
 def _entry(common: Path, path: Path) -> Path | None:
     """The repository's directory for the worktree at `path`."""
-    for gitdir in (common / "worktrees").glob("*/gitdir"):
-        if os.path.realpath(os.fsdecode(gitdir.read_bytes()).strip()) == str(path / ".git"):
-            return gitdir.parent
-    return None
+    return next((entry for entry in (common / "worktrees").glob("*") if _worktree_of(entry) == path), None)
+
+
+def _worktree_of(entry: Path) -> Path:
+    """Where the worktree of a directory of the repository's is, or was; the directory itself when it does not say."""
+    try:
+        return _real(entry / os.fsdecode((entry / "gitdir").read_bytes()).strip()).parent
+    except (FileNotFoundError, NotADirectoryError):
+        return entry
+
+
+def _real(path: Path) -> Path:
+    """`path` by its real parent: a symlink in the place of a worktree is not followed."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _is_half_added(entry: Path) -> bool:
@@ -140,41 +208,57 @@ def _is_half_added(entry: Path) -> bool:
 
 
 def _is_filled(path: Path) -> bool:
-    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or any(path.iterdir()))
 
 
 def _discard(path: Path, entry: Path | None) -> None:
     """The entry last: while it stands, the directory is known to be AWM's to remove."""
-    for directory in (path, entry):
-        if directory is not None and directory.exists():
-            with disk_trouble(directory, "remove"):
-                shutil.rmtree(directory)
+    for gone in (path, entry):
+        if gone is not None:
+            _forget(gone)
 
 
 def _settle(path: Path, branch: str, base: str) -> None:
-    """Undo what is half-done in a worktree, put it on `branch`, and put back what a killed rebase had set aside."""
+    """Undo what is half-done in a worktree, put back what a killed rebase had set aside, and put it on `branch`."""
     dirs = git_dirs(path)
     if dirs is None:  # somebody removed it just now
         raise AwmError(f"{path} is not a worktree any more", "try again")
-    drop_dead(dirs, f"refs/heads/{branch}")
-    for name, undo in HALF_DONE.items():
-        if (dirs.own / name).exists() and git.run(path, *undo).code:
-            # It cannot be undone: git was killed while it wrote down what it was about to do, so it had not begun.
-            _forget(dirs.own / name)
-            git.demanded(git.run(path, "reset", "--quiet", "--hard"))
-    here = git.head(path)
-    if not here:
-        git.demanded(git.run(path, "update-ref", f"refs/heads/{branch}", base))
-    if git.branch(path) != branch:
-        tip = git.tip(path, f"refs/heads/{branch}")
+    ref = f"refs/heads/{branch}"
+    with exclusive(dirs.own) as lock:  # a git of a killed `rebase` has ended
+        drop_dead([*tree_locks(dirs), dirs.own / f"{ASIDE}.lock", dirs.common / f"{ref}.lock"], dirs.common)
+        for name, undo in HALF_DONE.items():
+            if (dirs.own / name).exists() and git.run(path, *undo, lock=lock).code:
+                _forget(dirs.own / name)  # written half, so that it can be neither continued nor aborted
+                git.demanded(git.run(path, "reset", "--quiet", "--hard", lock=lock))
+        put_back(path)
+        tip = git.tip(path, ref)
+        if not git.head(path):
+            git.demanded(git.run(path, "update-ref", ref, tip or base))
+        if git.branch(path) == branch:
+            return
+        # What was committed on another branch, or on none, is the task's work too, if it only has to be added.
         onward = tip is None or git.is_ancestor(path, tip, "HEAD")
-        git.demanded(git.run(path, "checkout", "--quiet", *(["-B"] if onward else []), branch, "--"))
-    put_back(path)
+        set_aside(path)
+        git.demanded(git.run(path, "checkout", "--quiet", *(["-B"] if onward else []), branch, "--", lock=lock))
+        put_back(path)
 
 
-def _forget(state: Path) -> None:
-    with disk_trouble(state, "remove"):
-        if state.is_dir():
-            shutil.rmtree(state)
+def _forget(path: Path) -> None:
+    with disk_trouble(path, "remove"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            state.unlink()
+            path.unlink(missing_ok=True)
+
+
+def _repositories(path: Path) -> set[str]:
+    """Submodules, and repositories that lie in the working tree without being part of it, by name."""
+    strangers = {
+        name for name in git.names(path, "ls-files", "-z", "--others", "--exclude-standard") if name[-1] == "/"
+    }
+    entries = git.names(path, "ls-files", "-z", "--stage")
+    return strangers | {entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")}
+
+
+def _everything_but(names: set[str]) -> str:
+    return "\0".join([".", *(f":(exclude,literal){name}" for name in sorted(names))])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
-from e2e.home import QUICK, Home, kill
+from e2e.home import QUICK, REPOSITORY, Home, kill
 
 
 def gated(home: Home, gate: str, script: str, header: str = "", config: str = "") -> None:
@@ -131,3 +133,18 @@ def test_a_supervisor_killed_while_the_gate_runs_gives_the_files_back(home: Home
     state = home.finish(beat_every=0.2)
 
     assert (state["completed"], judge.read_text()) == (["S1"], "# mine\n")
+
+
+def test_a_retry_by_hand_takes_the_gate_anew(home: Home) -> None:
+    """Whoever mends the gate and retries is judged by what is there now (SPEC 10.1, 14)."""
+    judge = home.project / "judge.sh"
+    judge.write_text("exit 1\n")
+    gated(home, "sh judge.sh", home.work(), config="max_retries = 0")
+    assert home.finish()["failed"] == ["S1"]
+
+    judge.write_text("test -e done.txt\n")
+    home.spec("S1", home.work("touch done.txt"), header="**Verify:** sh ./judge.sh")
+    awm = [sys.executable, "-m", "awm_loop.cli.main", "--home", str(home.path), "retry", "S1"]
+    subprocess.run(awm, check=True, env=home.environ() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True)
+
+    assert home.finish()["completed"] == ["S1"]
