@@ -44,14 +44,15 @@ def run(ports: Ports, *, dry_run: bool = False) -> Beat:
 
 
 def _once(ports: Ports, *, dry_run: bool) -> Beat:
-    loaded = ports.store.load(ports.clock())
+    now = ports.clock()
+    loaded = ports.store.load(now)
     if loaded is None:
         return Beat(work=None)
     if not dry_run:
         ports.store.catch_up(loaded)
-    moment = Moment(now=ports.clock(), policy=ports.policy(loaded.settings))
+    moment = Moment(now=now, policy=ports.policy(loaded.settings))
     redone = loaded.work.pending
-    if redone is not None and not dry_run:
+    if redone is not None and not dry_run and not (loaded.work.paused and isinstance(redone, Launch)):
         _perform(ports, loaded.work, redone)
     start = replace(_with_priorities(loaded, ports), pending=None)
     steps = tuple(_advance(start, ports, moment))

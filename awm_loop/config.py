@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from awm_loop.errors import ConfigError
 
@@ -56,6 +56,9 @@ DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
+# Blanks would be a gate that is always green. NUL can be in no argument and no path, nor in a state that is read back.
+ShellLine = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]*$")]
+PathText = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
 
 
 class _Table(BaseModel):
@@ -82,7 +85,7 @@ class LoopConfig(_Table):
     gate_max_minutes: Positive = 15.0
     analysis_agent: str = ""
     context_reset_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
-    memory: str = "memory"  # the assistant's folder of notes, relative to the home
+    memory: PathText = "memory"  # the assistant's folder of notes, relative to the home
 
 
 class AgentConfig(_Table):
@@ -99,8 +102,8 @@ class AgentConfig(_Table):
 class ProjectConfig(_Table):
     """`[project]`: the project of the state file. `prepare` are shell lines that make a new worktree ready."""
 
-    verify: str = ""
-    prepare: list[str] = []
+    verify: ShellLine = ""
+    prepare: list[ShellLine] = []
 
 
 class NotifyConfig(_Table):
@@ -233,14 +236,15 @@ def _known(parents: list[str]) -> list[str]:
 
 
 def _line_of(text: str, table: str, key: str | None) -> int:
-    """The line of `key` inside `[table]`, else of the table's header, else 1: TOML errors of pydantic carry none."""
+    """The line of `key` inside `[table]`, else of its header or one below it, else 1: pydantic's errors carry none."""
     header_line = 1
     inside = False
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
         if header:
-            inside = header.group(1).replace('"', "") == table
-            header_line = number if inside else header_line
+            name = header.group(1).replace('"', "")
+            inside = name == table
+            header_line = number if inside or (header_line == 1 and name.startswith(f"{table}.")) else header_line
         elif key is not None and inside and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
             return number
     return header_line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Home:
             is_there = path.is_dir()
         if not is_there:
             raise ConfigError(f"the home {path} does not exist", f"awm init {path}")
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            shown = str(path).encode(errors="backslashreplace").decode()
+            raise ConfigError(f"the home {shown} has a name that is not UTF-8", "rename it") from error
         return cls(path, config.load(path / "awm.toml"))
 
     @property
@@ -52,7 +58,7 @@ class Home:
         path = self.spec_path(work, task_id)
         if path is None:
             return SpecBad(reason=f"`specFiles` has no entry for {task_id}")
-        return specfile.read(path, task_id, Path(work.project))
+        return specfile.read(path, task_id, self.project_path(work.project))
 
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
@@ -62,9 +68,16 @@ class Home:
         path = self.project_path(project)
         if not project:
             raise ConfigError(f"{self.store.path}: `project` is empty", "set it to the directory agents work in")
-        if not path.is_dir():
+        try:
+            is_there = stat.S_ISDIR(path.stat().st_mode)
+            why = "is no directory"
+        except FileNotFoundError:
+            is_there, why = False, "does not exist"
+        except OSError as error:
+            is_there, why = False, f"cannot be had: {error.strerror}"
+        if not is_there:
             raise ConfigError(
-                f"{self.store.path}: project directory {path} does not exist",
+                f"{self.store.path}: project directory {path} {why}",
                 "correct `project`, or make the directory (is it on a disk that is not mounted?)",
             )
         return git.head(path), git.branch(path)
@@ -78,6 +91,7 @@ class Home:
         return self.path / "state" / "work_metrics.json"
 
     def record(self, report: Sequence[Ended], now: Instant) -> str | None:
+        """Raises DiskError where the disk refuses; an unreadable file is told, and the loop goes on (SPEC 4.7)."""
         return metrics.record(self.metrics_path, report, now)
 
     def ports(self, begin: Callable[[AttemptDirectory], None] | None = None) -> Ports:
@@ -114,7 +128,8 @@ class Home:
         return metrics.past(self.metrics_path)
 
     def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:
-        return specfile.read(Path(attempt.spec_path), attempt.task, Path(attempt.project or attempt.workspace))
+        project = self.project_path(attempt.project or attempt.workspace)
+        return specfile.read(Path(attempt.spec_path), attempt.task, project)
 
 
 def agents_of(settings: config.Config) -> dict[str, Agent]:

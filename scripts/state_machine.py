@@ -26,44 +26,54 @@ INTRODUCTION = """\
 All that AWM decides stands in one table, [machine.py](../awm_loop/core/machine.py). A beat looks at the world,
 `classify_*` judges what it saw against the limits and names one *signal*, and the row for (phase, signal) says what
 follows: the next phase, the effect, what is counted against the task, and the notice. An effect (launch or stop an
-attempt) is saved as a promise before it is done, and a beat has one at most: it walks the live attempt, the accounts,
-the loop and the queue, in this order, until a row has an effect or nothing changes.
+attempt, reset the session) is saved as a promise before it is done, and a beat has one at most: it walks the live
+attempts, oldest first, the accounts, the loop and the queue, in this order, until a row has an effect or nothing
+changes.
 
 A row that stays and does nothing is never written down. Every other one is a line of the journal (`awm logs`), in the
 words of this page: `running stalled -> stopping, stop`. On the arrows stands `signal / effect`.
 
-Numbers are not in the table. How many tries there are, how long a stall is, when an account opens: `classify_*`
-compares, and `awm.toml` says.
+Numbers are not in the table. How many tries there are, how long a stall is, when an account opens or a reset is due:
+`classify_*` compares, and `awm.toml` says.
 """
 TASK = """\
 From `queue` to one of the lists `completed`, `failed`, `skipped`, `blocked`. In between it has a live attempt, which is
 launching until it is seen to run, stopping once it was asked to end, and ended when its result is there. A blocked task
-waits for you."""
+waits for you; a removed one was taken out of the file by hand while it was live, and is in no list. After the last
+strike the next attempt is an analysis, where an agent for it is configured: of it, `ended` has rows of its own."""
+LOOP = """\
+At work; at rest once the queue is done and the report is sent; or on its way through a session reset, which begins when
+nothing is live and before anything else starts or is reported."""
 SUBJECTS = {
     Phase.QUEUED: ("A task", TASK),
     Phase.CLOSED: ("An account", "Closed from the limit it met until its deadline; no agent of it starts before."),
-    Phase.WORKING: ("The loop", "At work, or at rest once the queue is done and the report is sent."),
+    Phase.WORKING: ("The loop", LOOP),
 }
 SIGNALS = {
     Signal.READY: "it is due, and the account of an agent that can do it is open",
     Signal.TOO_EARLY: "its `notBefore`, or the account's deadline, is still to come",
     Signal.ACCOUNT_CLOSED: "each agent that can do it has met a limit",
+    Signal.OCCUPIED: "somebody works where it would, or in place beside it",
     Signal.UNFIT: "its spec cannot be used, or no configured agent can do it",
     Signal.UNSEEN: "the probe could not look",
     Signal.NEVER_BEGAN: "nobody tends it and its agent never began",
-    Signal.CANNOT_BEGIN: "the same, after the last launch that is tried",
+    Signal.HELD: "the same, while a person pauses",
+    Signal.CANNOT_BEGIN: "it never began, after the last launch that is tried",
     Signal.STARTING: "a supervisor tends it, the agent has not begun",
     Signal.ALIVE: "a supervisor tends it, and nothing is wrong",
     Signal.LATE: "it passed twice its ETA, for the first time",
     Signal.STALLED: "no progress for `stall_minutes`; busy time counts a quarter",
-    Signal.UNWANTED: "a person asked for its end (`awm stop`, `awm skip`)",
+    Signal.UNWANTED: "a person asked for its end (`awm stop`, `awm skip`, a hand edit)",
     Signal.UNATTENDED: "it began, its supervisor is gone and left no result",
     Signal.ENDED: "its result is there",
-    Signal.SUCCEEDED: "it ended well, with the commit that was asked for",
+    Signal.SUCCEEDED: "it ended well, its gate passed, with the commit that was asked for, integrated",
     Signal.WORTH_RETRY: "failed, hollow or lost, with tries left",
     Signal.OUT_OF_TRIES: "the same, and it was the last try",
     Signal.STRUCK: "stalled or over its hard limit: strike 1 or 2",
-    Signal.STRUCK_OUT: "the same: the last strike",
+    Signal.PUZZLING: "the same: the last strike, and an agent is there to analyse it",
+    Signal.ADVISED: "its analysis says how to go on",
+    Signal.STRUCK_OUT: "the last strike, and nobody to analyse it, or a stall after the analysis",
+    Signal.GIVEN_UP: "its analysis says to skip it, or gave no answer",
     Signal.LIMITED: "its account met a limit",
     Signal.LIMITED_FOR_GOOD: "the same, with `retryOnRateLimit` off and no fallback open",
     Signal.ASKED: "the agent asks a person",
@@ -71,9 +81,14 @@ SIGNALS = {
     Signal.REBOOTED_TOO_OFTEN: "the same, for the sixth time",
     Signal.CALLED_OFF: "ended by `awm stop`",
     Signal.DISMISSED: "ended by `awm skip`",
+    Signal.RECALLED: "ended as it was put back into the queue of the file",
+    Signal.WITHDRAWN: "ended as it was taken out of the file",
     Signal.DUE: "the deadline is reached",
     Signal.FED: "there are tasks in the queue or live attempts",
     Signal.DRAINED: "there are none",
+    Signal.FULL: "nothing is live, and a reset is due: so many sprints are done, or so much of the context is used",
+    Signal.SAVED: "the memory file is written and the sessions are dropped",
+    Signal.TOLD: "the fresh session was told",
 }
 
 

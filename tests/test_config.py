@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awm_loop import config
-from awm_loop.config import AgentConfig, Config, LoopConfig, NotifyConfig
+from awm_loop.config import AgentConfig, Config, LoopConfig, NotifyConfig, ProjectConfig
 from awm_loop.errors import EXIT_CONFIG, ConfigError
 
 SHELL = AgentConfig(kind="shell")
@@ -102,6 +102,46 @@ def test_whole_numbers_and_fractions_are_lengths(tmp_path: Path) -> None:
     assert loop == LoopConfig(stall_minutes=0.5, stop_grace_seconds=2.0, retry_backoff_seconds=[0.0, 1.5])
 
 
+def test_what_belongs_to_gates_worktrees_analyses_and_resets_is_read(tmp_path: Path) -> None:
+    """Each of these keys at another value than its default (SPEC 7.4, 7.5, 10, 11.1, 16)."""
+    found = load(
+        tmp_path,
+        MINE
+        + """\
+[loop]
+max_parallel = 64
+isolation = "worktree"
+gate_must_fail_first = true
+gate_max_minutes = 0.5
+analysis_agent = "mine"
+context_reset_fraction = 1
+memory = "/notes"
+[project]
+verify = "pytest -q && echo 'ü'"
+prepare = ["npm ci", "make"]
+""",
+    )
+
+    assert found == Config(
+        loop=LoopConfig(
+            max_parallel=64,
+            isolation="worktree",
+            gate_must_fail_first=True,
+            gate_max_minutes=0.5,
+            analysis_agent="mine",
+            context_reset_fraction=1.0,
+            memory="/notes",
+        ),
+        project=ProjectConfig(verify="pytest -q && echo 'ü'", prepare=["npm ci", "make"]),
+        agents={"local": SHELL, "mine": AgentConfig(kind="command", command=["mine"])},
+    )
+
+
+def test_a_gate_of_blanks_is_none(tmp_path: Path) -> None:
+    """`sh -c " "` ends well, whatever was done: a gate that is always green (SPEC 10.1)."""
+    assert load(tmp_path, '[project]\nverify = " \\t "\n').project == ProjectConfig()
+
+
 def test_a_byte_order_mark_and_crlf_are_accepted(tmp_path: Path) -> None:
     """As editors of other systems write them."""
     assert load(tmp_path, b"\xef\xbb\xbf[loop]\r\nmax_retries = 1\r\n").loop.max_retries == 1
@@ -117,24 +157,19 @@ WRONG = {
     "in an agent": (MINE + "env_pas = []\n", "4: agents.mine.env_pas: unknown key", "did you mean `env_pass`?"),
     "in notify": ("[notify]\nurl = []\n", "2: notify.url: unknown key", "did you mean `urls`?"),
     "unbuilt": (
-        "[loop]\nmax_parallel = 2\n",
-        "2: [loop] max_parallel = 2 is not built yet in this version",
-        "remove the line (only 1 works today)",
+        "[loop]\nresume_sessions = true\n",
+        "2: [loop] resume_sessions = True is not built yet in this version",
+        "remove the line (only False works today)",
     ),
-    "unbuilt with a choice": (
-        '[loop]\nisolation = "worktree"\n',
-        "2: [loop] isolation = 'worktree' is not built yet in this version",
-        "remove the line (only 'auto' works today)",
+    "true for a length": (
+        "[loop]\nregistration_grace_seconds = true\n",
+        "2: [loop] registration_grace_seconds = True is not built yet in this version",
+        "remove the line (only 60 works today)",
     ),
-    "true for one": (
-        "[loop]\nmax_parallel = true\n",
-        "2: [loop] max_parallel = True is not built yet in this version",
-        "remove the line (only 1 works today)",
-    ),
-    "unbuilt gate": (
-        '[project]\nverify = "pytest"\n',
-        "2: [project] verify = 'pytest' is not built yet in this version",
-        "remove the line (only '' works today)",
+    "one for false": (
+        "[loop]\nresume_sessions = 0\n",
+        "2: [loop] resume_sessions = 0 is not built yet in this version",
+        "remove the line (only False works today)",
     ),
     "routes": (
         '\n[routes]\ncoding = "codex"\n',
@@ -224,6 +259,71 @@ WRONG = {
         '[loop]\ndefault_agent = "opus"\n',
         "2: loop.default_agent = 'opus' names no agent",
         "known agents: local; add [agents.opus] or name one of them",
+    ),
+    "no attempt at once": (
+        "[loop]\nmax_parallel = 0\n",
+        "2: loop.max_parallel: Input should be greater than or equal to 1, but it is 0",
+        "see the comments `awm init` writes",
+    ),
+    "more at once than any machine has": (
+        "[loop]\nmax_parallel = 65\n",
+        "2: loop.max_parallel: Input should be less than or equal to 64, but it is 65",
+        "see the comments `awm init` writes",
+    ),
+    "true for one": (
+        "[loop]\nmax_parallel = true\n",
+        "2: loop.max_parallel: Input should be a valid integer, but it is True",
+        "see the comments `awm init` writes",
+    ),
+    "a workspace of another kind": (
+        '[loop]\nisolation = "container"\n',
+        "2: loop.isolation: Input should be 'auto', 'in-place' or 'worktree', but it is 'container'",
+        "see the comments `awm init` writes",
+    ),
+    "a gate without any time": (
+        "[loop]\ngate_max_minutes = 0\n",
+        "2: loop.gate_max_minutes: Input should be greater than 0, but it is 0",
+        "see the comments `awm init` writes",
+    ),
+    "a word for yes": (
+        '[loop]\ngate_must_fail_first = "yes"\n',
+        "2: loop.gate_must_fail_first: Input should be a valid boolean, but it is 'yes'",
+        "see the comments `awm init` writes",
+    ),
+    "a percentage for a fraction": (
+        "[loop]\ncontext_reset_fraction = 85\n",
+        "2: loop.context_reset_fraction: Input should be less than or equal to 1, but it is 85",
+        "see the comments `awm init` writes",
+    ),
+    "a context that is always full": (
+        "[loop]\ncontext_reset_fraction = 0\n",
+        "2: loop.context_reset_fraction: Input should be greater than 0, but it is 0",
+        "see the comments `awm init` writes",
+    ),
+    "notes in no folder": (
+        '[loop]\nmemory = ""\n',
+        "2: loop.memory: String should match pattern '^[^\\x00]+$', but it is ''",
+        "see the comments `awm init` writes",
+    ),
+    "a gate that no process can be given": (
+        '[project]\nverify = "a\\u0000b"\n',
+        "2: project.verify: String should match pattern '^[^\\x00]*$', but it is 'a\\x00b'",
+        "see the comments `awm init` writes",
+    ),
+    "a line for a list of them": (
+        '[project]\nprepare = "npm ci"\n',
+        "2: project.prepare: Input should be a valid list, but it is 'npm ci'",
+        "see the comments `awm init` writes",
+    ),
+    "no analysis agent": (
+        MINE + '[loop]\nanalysis_agent = "wise"\n',
+        "5: loop.analysis_agent = 'wise' names no agent that can read and answer",
+        "agents that can: mine",
+    ),
+    "an analysis by the shell": (
+        '[loop]\nanalysis_agent = "local"\n',
+        "2: loop.analysis_agent = 'local' names no agent that can read and answer",
+        "agents that can: none",
     ),
     "no fallback": (MINE + 'fallback = ["opus"]\n', "4: agents.mine.fallback names 'opus'", "other agents: local"),
     "a fallback to itself": (MINE + 'fallback = ["mine"]\n', "4: agents.mine.fallback names 'mine'", "other agents: local"),
@@ -363,12 +463,16 @@ keys = st.sampled_from(
         "loop.max_parallel",
         "loop.retry_backoff_seconds",
         "loop.isolation",
+        "loop.analysis_agent",
+        "loop.context_reset_fraction",
+        "loop.memory",
         "agents.x",
         "agents.x.kind",
         "agents.x.y",
         "agents.local",
         "notify.urls",
         "project.verify",
+        "project.prepare",
     ]
 )
 

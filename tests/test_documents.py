@@ -360,6 +360,7 @@ def test_what_an_assistant_is_told_to_run_works(person: Person) -> None:
     spec = person.home.spec("S7")
     commands = re.findall(r"^    (AWM_HOME=.*)$", read(Path("docs/HEARTBEAT.md")), re.M)
     (person.directory / "sprints").mkdir()
+    (person.directory / "sprints" / "awm.toml").touch()
 
     beat, add, status = [as_cron(person, command.replace("/absolute/path", str(spec.parent))) for command in commands]
 

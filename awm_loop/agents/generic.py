@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Advised, Outcome
 from awm_loop.core.observation import Advice, Limit
+from awm_loop.terminal import plain
 
 PASSED = ("PATH", "LANG", "TERM")
 EPOCH_MILLISECONDS_MIN = 1e11  # an epoch this large is in milliseconds: as seconds it would be the year 5138
@@ -103,9 +104,9 @@ def read(exit_code: int, report: bytes | None, output_tail: str) -> Reading:
         )
     return Reading(
         outcome=Outcome(said.status),
-        summary=said.summary,
-        question=said.question,
-        error=said.error,
+        summary=plain(said.summary),
+        question=plain(said.question),
+        error=plain(said.error),
         tokens=said.tokens,
         cost_usd=said.cost_usd,
         session_id=said.session_id,
@@ -138,5 +139,5 @@ def _limit(said: _Report) -> Limit:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in plain(text).splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -31,6 +31,7 @@ LINE_BYTES_MAX = 4096  # output without a line end counts as a line at this leng
 EVIDENCE_CHARS_MAX = 8000
 EVIDENCE_PROCESSES_MAX = 24
 ARGV_CHARS_MAX = 150
+NAME_CHARS_MAX = 40  # of a command line in the likely cause, which is told in notices
 REMEMBERED_MAX = 1000  # processes in one line of samples.jsonl, whose readers look at its last 64 KiB
 UNSURE = {Doing.THREADS, Doing.EVENTS, Doing.EVENTS_AND_NETWORK, Doing.UNKNOWN}
 GIT_FILES = ("HEAD", "logs/HEAD", "index")
@@ -310,7 +311,7 @@ def _likely_cause(doing: Mapping[Process, Doing], arrivals_count: int) -> str:
         suspects.setdefault(doing[process], []).append(process)
     for what in (Doing.ENDED, Doing.CHILDREN):
         suspects.pop(what, None)
-    found = [f"pid {processes[0].pid} {what}" for what, processes in suspects.items()][:3]
+    found = [f"{_name(processes[0].pid)} {what}" for what, processes in suspects.items()][:3]
     if len(suspects.get(Doing.COMPUTING, ())) >= 3:
         found.insert(0, f"{len(suspects[Doing.COMPUTING])} processes compute at once, as in a build or a test run")
     if arrivals_count >= 3:
@@ -319,6 +320,15 @@ def _likely_cause(doing: Mapping[Process, Doing], arrivals_count: int) -> str:
         return "Likely cause: unknown; no process of the attempt waits for anything but its children."
     unsure = next(iter(suspects), Doing.UNKNOWN) in UNSURE
     return f"Likely cause: {'; '.join(found)}" + (" (for which, cannot be seen from outside)." if unsure else ".")
+
+
+def _name(pid: int) -> str:
+    """The program as it was called, for people: when they read it, its pid is long gone."""
+    program, *arguments = procfs.argv(pid) or ("",)
+    if not program:
+        return f"pid {pid}"
+    shown = "".join(char if char.isprintable() else " " for char in shlex.join([Path(program).name, *arguments]))
+    return f"`{shown if len(shown) <= NAME_CHARS_MAX else shown[: NAME_CHARS_MAX - 1] + '…'}`"
 
 
 def _line(process: Process, what: Doing, now: Instant) -> str:

@@ -130,7 +130,8 @@ def _become_agent(invocation: Invocation, fds: list[int]) -> None:
         os.dup2(output_fd, 2)
         os.set_inheritable(output_fd, False)
         os.set_inheritable(lock_fd, True)
-        what = f"program {invocation.argv[0]}"
+        is_relative = "/" in invocation.argv[0] and not invocation.argv[0].startswith("/")
+        what = f"program {invocation.argv[0]}" + (f" (from {invocation.directory})" if is_relative else "")
         os.execvpe(invocation.argv[0], list(invocation.argv), dict(invocation.environment))  # noqa: S606  argv, no shell
     except OSError as error:
         os.write(report_fd, f"{what}: {error.strerror}".encode(errors="backslashreplace"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from awm_loop import clock, config, durable
@@ -18,7 +19,9 @@ from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError, DiskE
 from awm_loop.notify import outbox
 from awm_loop.notify.ping import ping
 from awm_loop.ports import Send
-from awm_loop.wiring import Home, senders
+from awm_loop.wiring import Home, channel_names, senders
+
+LATE_SECONDS = 60.0  # an older notice on the console says of when it is
 
 
 def deliver(home: Home, console: Send | None) -> None:
@@ -26,7 +29,13 @@ def deliver(home: Home, console: Send | None) -> None:
     channels: Mapping[str, Send] = senders(home.config) | ({outbox.CONSOLE: console} if console else {})
     with home.store.delivering() as is_ours:
         if is_ours:
-            outbox.deliver(home.store, channels, clock.now)
+            outbox.deliver(home.store, channels, channel_names(home.config), clock.now)
+
+
+def console_text(notice: Notice, now: datetime) -> str:
+    """A notice as a screen shows it: one that comes late begins with its local time, or it would pass for news."""
+    is_late = (now - notice.at).total_seconds() > LATE_SECONDS
+    return f"[{notice.at.astimezone():%H:%M}] {notice.text}" if is_late else notice.text
 
 
 def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], Sequence[Beat]]) -> None:

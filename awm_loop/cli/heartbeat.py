@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from awm_loop import clock
+from awm_loop import clock, terminal
 from awm_loop.beat import Beat
 from awm_loop.cli import delivery
 from awm_loop.cli.pulse import pulse
@@ -23,7 +23,7 @@ from awm_loop.core import choice
 from awm_loop.core.consequence import Step
 from awm_loop.core.machine import Tell
 from awm_loop.core.model import Effect, Launch, Notice, Reset, Stop
-from awm_loop.errors import EXIT_BUG, EXIT_OK, AwmError, BadFileError
+from awm_loop.errors import EXIT_BUG, EXIT_OK, AwmError, BadFileError, DiskError
 from awm_loop.store.document import iso
 from awm_loop.wiring import Home
 
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
     """Run the beat and return its exit code (SPEC 6.3). `checkout` is the home unless --home or $AWM_HOME names one."""
     options = parser().parse_args(arguments)
     sys.excepthook = crash
+    terminal.escape_what_cannot_be_encoded()
     signal.alarm(BEAT_WATCHDOG_SECONDS)
     try:
         home = Home.open(Path(options.home or os.environ.get("AWM_HOME") or checkout or ".").resolve())
@@ -56,8 +57,11 @@ def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
 
 def leave(exit_code: int) -> NoReturn:
     """Say what is still to be said and be gone: taking the interpreter down in order is a tenth of a beat's time."""
-    with suppress(OSError):  # nobody reads any more
+    try:
         print(end="", flush=True)
+    except OSError as error:  # nobody reads any more, or there is no room for it
+        if error.errno == errno.ENOSPC and exit_code == EXIT_OK:
+            exit_code = DiskError(f"stdout: {error.strerror}").show()
     os._exit(exit_code)
 
 
@@ -77,7 +81,7 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
         exit_code = error.show()
         if isinstance(error, BadFileError) and not options.dry_run:
             delivery.tell_bad_state(home, error)
-    said.end(home, options.quiet_token)
+    said.end(home, options.quiet_token if exit_code == EXIT_OK else "")  # it would hide the error from an assistant
     return exit_code
 
 
@@ -101,7 +105,7 @@ class _Said:
     def hear(self, notice: Notice) -> str | None:
         """The console channel: a notice is delivered once it is out."""
         self._notices.append(notice)
-        return self._print(notice.text)
+        return self._print(delivery.console_text(notice, clock.now().wall))
 
     def end(self, home: Home, quiet_token: str) -> None:
         if self._is_json:

@@ -1,36 +1,40 @@
-"""The verbs that only look: status, logs, check, metrics, table; and `restore`, which puts the last good state back."""
+"""The verbs that only look: status, logs, metrics, table; and `restore`, which puts the last good state back."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from awm_loop import clock, durable
+from awm_loop import clock, durable, terminal
 from awm_loop.attempt.output import tail
-from awm_loop.cli import standing
-from awm_loop.cli.setting_up import CONFIG_NAME, open_home
-from awm_loop.core.machine import TABLE, Count, Do, Signal, Tell, classify_queued
-from awm_loop.core.model import Work, attempt_key
-from awm_loop.core.observation import SpecBad, SpecRead
+from awm_loop.cli import standing, steering, waiting
+from awm_loop.cli.following import follow
+from awm_loop.cli.setting_up import open_home
+from awm_loop.core.machine import TABLE, Count, Do, Tell
+from awm_loop.core.model import Outcome
+from awm_loop.core.notice import counted, one_line
 from awm_loop.errors import AwmError, BadFileError
-from awm_loop.ports import Settings
+from awm_loop.ports import Loaded
 from awm_loop.store import journal, metrics
 from awm_loop.wiring import Home
 
+BEAT_LATE_SECONDS = 300.0  # without a beat although work waits: there is no timer, or it is slow
+LOOKED_AT_BYTES = 1024 * 1024  # of the end of a log, for its last lines
 STYLES = {"working": "green", "idle": "bright_black", "paused": "yellow"}
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """One value on stdout, indented for people."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
 
 
-def _color() -> bool | None:
+def color() -> bool | None:
     """None lets click decide by the terminal; NO_COLOR decides against it."""
     import os  # noqa: PLC0415
 
@@ -41,7 +45,7 @@ def _color() -> bool | None:
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """What runs, what waits and until when, what is done, and what needs you.
+    """What runs, what waits, what is done, and what needs you.
 
     \b
     Example:  awm status
@@ -50,22 +54,42 @@ def status(context: click.Context, as_json: bool) -> None:
     loaded = home.store.load(clock.now())
     if loaded is None:
         if as_json:
-            _print_json(None)
+            print_json(None)
         else:
             click.echo(f"{home.path}: nothing queued yet.  Next:  awm add SPRINT_S1_SPEC.md")
         return
     found = standing.standing(home, loaded.work)
     if as_json:
-        _print_json(found.to_json())
+        print_json(standing.json_of(found))
         return
-    for line in status_lines(found):
-        click.echo(line, color=_color())
+    for line in status_lines(found, hints(home, loaded, found)):
+        click.echo(line, color=color())
 
 
-def status_lines(found: standing.Standing) -> list[str]:
+def hints(home: Home, loaded: Loaded, found: standing.Standing) -> list[str]:
+    """What to type next, or why nothing happens."""
+    now, said = clock.now(), []
+    if found.failed or found.skipped or found.blocked:
+        said.append("awm retry TASK queues it again; awm why TASK says more")
+    if found.loop == "paused":
+        said.append("awm resume goes on")
+    elif not found.queue and not found.running:
+        said.append("awm add SPEC.md queues more")
+    elif not found.running:
+        task_id = str(found.queue[0]["task"])
+        waits = waiting.waits(home, loaded, task_id, now)
+        said += [f"{task_id} waits for {waiting.text_of(wait, now.wall)}" for wait in waits[:1] if wait.until is None]
+        if not waits and now.wall.timestamp() - home.store.path.stat().st_mtime > BEAT_LATE_SECONDS:
+            said.append("no beat lately: awm run, or put it on a timer (README)")
+    return said
+
+
+def status_lines(found: standing.Standing, hints: Sequence[str]) -> list[str]:
     """The status as aligned lines, styled for a terminal."""
     now = clock.now().wall
-    lines = [f"{click.style('●', fg=STYLES[found.loop])} {click.style(found.loop, bold=True)}  {found.home}"]
+    lines = [
+        f"{click.style('●', fg=STYLES.get(found.loop, 'green'))} {click.style(found.loop, bold=True)}  {found.home}"
+    ]
 
     def row(label: str, text: str, style: str | None = None) -> None:
         lines.append(f"  {click.style(label.ljust(10), fg='bright_black')} {click.style(text, fg=style)}")
@@ -81,7 +105,8 @@ def status_lines(found: standing.Standing) -> list[str]:
         extra = [str(task["priority"])] if "priority" in task else []
         extra += [standing.wait_text(str(task["notBefore"]), now)] if "notBefore" in task else []
         extra += [f"tries {task['tries']}, strikes {task['strikes']}"] if "tries" in task else []
-        row("queue" if index == 0 else "", str(task["task"]) + (f"  ({', '.join(extra)})" if extra else ""))
+        why = f" — {task['why']}" if task.get("why") else ""
+        row("queue" if index == 0 else "", str(task["task"]) + (f"  ({', '.join(extra)})" if extra else "") + why)
     if found.queued_count > len(found.queue):
         row("", f"and {found.queued_count - len(found.queue)} more")
     if found.completed:
@@ -96,10 +121,12 @@ def status_lines(found: standing.Standing) -> list[str]:
             row(label, f"{task_id} — {reason or 'no reason recorded'}", style)
     for account, until in found.limits.items():
         row("limited", f"{account} until {_local(until)} ({standing.wait_text(until, now)})", "yellow")
-    if found.undelivered_count:
-        row("notices", f"{found.undelivered_count} not delivered yet")
-    if found.failed or found.skipped or found.blocked:
-        row("next", "awm retry TASK queues it again; awm logs TASK shows its output, if it ran")
+    for channel in found.channels:
+        undelivered = f"{counted(int(str(channel['waiting'])), 'notice')} for {channel['channel']}"
+        tried = f", not delivered: {channel['problem']}; next try {standing.wait_text(str(channel['nextTry']), now)}"
+        row("notices", undelivered + (tried if "nextTry" in channel else ", with the next beat"))
+    for index, hint in enumerate(hints):
+        row("next" if index == 0 else "", hint)
     return lines
 
 
@@ -109,80 +136,65 @@ def _local(moment: str) -> str:
 
 @click.command()
 @click.argument("task_id", metavar="[TASK]", required=False)
-@click.option("-n", "count", default=20, show_default=True, help="How many lines.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects (without TASK).")
+@click.option("-n", "count", type=click.IntRange(min=0), default=20, show_default=True, help="How many lines.")
+@click.option(
+    "-f", "--follow", "is_followed", is_flag=True, help="Go on with what the agents print, until all is done."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects; with TASK one object.")
 @click.pass_context
-def logs(context: click.Context, task_id: str | None, count: int, as_json: bool) -> None:
+def logs(context: click.Context, task_id: str | None, count: int, is_followed: bool, as_json: bool) -> None:
     """The journal's last lines; with TASK the output of its newest attempt.
 
+    With -f the output as it comes, of TASK or of all that run, until all is done. Ctrl-C leaves; the agents go on.
+
     \b
-    Example:  awm logs S1
+    Example:  awm logs -f S1
     """
     home = open_home(context)
+    if is_followed:
+        if as_json:
+            raise click.UsageError("--json goes without --follow")
+        follow(home, task_id or "", count)
+        return
     if task_id is not None:
-        click.echo(standing.plain(_output_of(home, task_id, count)))
+        _show_output(home, task_id, count, as_json)
         return
     entries = journal.tail(home.store.journal_path, count)
     if as_json:
-        _print_json(entries)
+        print_json(entries)
         return
-    for entry in entries:
-        who = " ".join(str(entry[key]) for key in ("task", "attempt") if key in entry)
-        note = f"  ({entry['note']})" if entry.get("note") else ""
-        click.echo(standing.plain(f"{_local(str(entry.get('at')))}  {who:<12} {entry.get('what')}{note}"))
+    whose = [" ".join(str(entry[key]) for key in ("task", "attempt") if key in entry) for entry in entries]
+    width = max(map(len, whose), default=0)
+    for who, entry in zip(whose, entries, strict=True):
+        click.echo(entry_text(entry, f"{who:<{width}}  "))
 
 
-def _output_of(home: Home, task_id: str, count: int) -> str:
-    prefix = attempt_key(task_id, 0).removesuffix("0")
-    found = sorted((home.path / "state" / "attempts").glob(f"{prefix}*"), key=lambda path: int(path.suffix[1:]))
+def entry_text(entry: Mapping[str, object], who: str = "") -> str:
+    """A line of the journal: when, what, and why."""
+    note = f"  ({entry['note']})" if entry.get("note") else ""
+    return terminal.plain(f"{_local(str(entry.get('at')))}  {who}{entry.get('what')}{note}")
+
+
+def _show_output(home: Home, task_id: str, count: int, as_json: bool) -> None:
+    """What the task's newest attempt printed; and how it ended, where that was not well or there is nothing else."""
+    found = standing.attempt_directories(home, task_id)
     if not found:
-        raise AwmError(f"{task_id} has no attempt yet", "`awm status` lists the tasks")
-    text = tail(found[-1] / "out.log", 1024 * 1024)
-    lines = text.splitlines()[-count:]
-    return "\n".join(lines) if lines else f"({task_id}, attempt {found[-1].suffix[1:]}, printed nothing)"
-
-
-@click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True))
-@click.option("--json", "as_json", is_flag=True, help="Print one object.")
-@click.pass_context
-def check(context: click.Context, file: Path | None, as_json: bool) -> None:
-    """Say whether awm.toml, the state file and the queued specs are right, without a beat. Exit 78 when not.
-
-    \b
-    Example:  awm check
-    """
-    home = open_home(context)
-    problems: list[str] = []
-    findings = [f"{home.path / CONFIG_NAME}: ok"]
-    path = file or home.store.path
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        findings.append(f"{path}: not there yet")
-        data = None
-    if data is not None:
-        work, settings, *_ = home.store.parse(data, clock.now())
-        findings.append(f"{path}: ok, {len(work.queue)} queued")
-        for task_id in work.queue:
-            reason = _would_block(home, work, settings, task_id)
-            if reason:
-                problems.append(f"{task_id}: {reason}")
+        steering.known(standing.loaded(home).work, task_id)
+        raise AwmError(f"{task_id} has no attempt yet", f"`awm why {task_id}` says what it waits for")
+    number, directory = list(found.items())[-1]
+    lines = tail(directory / "out.log", LOOKED_AT_BYTES).splitlines()[-count:] if count else []
+    lines, result = [terminal.plain(line) for line in lines], directory.result()
+    outcome = str(result.outcome) if result else None
+    why = terminal.plain(one_line(result.error or result.question or result.summary)) if result else ""
     if as_json:
-        _print_json({"ok": not problems, "checked": findings, "problems": problems})
-    else:
-        click.echo("\n".join([*findings, *problems]))
-    if problems:
-        raise AwmError(f"{len(problems)} spec(s) would be blocked", "mend them, or `awm skip TASK`")
-
-
-def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> str:
-    """Why a beat would block this task as its spec is now; "" where it would not."""
-    spec = home.read_spec(work, task_id)
-    seen = spec if isinstance(spec, SpecBad) else SpecRead(spec=spec, head=None, past=(), next_up=None)
-    not_waiting = replace(work, tasks={}, accounts={})
-    judged = classify_queued(not_waiting, task_id, seen, clock.now(), home.policy(settings))
-    return judged.reason if judged.signal is Signal.UNFIT else ""
+        print_json({"task": task_id, "attempt": number, "lines": lines, "outcome": outcome, "error": why})
+        return
+    if not lines or outcome not in {None, Outcome.SUCCEEDED}:
+        parts = [f"attempt {number}: {outcome or 'no result yet'}{f' — {why}' if why else ''}"]
+        parts += [] if lines else ["it printed nothing"]
+        parts += [str(path)] if (path := directory / "evidence.txt").exists() else []
+        lines.append(f"({'; '.join(parts)}; more: awm why {task_id})")
+    click.echo("\n".join(lines))
 
 
 @click.command()
@@ -190,7 +202,7 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
 @click.option("--dry-run", is_flag=True, help="Show the difference only.")
 @click.pass_context
 def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
-    """Show the difference to the last good state and put that back; the bytes it replaces are kept in quarantine.
+    """Show the difference to the last good state, and put that back. The bytes it replaces are kept in quarantine.
 
     \b
     Example:  awm restore --dry-run
@@ -211,7 +223,7 @@ def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
         str(good),
         lineterm="",
     )
-    click.echo("\n".join(standing.plain(line) for line in difference))
+    click.echo("\n".join(terminal.plain(line) for line in difference))
     if dry_run or not (yes or click.confirm(f"put {good.name} back as {path.name}?")):
         return
     with home.store.locked_for_command():
@@ -238,14 +250,14 @@ def last_good(home: Home) -> Path | None:
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
 def metrics_verb(context: click.Context, as_json: bool) -> None:
-    """What was learnt: totals, per agent and per type, how good the estimates were, what fails.
+    """What was learnt: totals by agent and type, estimates, failures.
 
     \b
     Example:  awm metrics
     """
     path = open_home(context).metrics_path
     if as_json:
-        _print_json(metrics.summary_json(path))
+        print_json(metrics.summary_json(path))
     else:
         click.echo(metrics.summary_text(path))
 
@@ -270,7 +282,7 @@ def table(as_json: bool) -> None:
         for row in TABLE
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     heads = list(rows[0])
     widths = [max(len(head), *(len(row[head]) for row in rows)) for head in heads]

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import click
 
-from awm_loop import __version__
-from awm_loop.cli import demo, heartbeat, look, queueing, running, setting_up
-from awm_loop.errors import AwmError
+from awm_loop import __version__, terminal
+from awm_loop.cli import checking, demo, heartbeat, look, queueing, replaying, running, setting_up
+from awm_loop.cli.answering import answer
+from awm_loop.cli.editing import edit
+from awm_loop.cli.watching import watch
+from awm_loop.cli.why import why
+from awm_loop.errors import EXIT_OK, AwmError, DiskError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Verbs(click.Group):
+    """A group whose help lists the verbs by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's name
+        width = max(map(len, self.commands))
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        ((verb.name or "").ljust(width), verb.get_short_help_str(formatter.width - width - 6))
+                        for verb in verbs
+                    ]
+                )
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="awm")
 @click.option("--home", metavar="DIR", help="The home; else $AWM_HOME, else the nearest awm.toml at or above here.")
 @click.pass_context
@@ -25,7 +45,7 @@ def awm(context: click.Context, home: str | None) -> None:
     context.obj = home
 
 
-@awm.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def beat(context: click.Context, options: tuple[str, ...]) -> None:
@@ -38,38 +58,42 @@ def beat(context: click.Context, options: tuple[str, ...]) -> None:
     context.exit(heartbeat.main([*named, *options]))
 
 
-for verb in (
-    setting_up.init,
-    queueing.add,
-    running.run,
-    look.status,
-    look.logs,
-    queueing.pause,
-    queueing.resume,
-    queueing.stop,
-    queueing.retry,
-    queueing.skip,
-    look.check,
-    look.restore,
-    look.metrics_verb,
-    demo.demo,
-    look.table,
-):
+GROUPS = {
+    "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
+    "Look": (look.status, why, watch, look.logs, look.metrics_verb, look.table),
+    "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
+    "Mend": (checking.check, look.restore, replaying.replay),
+}
+for verb in (verb for verbs in GROUPS.values() for verb in verbs):
     awm.add_command(verb)
 
 
 def main() -> None:
     """The `awm` command. Exit codes: SPEC 6.3; 2 for a command line that click cannot read."""
     sys.excepthook = heartbeat.crash
+    terminal.escape_what_cannot_be_encoded()
     try:
-        sys.exit(awm.main(standalone_mode=False))  # click returns here what a verb gave to context.exit
+        exit_code = _exit_code()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        exit_code = DiskError(f"{error.filename or 'stdout'}: {error.strerror}").show()
+    heartbeat.leave(exit_code)
+
+
+def _exit_code() -> int:
+    try:
+        return awm.main(standalone_mode=False) or EXIT_OK  # click returns here what a verb gave to context.exit
     except click.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except AwmError as error:
-        sys.exit(error.show())
+        exit_code = error.show()
+        if "--json" in sys.argv:  # whoever asked for an object gets one
+            look.print_json({"error": error.message, "hint": error.hint})
+        return exit_code
 
 
 if __name__ == "__main__":

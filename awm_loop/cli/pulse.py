@@ -13,6 +13,7 @@ from awm_loop import beat
 from awm_loop.config import LOCK_WAIT_SECONDS
 from awm_loop.errors import BusyError
 from awm_loop.ports import Ports
+from awm_loop.store import recording
 from awm_loop.store.statefile import StateFile
 
 LOOKS_MAX = 20  # beats one process runs for marks alone, so that two that mark each other cannot spin
@@ -49,7 +50,7 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
 
 def _whole(store: StateFile, ports: Ports) -> beat.Beat:
     """One beat; where there is more to do at once than one beat may, the next is asked for."""
-    done = beat.run(ports)
+    done = beat.run(recording.recorded(ports, store.directory))
     if done.wants_another:
         store.leave_mark()
     return done

@@ -5,30 +5,45 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from awm_loop import clock
 from awm_loop.cli import steering
+from awm_loop.cli.checking import verdict
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN
 from awm_loop.core.model import Instant, Work
 from awm_loop.core.observation import SpecBad
-from awm_loop.errors import AwmError
-from awm_loop.store import specfile
+from awm_loop.errors import AwmError, BadFileError
+from awm_loop.ports import Settings
+from awm_loop.store import document, jsontext, specfile
 from awm_loop.wiring import Home
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one object.")
 STOP_WAIT_SECONDS = 5.0  # beyond the grace, before `stop` leaves the rest to the loop
 
 
 def edit(home: Home, change: Callable[[Work, Instant], Work]) -> Work:
-    """Apply a person's edit to the state and journal it. Raises AwmError where there is no state yet or it is bad."""
+    """Apply a person's edit to the state and journal it.
+
+    Raises AwmError where there is no state yet, it is bad, or what the edit makes of it could not be read back.
+    """
+
+    def checked(work: Work, now: Instant) -> Work:
+        changed = change(work, now)
+        try:
+            home.store.parse(jsontext.layout(document.write(changed, {}, now, 0)), now)
+        except (BadFileError, UnicodeEncodeError) as error:
+            raise AwmError(f"that would make a state file that cannot be read back: {error}") from error
+        return changed
+
     home.store.prepare()
     with home.store.locked_for_command():
-        work = home.store.update(change, clock.now())
+        work = home.store.update(checked, clock.now())
     if work is None:
         raise AwmError(f"{home.store.path} does not exist yet", "`awm init` makes one, `awm add SPEC.md` fills it")
     return work
@@ -37,7 +52,7 @@ def edit(home: Home, change: Callable[[Work, Instant], Work]) -> Work:
 @click.command()
 @click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--id", "task_id", help="The task's id. [default: from the title or the file name]")
-@click.option("--json", "as_json", is_flag=True, help="Print one object.")
+@AS_JSON
 @click.pass_context
 def add(context: click.Context, specs: tuple[Path, ...], task_id: str | None, as_json: bool) -> None:
     """Queue spec files, in the order given.
@@ -45,7 +60,7 @@ def add(context: click.Context, specs: tuple[Path, ...], task_id: str | None, as
     \b
     Example:  awm add SPRINT_S1_SPEC.md SPRINT_S2_SPEC.md
     """
-    if task_id and len(specs) > 1:
+    if task_id is not None and len(specs) > 1:
         raise click.UsageError("--id goes with one spec")
     home = open_home(context)
     home.store.prepare()
@@ -55,7 +70,7 @@ def add(context: click.Context, specs: tuple[Path, ...], task_id: str | None, as
         added.clear()
         for path in specs:
             full = path.expanduser().resolve()
-            name = task_id or id_of(full)
+            name = id_of(full) if task_id is None else checked_id(task_id)
             spec = specfile.read(full, name, home.project_path(work.project))
             if isinstance(spec, SpecBad):
                 raise AwmError(spec.reason, "a spec is a Markdown file; see the README")
@@ -65,57 +80,75 @@ def add(context: click.Context, specs: tuple[Path, ...], task_id: str | None, as
 
     with home.store.locked_for_command():
         home.store.create(str(home.path))
-        work = home.store.update(change, clock.now())
-    queued = len(work.queue) if work else 0
-    if as_json:
-        click.echo(json.dumps({"added": added, "queue": list(work.queue) if work else []}))
-    else:
-        click.echo(f"queued {', '.join(added)} ({queued} in the queue)")
+    work = edit(home, change)
+    loaded = home.store.load(clock.now())
+    found = verdict(home, work, loaded.settings if loaded else Settings(), added)
+    fields = {"added": added, "queue": list(work.queue), "problems": found.problems, "warnings": found.warnings}
+    queued = f"queued {', '.join(added)} ({len(work.queue)} in the queue){_if_paused(work)}"
+    found.problems = [f"would be blocked: {problem}" for problem in found.problems]
+    _say("\n".join([queued, *found.lines()]), fields, as_json)
 
 
 def id_of(path: Path) -> str:
     """`S1` of a title `# Sprint S1: …` or of SPRINT_S1_SPEC.md, else the stem. Raises AwmError if that is no id."""
     spec = specfile.read(path, "", path.parent)
-    heading = re.search(
-        r"^#\s+sprint\s+([A-Za-z0-9][\w.-]*)\s*[:—-]", "" if isinstance(spec, SpecBad) else spec.text, re.I | re.M
-    )
+    text = "" if isinstance(spec, SpecBad) else spec.text
+    heading = re.search(r"^#\s+sprint\s+([A-Za-z0-9][\w.-]*)[ \t]*(?:[:—-]|$)", text, re.I | re.M)
     stem = re.sub(r"^SPRINT[_-]|[_-]SPEC$", "", path.stem, flags=re.I)
-    name = heading[1] if heading else stem
-    if not re.fullmatch(ID_PATTERN, name):
-        raise AwmError(f"{name!r} is not a task id", "--id NAME: letters, digits, `.`, `_`, `-`")
+    return checked_id(heading[1] if heading else stem)
+
+
+def checked_id(name: str) -> str:
+    """The name, if it is a task id (SPEC 17). Raises AwmError."""
+    if not re.fullmatch(ID_PATTERN.removesuffix("$"), name):
+        raise AwmError(f"{name!r} is not a task id", "--id NAME: letters, digits, `.`, `_`, `-`; at most 64")
     return name
 
 
+def _if_paused(work: Work) -> str:
+    return "; paused: `awm resume` goes on" if work.paused else ""
+
+
+def _say(text: str, fields: Mapping[str, object], as_json: bool) -> None:
+    click.echo(json.dumps(fields, ensure_ascii=False) if as_json else text)
+
+
 @click.command()
+@AS_JSON
 @click.pass_context
-def pause(context: click.Context) -> None:
+def pause(context: click.Context, as_json: bool) -> None:
     """Start nothing new; what runs is finished and recorded.
 
     \b
     Example:  awm pause
     """
     work = edit(open_home(context), steering.pause)
-    running = ", ".join(attempt.task for attempt in work.attempts)
-    click.echo("paused" + (f"; {running} goes on to its end" if running else "") + ". `awm resume` goes on")
+    running = [attempt.task for attempt in work.attempts]
+    goes_on = f"; {', '.join(running)} goes on to its end" if running else ""
+    _say(f"paused{goes_on}. `awm resume` goes on", {"paused": True, "running": running}, as_json)
 
 
 @click.command()
+@AS_JSON
 @click.pass_context
-def resume(context: click.Context) -> None:
+def resume(context: click.Context, as_json: bool) -> None:
     """Go on after a pause or a stop.
 
     \b
     Example:  awm resume
     """
     work = edit(open_home(context), steering.resume)
-    click.echo(f"resumed; {len(work.queue)} in the queue. The next beat starts work: `awm run` or your timer")
+    some = f"{len(work.queue)} in the queue. The next beat starts work: `awm run` or your timer"
+    text = f"resumed; {some if work.queue else 'nothing is queued: awm add SPEC.md'}"
+    _say(text, {"paused": False, "queue": list(work.queue)}, as_json)
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be stopped.")
+@AS_JSON
 @click.pass_context
-def stop(context: click.Context, dry_run: bool) -> None:
-    """End the running attempt with all its processes; the task goes back to the head of the queue, the loop is paused.
+def stop(context: click.Context, dry_run: bool, as_json: bool) -> None:
+    """Pause, and end what runs with all its processes. The task goes back to the head of the queue.
 
     \b
     Example:  awm stop
@@ -124,51 +157,61 @@ def stop(context: click.Context, dry_run: bool) -> None:
     if dry_run:
         loaded = home.store.load(clock.now())
         running = [attempt.task for attempt in loaded.work.attempts] if loaded else []
-        click.echo(f"would stop {', '.join(running)} and pause" if running else "would pause; nothing is running")
+        would = f"would stop {', '.join(running)} and pause" if running else "would pause; nothing is running"
+        _say(would, {"wouldStop": running}, as_json)
         return
     before = edit(home, steering.stop)
     running = [attempt.task for attempt in before.attempts]
     gone = wait_until_gone(home, [attempt.key for attempt in before.attempts])
     if not running:
-        click.echo("paused; nothing was running. `awm resume` goes on")
+        text = "paused; nothing was running. `awm resume` goes on"
     elif gone:
-        click.echo(f"stopped {', '.join(running)} and paused. `awm resume` goes on")
+        text = f"stopped {', '.join(running)} and paused. `awm resume` goes on"
     else:
-        click.echo(f"asked {', '.join(running)} to stop; `awm status` shows when it is gone")
+        text = f"asked {', '.join(running)} to stop; `awm status` shows when it is gone"
+    fields = {"paused": True, "stopped": running if gone else [], "stopping": [] if gone else running}
+    _say(text, fields, as_json)
 
 
 def wait_until_gone(home: Home, keys: list[str]) -> bool:
-    """Beat until none of these attempts is live any more, for the grace and a little; False when one still is."""
+    """Beat until none of these attempts is live any more, for the grace and a little; False when one still is.
+
+    Where there is none to wait for, no beat: one might start work that nobody asked for.
+    """
     deadline = time.monotonic() + home.config.loop.stop_grace_seconds + STOP_WAIT_SECONDS
-    while True:
+    while keys:
         pulse(home.store, home.ports())
         loaded = home.store.load(clock.now())
         if loaded is None or not any(loaded.work.attempt(key) for key in keys):
-            return True
+            break
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.1)
+    return True
 
 
 @click.command()
 @click.argument("task_id", metavar="TASK")
+@AS_JSON
 @click.pass_context
-def retry(context: click.Context, task_id: str) -> None:
-    """Queue a failed, skipped, blocked or finished task again, at the head, with fresh tries.
+def retry(context: click.Context, task_id: str, as_json: bool) -> None:
+    """Queue a task that is over again, at the head, with fresh tries.
 
     \b
     Example:  awm retry S3
     """
-    edit(open_home(context), lambda work, now: steering.retry(work, task_id, now))
-    click.echo(f"{task_id} is at the head of the queue")
+    work = edit(open_home(context), lambda work, now: steering.retry(work, task_id, now))
+    text = f"{task_id} is at the head of the queue{_if_paused(work)}"
+    _say(text, {"retried": task_id, "queue": list(work.queue)}, as_json)
 
 
 @click.command()
 @click.argument("task_id", metavar="TASK")
 @click.option("--reason", default="skipped by hand", show_default=True, help="Kept with the task.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@AS_JSON
 @click.pass_context
-def skip(context: click.Context, task_id: str, reason: str, dry_run: bool) -> None:
+def skip(context: click.Context, task_id: str, reason: str, dry_run: bool, as_json: bool) -> None:
     """Give a task up. A running one is stopped first.
 
     \b
@@ -178,8 +221,9 @@ def skip(context: click.Context, task_id: str, reason: str, dry_run: bool) -> No
     if dry_run:
         loaded = home.store.load(clock.now())
         there = steering.whereabouts(loaded.work, task_id) if loaded else None
-        click.echo(f"would skip {task_id} ({there})" if there else f"there is no task {task_id}")
+        would = f"would skip {task_id} ({there})" if there else f"there is no task {task_id}"
+        _say(would, {"wouldSkip": task_id if there else None}, as_json)
         return
     work = edit(home, lambda work, now: steering.skip(work, task_id, reason, now))
     wait_until_gone(home, [attempt.key for attempt in work.attempts if attempt.task == task_id])
-    click.echo(f"skipped {task_id}")
+    _say(f"skipped {task_id}", {"skipped": task_id}, as_json)

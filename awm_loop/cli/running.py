@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -20,7 +19,6 @@ from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
 from awm_loop.core.machine import Tell
 from awm_loop.core.model import Notice, Phase, Work
-from awm_loop.errors import AwmError
 from awm_loop.wiring import Home
 
 BEAT_SECONDS = 1.0  # between beats in the foreground; each is a few ms
@@ -32,6 +30,8 @@ FRAME_SECONDS = 0.1
 @click.pass_context
 def run(context: click.Context) -> None:
     """Work until the queue is empty, and show it. Ctrl-C leaves; the agents go on.
+
+    Exit code 0 says that the loop rests or is paused, not that every task was completed: `awm status` says that.
 
     \b
     Example:  awm run
@@ -55,8 +55,9 @@ def play(home: Home) -> Work | None:
 
 def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType], None]) -> Work | None:
     def hear(notice: Notice) -> None:
-        say(notice.text + "\n")
+        say(delivery.console_text(notice, clock.now().wall) + "\n")
 
+    had_work = False
     while True:
         began_at = time.monotonic()
         for beat in pulse(home.store, home.ports()):
@@ -66,13 +67,13 @@ def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType
             for line in beat.lines:
                 say(line)
         delivery.deliver(home, hear)
-        loaded = home.store.load(clock.now())
-        if loaded is None:
-            raise AwmError(f"{home.store.path} does not exist yet", "`awm add SPRINT_S1_SPEC.md` queues a first task")
-        work = loaded.work
-        if not work.attempts and (work.paused or work.phase is Phase.IDLE):
+        work = standing.loaded(home).work
+        had_work = had_work or bool(work.queue or work.attempts)
+        if standing.rests(work):
             if work.paused:
                 say("paused; `awm resume` goes on")
+            elif not had_work:
+                say("nothing queued: awm add SPEC.md")
             return work
         took_seconds = time.monotonic() - began_at
         _watch(home, work, show, until=time.monotonic() + max(BEAT_SECONDS, took_seconds / BEAT_SHARE_MAX))
@@ -80,18 +81,10 @@ def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType
 
 def _watch(home: Home, work: Work, show: Callable[[RenderableType], None], until: float) -> None:
     """Show the work until the next beat is due, or the state file has changed under us."""
-    written = _stamp(home.store.path)
+    written = standing.stamp(home.store.path)
     show(_view(standing.standing(home, work)))
-    while time.monotonic() < until and _stamp(home.store.path) == written:
+    while time.monotonic() < until and standing.stamp(home.store.path) == written:
         time.sleep(FRAME_SECONDS)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _view(found: standing.Standing) -> RenderableType:
@@ -102,7 +95,9 @@ def _view(found: standing.Standing) -> RenderableType:
         spent = standing.length_text(one.running_seconds)
         eta = f" of ~{standing.length_text(one.eta_seconds)}" if one.eta_seconds is not None else ""
         quiet = f", quiet for {standing.length_text(one.quiet_seconds)}" if one.quiet_seconds >= 1 else ""
-        parts.append(Spinner("dots", Text(f"{one.task} — {one.title}  {one.agent}, {spent}{eta}{quiet}", "green")))
+        line = Text(f"{one.task}  {one.agent}, {spent}{eta}{quiet} — {one.title}", "green")
+        line.no_wrap, line.overflow = True, "ellipsis"
+        parts.append(Spinner("dots", line))
         if one.last_line:
             parts.append(Text(f"  {one.last_line}", "bright_black", no_wrap=True, overflow="ellipsis"))
     waits = [str(task["task"]) + _wait(task.get("notBefore"), now) for task in found.queue]

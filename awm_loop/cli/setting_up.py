@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from awm_loop import durable
+from awm_loop import clock, durable
 from awm_loop.errors import ConfigError
 from awm_loop.wiring import Home
 
 CONFIG_NAME = "awm.toml"
+TRACES = (CONFIG_NAME, "state/current_work.json", "state/history")  # a directory without any of them is no home
 
 CONFIG_TEMPLATE = """\
 # AWM's settings for this home. Every key has a default, shown here; remove the `#` to change one.
@@ -68,7 +69,12 @@ def find_home(named: str | None) -> Path:
     """`--home`, $AWM_HOME, or the nearest awm.toml at or above the current directory. Raises ConfigError."""
     given = named or os.environ.get("AWM_HOME")
     if given:
-        return Path(given).expanduser().resolve()
+        home_path = Path(given).expanduser().resolve()
+        if home_path.is_file():
+            raise ConfigError(f"the home {home_path} is a file", f"name the directory it lies in: {home_path.parent}")
+        if home_path.is_dir() and not any((home_path / trace).exists() for trace in TRACES):
+            raise ConfigError(f"{home_path} is not a home", f"`awm init {home_path}` makes it one")
+        return home_path
     here = Path.cwd()
     for parent in (here, *here.parents):
         if (parent / CONFIG_NAME).is_file():
@@ -93,6 +99,8 @@ def init(directory: Path, project: Path | None) -> None:
     home_path = directory.expanduser().resolve()
     workspace = (project or home_path).expanduser().resolve()
     if project is not None and not workspace.is_dir():
+        if workspace.exists():
+            raise ConfigError(f"the project {workspace} is not a directory", "name the directory agents work in")
         raise ConfigError(f"the project directory {workspace} does not exist", "make it first")
     with durable.disk_trouble(home_path, "make"):
         home_path.mkdir(parents=True, exist_ok=True)
@@ -106,8 +114,11 @@ def init(directory: Path, project: Path | None) -> None:
     home.store.prepare()
     durable.write_durably(home.store.directory / ".gitignore", b"*\n")  # so that no agent's `git add -A` takes it in
     with home.store.locked_for_command():
-        if home.store.create(str(workspace)):
-            click.echo(f"wrote   {home.store.path}")
-        else:
-            click.echo(f"kept    {home.store.path}")
-    click.echo(f"agents work in {workspace}\n\nnext:  awm add SPRINT_S1_SPEC.md    then    awm run")
+        word = "wrote" if home.store.create(str(workspace)) else "kept "
+        loaded = home.store.load(clock.now())
+    click.echo(f"{word}   {home.store.path}")
+    found = home.project_path(loaded.work.project) if loaded else workspace
+    click.echo(f"agents work in {found}")
+    if project is not None and found != workspace:
+        click.echo(f"--project {workspace} is ignored: change `project` in {home.store.path}")
+    click.echo("\nnext:  awm add SPRINT_S1_SPEC.md    then    awm run")

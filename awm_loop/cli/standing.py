@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from awm_loop import clock
+from pydantic.alias_generators import to_camel
+
+from awm_loop import clock, terminal
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.output import tail
+from awm_loop.config import BUSY_FACTOR
 from awm_loop.core import choice
-from awm_loop.core.model import Instant, Priority, Work
+from awm_loop.core.model import Instant, Phase, Priority, Work, attempt_key
 from awm_loop.core.observation import Alive
+from awm_loop.errors import AwmError
+from awm_loop.notify import outbox
+from awm_loop.ports import Loaded
 from awm_loop.store import journal
 from awm_loop.store.document import iso
 from awm_loop.wiring import Home
 
 QUEUE_SHOWN_MAX = 20
-# CSI, OSC, DCS and other escapes, then every other control character: an agent's output must not drive the terminal.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P_^X].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])", re.S)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+PROBLEMS_LOOKED_AT_MAX = 1000  # newest journal lines in which a channel's trouble is looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Running:
     running_seconds: float
     eta_seconds: float | None
     quiet_seconds: float
+    stall_share: float  # of the time without progress at which it is stopped (SPEC 8.4)
     last_line: str
 
 
@@ -56,12 +62,17 @@ class Standing:
     blocked: dict[str, str]
     limits: dict[str, str]
     undelivered_count: int
+    channels: tuple[dict[str, object], ...]
     next_due: str | None
     last: dict[str, object] | None
 
-    def to_json(self) -> dict[str, object]:
-        """camelCase keys, for programs."""
-        return {re.sub(r"_(\w)", lambda found: found[1].upper(), key): value for key, value in asdict(self).items()}
+
+def loaded(home: Home) -> Loaded:
+    """The state, read without a lock. Raises AwmError where there is none yet, BadFileError."""
+    found = home.store.load(clock.now())
+    if found is None:
+        raise AwmError(f"{home.store.path} does not exist yet", "`awm add SPRINT_S1_SPEC.md` queues a first task")
+    return found
 
 
 def standing(home: Home, work: Work) -> Standing:
@@ -72,7 +83,7 @@ def standing(home: Home, work: Work) -> Standing:
     return Standing(
         home=str(home.path),
         loop="paused" if work.paused else str(work.phase),
-        running=_running(home, work),
+        running=running(home, work),
         queued_count=len(work.queue),
         queue=tuple(_queued(work, task_id, now) for task_id in islice(choice.in_order(work), QUEUE_SHOWN_MAX)),
         completed=work.completed,
@@ -85,14 +96,39 @@ def standing(home: Home, work: Work) -> Standing:
             if account.deadline is not None
         },
         undelivered_count=len(work.outbox),
+        channels=_channels(home, work),
         next_due=iso(due),
         last=newest[0] if newest else None,
     )
 
 
-def plain(text: str) -> str:
-    """Text without terminal escapes and control characters (SPEC 17): tabs and line ends stay."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+def _channels(home: Home, work: Work) -> tuple[dict[str, object], ...]:
+    """The channels with notices that wait; of one that failed the reason, as journalled then, and the next try."""
+    waiting = Counter(name for notice in work.outbox for name in notice.channels)
+    entries = journal.tail(home.store.journal_path, PROBLEMS_LOOKED_AT_MAX) if work.channels else []
+    problems = {entry.get("what"): entry.get("note") for entry in entries}
+    found = []
+    for name, count in waiting.items():
+        channel, entry = work.channels.get(name), dict[str, object](channel=name, waiting=count)
+        if channel is not None:
+            until = channel.not_before.until if channel.not_before else None
+            entry |= {"problem": problems.get(outbox.FAILED.format(channel=name)), "nextTry": iso(until)}
+        found.append(entry)
+    return tuple(found)
+
+
+def rests(work: Work) -> bool:
+    """Nothing runs, and nothing will before a person says so."""
+    return not work.attempts and (work.paused or work.phase is Phase.IDLE)
+
+
+def json_of(value: object) -> object:
+    """For programs: a dataclass as an object with camelCase keys, a time as ISO 8601; mappings as they are."""
+    if isinstance(value, tuple):
+        return [json_of(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {to_camel(field.name): json_of(getattr(value, field.name)) for field in fields(value)}
+    return iso(value) if isinstance(value, datetime) else value
 
 
 def wait_text(until: datetime | str | None, now: datetime) -> str:
@@ -101,6 +137,12 @@ def wait_text(until: datetime | str | None, now: datetime) -> str:
         return ""
     moment = datetime.fromisoformat(until) if isinstance(until, str) else until
     return "now" if moment <= now else f"in {length_text((moment - now).total_seconds())}"
+
+
+def when_text(until: datetime, now: datetime) -> str:
+    """`in 12 min (14:05)`, in local time; with the day where it is not the next 20 hours."""
+    form = "%a %H:%M" if (until - now).total_seconds() > 20 * 3600 else "%H:%M"
+    return f"{wait_text(until, now)} ({until.astimezone().strftime(form)})"
 
 
 def length_text(seconds: float) -> str:
@@ -115,24 +157,27 @@ def length_text(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
-def _running(home: Home, work: Work) -> tuple[Running, ...]:
-    seen = home.ports().launcher.probe(work.attempts)
+def running(home: Home, work: Work) -> tuple[Running, ...]:
+    """What is seen of each live attempt, the oldest first."""
+    seen, stall_seconds = home.ports().launcher.probe(work.attempts), home.config.loop.stall_minutes * 60
     result = []
     for attempt in work.attempts:
         look = seen[attempt.key]
+        is_begun = attempt.phase is Phase.LAUNCHING and isinstance(look, Alive)  # the next beat will see it too
         alive = look if isinstance(look, Alive) else Alive(idle_seconds=0, busy_seconds=0, running_seconds=0)
-        lines = plain(tail(attempt_directory(home, attempt.key) / "out.log", 2048)).split("\n")
+        lines = terminal.plain(tail(attempt_directory(home, attempt.key) / "out.log", 2048)).split("\n")
         result.append(
             Running(
                 task=attempt.task,
                 title=attempt.title,
                 attempt=attempt.number,
                 agent=attempt.agent,
-                phase=str(attempt.phase),
+                phase=str(Phase.RUNNING if is_begun else attempt.phase),
                 seen=re.sub(r"(?<=.)([A-Z])", r" \1", type(look).__name__).lower(),
                 running_seconds=round(alive.running_seconds, 1),
                 eta_seconds=attempt.eta_seconds,
                 quiet_seconds=round(alive.idle_seconds + alive.busy_seconds, 1),
+                stall_share=round((alive.idle_seconds + alive.busy_seconds / BUSY_FACTOR) / stall_seconds, 3),
                 last_line=next((line.strip() for line in reversed(lines) if line.strip()), ""),
             )
         )
@@ -141,6 +186,23 @@ def _running(home: Home, work: Work) -> tuple[Running, ...]:
 
 def attempt_directory(home: Home, key: str) -> AttemptDirectory:
     return AttemptDirectory(home.path / "state" / "attempts" / key)
+
+
+def attempt_directories(home: Home, task_id: str = "") -> dict[int, AttemptDirectory]:
+    """The attempts of a task, or all, that have a directory: by number, the oldest first."""
+    prefix = attempt_key(task_id, 0).removesuffix("0") if task_id else "*."
+    found = (home.path / "state" / "attempts").glob(f"{prefix}*")
+    numbered = {int(path.suffix[1:]): AttemptDirectory(path) for path in found if path.suffix[1:].isdecimal()}
+    return dict(sorted(numbered.items()))
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Tells two contents of a file that is replaced whole apart; None where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _queued(work: Work, task_id: str, now: Instant) -> dict[str, object]:
@@ -152,6 +214,7 @@ def _queued(work: Work, task_id: str, now: Instant) -> dict[str, object]:
         entry["notBefore"] = iso(task.not_before.until)
     if task.tries or task.strikes:
         entry |= {"tries": task.tries, "strikes": task.strikes}
+        entry |= {"why": task.earlier[-1].summary} if task.earlier else {}
     return entry
 
 

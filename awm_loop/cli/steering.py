@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import unicodedata
 from dataclasses import replace
 
 from awm_loop.core.consequence import note
-from awm_loop.core.model import Instant, Priority, StopReason, Task, Work
+from awm_loop.core.model import Ended, Instant, Phase, Priority, StopReason, Task, Work
+from awm_loop.core.notice import one_line
 from awm_loop.errors import AwmError
 
 LISTS = ("queue", "completed", "failed", "skipped", "blocked")
+ANSWER_CHARS_MAX = 4000  # it stands in the state file and in each prompt of the task from then on
 
 
 def whereabouts(work: Work, task_id: str) -> str | None:
@@ -52,20 +56,55 @@ def stop(work: Work, now: Instant) -> Work:
 
 
 def retry(work: Work, task_id: str, now: Instant) -> Work:
-    """Back to the head of the queue with fresh tries and strikes. Raises AwmError unless it failed, was skipped, …"""
-    there = _known(work, task_id)
+    """Back to the head of the queue with fresh tries, strikes and gate: its spec may be another now.
+
+    Raises AwmError unless it failed, was skipped, is blocked, or is done.
+    """
+    there = known(work, task_id)
     if there == "running":
         raise AwmError(f"{task_id} is running", f"`awm stop` ends it; `awm logs {task_id}` shows what it does")
     old = work.task(task_id)
-    fresh = replace(old, not_before=None, tries=0, strikes=0, reboots=0, reason="")
+    fresh = replace(old, not_before=None, tries=0, strikes=0, reboots=0, reason="", verify=None, analysis="", agent="")
     queue = (task_id, *(other for other in work.queue if other != task_id))
     moved = replace(_taken_out(work, task_id), queue=queue, tasks={**work.tasks, task_id: fresh})
     return note(_woken(moved), now, f"retried, was in {there}", task_id)
 
 
+def answer(work: Work, task_id: str, text: str, now: Instant) -> Work:
+    """A blocked task back to the head of the queue, with a person's answer for its next prompt; its counts stay.
+
+    Raises AwmError for one that is not blocked, and for a text that is empty, too long, or holds control characters.
+    """
+    asked = question(work, task_id)
+    said = text.strip()
+    if not said:
+        raise AwmError(f"no answer was given to {task_id}", f'awm answer {task_id} "…"')
+    if len(said) > ANSWER_CHARS_MAX:
+        hint = f"put what is long into the spec, then: awm retry {task_id}"
+        raise AwmError(f"the answer has more than {ANSWER_CHARS_MAX:,} characters", hint)
+    # Surrogates stand for bytes that are not UTF-8.
+    bad = next((char for char in said if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\n\t"), None)
+    if bad is not None:
+        raise AwmError(f"the answer holds the control character {bad!a}", "plain text, with line ends and tabs")
+    told = f"An earlier attempt asked: {asked}\nThe answer of the person in charge: {said}"
+    old = work.task(task_id)
+    answered = replace(old, not_before=None, reason="", guidance=(*old.guidance, told))
+    queued = replace(_taken_out(work, task_id), queue=(task_id, *work.queue), tasks={**work.tasks, task_id: answered})
+    return note(_woken(queued), now, "answered", task_id, one_line(said))
+
+
+def question(work: Work, task_id: str) -> str:
+    """What a blocked task asks, or why it is blocked. Raises AwmError for one that is not blocked."""
+    there = known(work, task_id)
+    if there != "blocked":
+        where = "in the queue" if there == "queue" else there
+        raise AwmError(f"{task_id} is not blocked, it is {where}", f"awm why {task_id}")
+    return work.task(task_id).reason or "no question was recorded"
+
+
 def skip(work: Work, task_id: str, reason: str, now: Instant) -> Work:
     """Give a task up; a live one is asked to end first. Raises AwmError for one that is over."""
-    there = _known(work, task_id)
+    there = known(work, task_id)
     if there in {"completed", "skipped"}:
         raise AwmError(f"{task_id} is {there} already", f"`awm retry {task_id}` queues it again")
     if there == "running":
@@ -74,8 +113,15 @@ def skip(work: Work, task_id: str, reason: str, now: Instant) -> Work:
         )
         return note(replace(work, attempts=attempts), now, "asked to end and be skipped", task_id, reason)
     given_up = replace(work.task(task_id), reason=reason, not_before=None)
+    line = Ended(
+        task=task_id, outcome=Phase.SKIPPED, at=now.wall, notes=one_line(reason),
+        minutes_in_all=given_up.seconds / 60, attempts=given_up.attempts, cost_usd=given_up.cost_usd,
+    )  # fmt: skip
     moved = replace(
-        _taken_out(work, task_id), skipped=(*work.skipped, task_id), tasks={**work.tasks, task_id: given_up}
+        _taken_out(work, task_id),
+        skipped=(*work.skipped, task_id),
+        tasks={**work.tasks, task_id: given_up},
+        report=(*work.report, line),
     )
     return note(moved, now, f"skipped, was in {there}", task_id, reason)
 
@@ -85,10 +131,14 @@ def _woken(work: Work) -> Work:
     return work if work.idle_since is None else replace(work, active=True, idle_since=None, report=())
 
 
-def _known(work: Work, task_id: str) -> str:
+def known(work: Work, task_id: str) -> str:
+    """`whereabouts` of a task that is there. Raises AwmError for an unknown id, with the nearest known ones."""
     there = whereabouts(work, task_id)
     if there is None:
-        raise AwmError(f"there is no task {task_id}", "`awm status` lists them; `awm add SPEC.md` adds one")
+        ids = [one for name in LISTS for one in getattr(work, name)] + [attempt.task for attempt in work.attempts]
+        near = " or ".join(difflib.get_close_matches(task_id, ids))
+        lists = "`awm status` lists them; `awm add SPEC.md` adds one"
+        raise AwmError(f"there is no task {task_id}", f"did you mean {near}?" if near else lists)
     return there
 
 

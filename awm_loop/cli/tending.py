@@ -39,7 +39,7 @@ def invocation(order: Order) -> Invocation:
         argv=generic.argv(order.kind, order.command, values),
         environment=generic.environment(order.env_pass, values, os.environ),
         directory=Path(order.workspace),
-        stdin_path=Path(values["prompt_file"]),
+        stdin_path=Path(os.devnull if order.kind == "shell" else values["prompt_file"]),
     )
 
 

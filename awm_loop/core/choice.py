@@ -50,7 +50,7 @@ def is_before(deadline: Deadline | None, now: Instant) -> bool:
 
 
 def workspace(work: Work, task_id: str, seen: SpecRead, policy: Policy) -> Place | SpecBad:
-    """SPEC 10.3: where the task is to work. An analysis only reads, so the project's directory does."""
+    """SPEC 10.3: where the task is to work."""
     wanted = seen.spec.isolation or policy.isolation
     can_branch = bool(seen.head) and bool(seen.branch or work.task(task_id).branch)
     if wanted == "worktree" and not can_branch:
@@ -95,6 +95,8 @@ def fit_agents(spec: Spec, task: Task, policy: Policy) -> list[Agent] | SpecBad:
     chosen = policy.analysis_agent if task.analysis == "due" else task.agent
     if chosen in policy.agents:
         return [policy.agents[chosen]]
+    if task.analysis == "due":
+        return SpecBad(reason="its stalls are to be analysed, and awm.toml has no `analysis_agent` any more")
     agents, wanted = policy.agents.values(), (spec.model or policy.default_agent).casefold()
     named = [agent for agent in agents if agent.name.casefold() == wanted]
     named += [agent for agent in agents if agent.model and agent.model.casefold() == wanted]

@@ -127,7 +127,9 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     spec, task, head = seen.spec, work.task(step.task), seen.head
     is_analysis = task.analysis == "due"
     if task.verify is None:  # its first attempt: the gate and the base are taken now, and stay (SPEC 10.1)
-        task = replace(task, verify=spec.verify or policy.verify, gate_number=work.next_attempt, branch=seen.branch)
+        task = replace(
+            task, verify=spec.verify or policy.verify, gate_number=work.next_attempt, branch=task.branch or seen.branch
+        )
     guess = estimate(seen.past, agent.name, spec.type)
     eta_minutes = guess.minutes if guess else spec.estimate_minutes
     attempt = Attempt(
@@ -171,12 +173,13 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     elif row.then is Phase.REMOVED:
         changed = replace(changed, tasks={key: value for key, value in work.tasks.items() if key != task.id})
     else:
+        stalled = work.task(task.id).earlier[-1:] if attempt.is_analysis else ()  # not the analyst's failure
         line = Ended(
-            task=task.id, outcome=row.then, at=now.wall, number=attempt.number,
-            agent=attempt.agent, model=attempt.model, type=attempt.type,
+            task=task.id, outcome=row.then, at=now.wall, number=attempt.number, type=attempt.type,
+            agent=stalled[0].agent if stalled else attempt.agent, model="" if stalled else attempt.model,
             minutes=result.seconds / 60, tokens=result.tokens,
             eta_minutes=None if attempt.eta_seconds is None else attempt.eta_seconds / 60,
-            error_type="" if row.then is Phase.COMPLETED else result.outcome.value,
+            error_type="" if row.then is Phase.COMPLETED else (stalled[0] if stalled else result).outcome.value,
             commit=result.commits[-1] if row.then is Phase.COMPLETED and result.commits else "",
         )  # fmt: skip
         changed = _parted(changed, task, step, line)
@@ -192,7 +195,7 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
     count, why = step.row.count, notice.one_line(step.reason)
     earlier = model.Earlier(number=attempt.number, outcome=result.outcome, agent=attempt.agent, summary=why)
     costs = [cost for cost in (task.cost_usd, result.cost_usd) if cost is not None]
-    if attempt.is_analysis and step.row.tell is Tell.STRUCK_OUT:
+    if step.row.signal in {Signal.ADVISED, Signal.GIVEN_UP}:
         task = _advised(task, attempt, result.advice)
     return replace(
         task,

@@ -30,7 +30,7 @@ from awm_loop.core.observation import AttemptSeen, Limit, Result, SpecBad, TaskS
 Signal = StrEnum(
     "Signal",
     "READY TOO_EARLY ACCOUNT_CLOSED OCCUPIED UNFIT "
-    "UNSEEN NEVER_BEGAN CANNOT_BEGIN STARTING ALIVE LATE STALLED UNWANTED UNATTENDED ENDED "
+    "UNSEEN NEVER_BEGAN HELD CANNOT_BEGIN STARTING ALIVE LATE STALLED UNWANTED UNATTENDED ENDED "
     "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK PUZZLING ADVISED STRUCK_OUT GIVEN_UP LIMITED LIMITED_FOR_GOOD ASKED "
     "REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED RECALLED WITHDRAWN DUE FED DRAINED FULL SAVED TOLD",
 )
@@ -72,6 +72,7 @@ TABLE = (
     Row(P.LAUNCHING,  S.UNSEEN,             P.LAUNCHING),
     Row(P.LAUNCHING,  S.STARTING,           P.LAUNCHING),
     Row(P.LAUNCHING,  S.NEVER_BEGAN,        P.LAUNCHING, Do.LAUNCH),  # died between promise and start: same number
+    Row(P.LAUNCHING,  S.HELD,               P.LAUNCHING),             # paused between promise and start
     Row(P.LAUNCHING,  S.CANNOT_BEGIN,       P.STOPPING,  Do.STOP),    # fences the number, so that it never starts late
     Row(P.LAUNCHING,  S.ALIVE,              P.RUNNING),
     Row(P.LAUNCHING,  S.UNWANTED,           P.STOPPING,  Do.STOP),
@@ -94,7 +95,7 @@ TABLE = (
     Row(P.ENDED,      S.OUT_OF_TRIES,       P.FAILED,    count=Count.TRY, tell=Tell.FAILED),
     Row(P.ENDED,      S.STRUCK,             P.QUEUED,    count=Count.STRIKE, tell=Tell.STALL),
     Row(P.ENDED,      S.PUZZLING,           P.QUEUED,    count=Count.STRIKE, tell=Tell.STALL),  # next: an analysis
-    Row(P.ENDED,      S.ADVISED,            P.QUEUED,    tell=Tell.STRUCK_OUT),
+    Row(P.ENDED,      S.ADVISED,            P.QUEUED,    tell=Tell.STALL),
     Row(P.ENDED,      S.STRUCK_OUT,         P.SKIPPED,   count=Count.STRIKE, tell=Tell.STRUCK_OUT),
     Row(P.ENDED,      S.GIVEN_UP,           P.SKIPPED,   tell=Tell.STRUCK_OUT),  # the analysis said so, or nothing
     Row(P.ENDED,      S.LIMITED,            P.QUEUED,    tell=Tell.LIMIT),
@@ -175,6 +176,8 @@ def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant,
             return Judged(Signal.UNATTENDED, "its directory is gone")
         case _ if attempt.stop and attempt.phase is not Phase.STOPPING:
             return Judged(Signal.UNWANTED, attempt.stop.value)
+        case observation.NotStarted() if work.paused:
+            return Judged(Signal.HELD)
         case observation.NotStarted():
             signal = Signal.NEVER_BEGAN if attempt.launches < policy.launches_max else Signal.CANNOT_BEGIN
             return Judged(signal, f"not started after {attempt.launches} launches")
@@ -199,14 +202,14 @@ def _verdict(work: Work, attempt: Attempt, result: Result, now: Instant, policy:
     """SPEC 7.2: what an outcome means for its task, by the counts it has so far."""
     task, why = work.task(attempt.task), result.error or result.summary
     match result.outcome:
-        case Outcome.SUCCEEDED if attempt.is_analysis:
-            is_given_up = result.advice is None or result.advice.action is Advised.SKIP
-            signal = Signal.GIVEN_UP if is_given_up else Signal.ADVISED
-            why = result.advice.cause if result.advice else "its analysis gave no answer"
-        case Outcome.SUCCEEDED:
+        case Outcome.SUCCEEDED if not attempt.is_analysis:
             signal = Signal.SUCCEEDED
         case _ if attempt.stop in BY_HAND:
             signal, why = BY_HAND[attempt.stop]
+        case Outcome.SUCCEEDED:
+            is_given_up = result.advice is None or result.advice.action is Advised.SKIP
+            signal = Signal.GIVEN_UP if is_given_up else Signal.ADVISED
+            why = result.advice.cause if result.advice else "its analysis gave no answer"
         case Outcome.REBOOTED:
             signal = Signal.REBOOTED if task.reboots < policy.reboots_max else Signal.REBOOTED_TOO_OFTEN
         case Outcome.LIMITED:

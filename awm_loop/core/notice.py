@@ -1,5 +1,6 @@
 """The operator's messages, as text from values (SPEC 12.1). The started and completed forms are exact."""
 
+from awm_loop.core import choice
 from awm_loop.core.machine import Judged, Signal, Tell
 from awm_loop.core.model import Advised, Attempt, Ended, Phase, Policy, Task, Work
 from awm_loop.core.observation import SpecRead
@@ -8,7 +9,7 @@ TEXT_CHARS_MAX = 200
 ALWAYS_SENT = {Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
-ASKED = "✋ Sprint {task} is blocked — {why}\nTell it: awm answer {task} \"…\"    or, when it is mended: awm retry {task}"
+ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
 
@@ -120,15 +121,17 @@ def _action(attempt: Attempt, judged: Judged, policy: Policy) -> str:
 def standing(work: Work) -> str:
     """Where the work is, after a reset (SPEC 11.1)."""
     left = (
-        f"resuming with {work.queue[0]}, {len(work.queue)} in the queue" if work.queue else "nothing left in the queue"
+        f"resuming with {choice.in_order(work)[0]}, {len(work.queue)} in the queue"
+        if work.queue
+        else "nothing left in the queue"
     )
     return f"📊 {len(work.completed)} done, {left}"
 
 
 def report(work: Work) -> str:
-    """The one message at the end of a queue: per task, by its present standing, outcome, time, attempts, cost and commit.
+    """The one message at the end of a queue, "" where there is nothing to say.
 
-    "" where there is nothing to say.
+    Per task, by its present standing: outcome, time, attempts, cost and commit.
     """
     newest = {line.task: line for line in work.report}
     lines = [line for line in newest.values() if line.task in getattr(work, line.outcome.value)]

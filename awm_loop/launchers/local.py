@@ -91,13 +91,13 @@ class LocalLauncher:
             model=attempt.model,
             env_pass=tuple(config.env_pass),
             home=str(self.home),
-            workspace=attempt.workspace,
+            workspace=str(self.home / os.path.expanduser(attempt.workspace)),  # noqa: PTH111  `/` joins an absolute path
             limit_seconds=attempt.limit_seconds,
             sample_seconds=min(self.loop.sample_seconds, self.loop.stall_minutes * 60 / SAMPLES_PER_STALL_MIN),
             stop_grace_seconds=self.loop.stop_grace_seconds,
             require_commit=attempt.require_commit,
             base=task.base,
-            project=attempt.project,
+            project=str(self.home / os.path.expanduser(attempt.project)),  # noqa: PTH111
             branch=task.branch,
             is_worktree=attempt.is_worktree,
             prepare=tuple(self.project.prepare) if attempt.is_worktree else (),

@@ -7,7 +7,8 @@ one. The state lock is not held while sending; a lock of its own keeps two proce
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -15,8 +16,10 @@ from typing import Protocol
 from awm_loop.config import DELIVERY_BUDGET_SECONDS, NOTICE_BACKOFF_SECONDS, NOTICE_KEEP_SECONDS
 from awm_loop.core.consequence import note
 from awm_loop.core.model import Channel, Deadline, Instant, Notice, Work
+from awm_loop.core.notice import counted
 from awm_loop.ports import Send
 
+FAILED = "channel {channel} failed, will try again"  # in the journal, with the reason
 CONSOLE = "console"  # the stdout of a beat that has one; a beat without leaves its notices to the next
 
 
@@ -46,12 +49,17 @@ def due(work: Work, channels: Sequence[str], now: Instant) -> dict[str, list[Not
     }
 
 
-def deliver(store: Outbox, senders: Mapping[str, Send], clock: Callable[[], Instant]) -> None:
-    """Send what is due, until nothing is or the time for it is used up. Never raises for a channel's trouble."""
+def deliver(
+    store: Outbox, senders: Mapping[str, Send], configured: Collection[str], clock: Callable[[], Instant]
+) -> None:
+    """Send what is due, until nothing is or the time for it is used up. Never raises for a channel's trouble.
+
+    `configured` are all channels there are: what waits for another one is dropped, and that journalled.
+    """
     deadline = time.monotonic() + DELIVERY_BUDGET_SECONDS
     while time.monotonic() < deadline:
         now = clock()
-        work = store.try_update(_without_stale, now)
+        work = store.try_update(partial(_deliverable, configured), now)
         batches = due(work, tuple(senders), now) if work else {}
         if not batches:
             return
@@ -101,7 +109,27 @@ def _settled(sent: Sequence[_Sent], work: Work, now: Instant) -> Work:
         failed = Channel(name=one.channel, failures=failures, not_before=Deadline.after(wait_seconds, now))
         work = replace(work, channels={**others, one.channel: failed})
         if failures == 1:
-            work = note(work, now, f"channel {one.channel} failed, will try again", reason=one.problem)
+            work = note(work, now, FAILED.format(channel=one.channel), reason=one.problem)
+    return work
+
+
+def _deliverable(configured: Collection[str], work: Work, now: Instant) -> Work:
+    """Without what nobody can deliver any more."""
+    return _without_stale(_without_gone(configured, work, now), now)
+
+
+def _without_gone(configured: Collection[str], work: Work, now: Instant) -> Work:
+    """Give up what waits for channels that are no longer configured, and say so in the journal."""
+    waiting = Counter(name for notice in work.outbox for name in notice.channels)
+    gone = sorted((waiting.keys() | work.channels.keys()) - set(configured))
+    if not gone:
+        return work
+    left = (replace(one, channels=tuple(name for name in one.channels if name not in gone)) for one in work.outbox)
+    channels = {name: channel for name, channel in work.channels.items() if name not in gone}
+    work = replace(work, outbox=tuple(notice for notice in left if notice.channels), channels=channels)
+    for name in gone:
+        what = f"dropped {counted(waiting[name], 'notice')} for {name}, which is no longer configured"
+        work = note(work, now, what)
     return work
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import Thread
 from urllib.parse import urlsplit
 
+SCHEMES = {"http", "https"}
 ANSWER_MAX_SECONDS = 10.0  # SPEC 17: a ping must not hold a beat up
 
 
@@ -16,10 +17,10 @@ def ping(url: str, failed: bool) -> str | None:
     """
     import httpx  # noqa: PLC0415  slow to import, and most homes have no ping
 
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "not a URL"
+    reason = problem(url)
+    if reason is not None:
+        return reason
+    parts = urlsplit(url)
     target = parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl() if failed else url
 
     def ask() -> str | None:
@@ -30,6 +31,15 @@ def ping(url: str, failed: bool) -> str | None:
         return None if 200 <= status < 300 else f"HTTP {status}"
 
     return answer_in_time(ask)
+
+
+def problem(url: str) -> str | None:
+    """Why no ping can go to `url`; None where one may."""
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        return "not a URL"
+    return None if scheme in SCHEMES else "not an http or https URL"
 
 
 def answer_in_time(ask: Callable[[], str | None]) -> str | None:

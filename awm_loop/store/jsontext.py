@@ -22,7 +22,7 @@ from typing import Any
 
 from awm_loop.errors import BadFileError
 
-BYTES_MAX = 8 * 1024 * 1024
+BYTES_MAX = 32 * 1024 * 1024
 DEPTH_MAX = 64
 DIGITS_MAX = 20  # of an integer: 64 bits have no more
 POINTER_SHOWN_MAX = 200  # characters: a key may be as long as the file
@@ -35,7 +35,7 @@ _SPACE = " \t\n\r"
 _WORD = re.compile(r"[-+.\w]+")
 _FENCE = re.compile("^```", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)")  # group 1: half a pair alone
-_CUT_OFF = "the file is cut off: put back its end, or restore the last good copy"
+_CUT_OFF = "the file is cut off: put back its end, or: `awm restore` puts the last good copy back"
 
 _HAZARDS = [
     (re.compile(pattern), what, hint)
@@ -50,7 +50,7 @@ _HAZARDS = [
         ("'", "a single quote", 'single quotes: JSON wants double quotes "'),
         ("[\u2018-\u201f\u00ab\u00bb]", "a smart quote", 'smart quotes: replace them by plain double quotes "'),
         (r"(?:True|False|None)\b", "a Python literal", "Python literal: write true, false or null"),
-        (r"\0", "a NUL byte", "NUL bytes: this part of the file was lost; restore the last good copy"),
+        (r"\0", "a NUL byte", "NUL bytes: this part of the file was lost; `awm restore` puts the last good copy back"),
     )
 ]
 
@@ -129,7 +129,7 @@ def _rendered(value: object, margin: str, used: int) -> str:
 
 def _decoded(data: bytes, path: Path) -> str:
     if len(data) > BYTES_MAX:
-        what = f"the file has {len(data)} bytes; expected at most {BYTES_MAX} (8 MiB)"
+        what = f"the file has {len(data)} bytes; expected at most {BYTES_MAX} (32 MiB)"
         raise _bad_file(path, "", (), _HazardError(what, "too big: take out what is not needed"))
     nul_counts = (data[:4:2].count(0), data[1:4:2].count(0))
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or nul_counts in {(0, 2), (2, 0)}:
@@ -333,7 +333,9 @@ def _unexpected(text: str, at: int, expected: str, hint: str) -> _HazardError:
         return _hazard(text, at, expected) or _HazardError(f"expected {expected}", hint, at)
     end = len(text.rstrip(_SPACE))
     if end == 0:
-        return _HazardError("the file is empty; expected a JSON document", "empty file: restore the last good copy")
+        return _HazardError(
+            "the file is empty; expected a JSON document", "empty file: `awm restore` puts the last good copy back"
+        )
     return _HazardError(f"the file ends here; expected {expected}", _CUT_OFF, end)
 
 

@@ -318,7 +318,7 @@ def _load_or_set_aside(path: Path, now: datetime) -> tuple[dict[str, Any], str |
     set_aside = None
     try:
         document = load(path)
-    except BadFileError as error:
+    except (BadFileError, DiskError) as error:  # a directory, somebody else's file: no history is no reason to stop
         document = None
         set_aside = f"{error.message}; set aside as {_set_aside(path, now).name}"
     return document or {"version": VERSION, "created": utc_text(now), "sprints": [], "summary": {}}, set_aside

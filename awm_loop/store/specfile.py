@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import stat
@@ -32,12 +33,23 @@ _LENGTH = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^.*(?:```|~~~).*$", re.MULTILINE)
-_RUN_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*sh[ \t]+run[ \t]*\r?\Z")  # at the margin a fence is one, but in HTML
+_RUN_FENCE = re.compile(  # at the margin a fence is one, but in HTML; what is no fence under it is its content
+    r"(?:`{3,}|~{3,})[ \t]*sh[ \t]+run[ \t]*\r?\n[ \t]*(?!```|~~~)\S"
+)
 _HTML_LINE = re.compile(r"^[ \t>*+-]*<", re.MULTILINE)
+_SPAN = re.compile(r"(?P<ticks>`+)(?!`)(?P<code>.*?)(?<!`)(?P=ticks)")
+_OTHER_RUN_FENCE = re.compile(r"^ {0,3}(?:`{3,}|~{3,})[ \t]*(?!sh\b)(\w+)[ \t]+run[ \t]*$", re.MULTILINE)
 _UNIT_MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
 _UNBUILT = {"depends": "Depends"}
-_LONG = {"files", "gate-files", "verify"}
+_GATE = ("verify", "gate-files")
+_LONG = {"files", *_GATE}
 _NOTHING = {"", "-", "—", "none", "n/a"}
+_YES, _NO = {"yes", "true", "on", "required"}, {"no", "none", "false", "off"}
+_MEANT = {  # headers by the names people give them
+    **{name.lower(): name for name in ("Priority", "Est", "Files", "Model", "Type", "Timeout", "Commit", "Isolation")},
+    **{name.lower(): name for name in ("Depends", "Verify", "Gate-files")},
+    "estimate": "Est",
+}
 _ISOLATIONS = {"": "", "auto": "", "in-place": "in-place", "worktree": "worktree"}
 
 
@@ -82,6 +94,10 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
     timeout_minutes = minutes(timeout)
     if timeout and timeout_minutes is None:
         return SpecBad(reason=f"`Timeout: {timeout}` is not a length such as `45 min`")
+    for name in _GATE:  # half of a shell line is another one, and no process can be given a NUL
+        if len(headers.get(name, "")) > SPEC_LINE_CHARS_MAX or "\0" in headers.get(name, ""):
+            what = f"is longer than {SPEC_LINE_CHARS_MAX} characters or holds a NUL byte"
+            return SpecBad(reason=f"`{name.capitalize()}:` {what}")
     isolation = headers.get("isolation", "").lower()
     if isolation not in _ISOLATIONS:
         return SpecBad(reason=f"`Isolation: {isolation}` is neither in-place nor worktree")
@@ -93,11 +109,11 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
         estimate_minutes=minutes(headers.get("est", "")),
         files=files,
         missing_files=tuple(name for name in files if not os.path.exists(project / name)),  # noqa: PTH110  never raises
-        model=headers.get("model", "").strip("`"),
+        model=headers.get("model", ""),
         type=headers.get("type", "").lower(),
         timeout_minutes=timeout_minutes,
-        commit=re.split(r"\W", headers.get("commit", "").lower())[0] not in {"no", "none", "false", "off"},
-        verify=_code(headers.get("verify", "")),
+        commit=_first_word(headers.get("commit", "")) not in _NO,
+        verify=headers.get("verify", ""),
         gate_files=_names(headers.get("gate-files", "")),
         isolation=_ISOLATIONS[isolation],
         has_script=has_run_block(text),
@@ -105,14 +121,37 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
     )
 
 
+def warnings(text: str) -> list[str]:
+    """What in a spec may be meant and is probably a slip: near-miss header names, values that cannot be read."""
+    _, headers = _head(text, "")
+    found = []
+    for name in headers:
+        near = difflib.get_close_matches(name, _MEANT, n=1, cutoff=0.7)
+        if near and name != _MEANT[near[0]].lower():
+            found.append(f"`{name.capitalize()}:` is no header of a spec and changes nothing; `{_MEANT[near[0]]}:` is")
+    asked, length, commit = (headers.get(name, "") for name in ("priority", "est", "commit"))
+    if asked and _priority(asked) is None:
+        found.append(f"`Priority: {asked}` is none of P0 to P3, critical, high, medium, low; medium is taken")
+    if length and minutes(length) is None:
+        found.append(f"`Est: {length}` is not a length such as `45 min`; it counts as not given")
+    if commit and _first_word(commit) not in _YES | _NO:
+        found.append(f"`Commit: {commit}` is neither yes nor no; a commit is required")
+    found += [f"a block ```{other[1]} run is not run: only ```sh run is" for other in _OTHER_RUN_FENCE.finditer(text)]
+    return found
+
+
+def _first_word(value: str) -> str:
+    return re.split(r"\W", value.lower())[0]
+
+
 def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip().strip("`") for name in value.split(",") if name.strip())
+    return tuple(name for part in value.split(",") if (name := part.strip().strip("`").strip()))
 
 
 def _code(value: str) -> str:
-    """A shell line, out of the backticks of a code span where the whole of it stands in one."""
-    inner = value[1:-1]
-    return inner.strip() if value[:1] == value[-1:] == "`" and "`" not in inner else value
+    """A value out of the backticks of a code span, where the whole of it stands in one."""
+    span = _SPAN.fullmatch(value)
+    return span["code"].strip() if span and span["ticks"] not in re.findall("`+", span["code"]) else value
 
 
 def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
@@ -129,8 +168,9 @@ def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
             title = _title(line[1:].strip()[:SPEC_LINE_CHARS_MAX], task_id)
         elif header:
             name = "-".join(re.findall(r"[a-z]+", header["name"].lower()))
-            value = header["value"].strip()[: SPEC_LINE_CHARS_MAX if name in _LONG else SPEC_VALUE_CHARS_MAX]
-            if value.lower() not in _NOTHING or name == "commit":
+            chars_max = SPEC_LINE_CHARS_MAX + 1 if name in _LONG else SPEC_VALUE_CHARS_MAX
+            value = _code(header["value"].strip()[:chars_max])
+            if value.strip("`").lower() not in _NOTHING or name == "commit":
                 headers.setdefault(name, value)
     return title or task_id, headers
 
@@ -148,12 +188,16 @@ def _title(heading: str, task_id: str) -> str:
 
 def priority(value: str) -> Priority:
     """`P1 — HIGH`, `high`, `p0`: the first word that is one; anything else is medium."""
+    return _priority(value) or Priority.MEDIUM
+
+
+def _priority(value: str) -> Priority | None:
     for word in re.findall(r"[a-z]+\d*", value.lower()):
         if re.fullmatch(r"p[0-3]", word):
             return tuple(Priority)[int(word[1])]
         if word in set(Priority):
             return Priority(word)
-    return Priority.MEDIUM
+    return None
 
 
 def minutes(value: str) -> float | None:
@@ -178,7 +222,7 @@ def minutes(value: str) -> float | None:
 def has_run_block(text: str) -> bool:
     """Whether `run_blocks` finds anything, without the parser where the first fence of the spec is such a block."""
     fence = _FENCE.search(text)
-    if fence and _RUN_FENCE.match(fence[0]) and not _HTML_LINE.search(text, 0, fence.start()):
+    if fence and _RUN_FENCE.match(text, fence.start()) and not _HTML_LINE.search(text, 0, fence.start()):
         return True
     return bool(run_blocks(text))
 

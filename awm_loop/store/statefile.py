@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +15,27 @@ from filelock import FileLock, Timeout
 
 from awm_loop import clock, durable
 from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, LOCK_WAIT_SECONDS
+from awm_loop.core import notice
+from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
-from awm_loop.store import document, guarantee, journal, jsontext
+from awm_loop.store import document, guarantee, journal, jsontext, merge
 
 STATE_NAME = "current_work.json"
+EDITED = "edited by hand"  # what the journal calls an edit of the file (SPEC 4.6)
+EDIT_CHARS_MAX = 1000  # of its words there
+SETTLING_SECONDS = 1.0  # no editor takes longer to write a file of some KiB; then a bad one is told as bad
+SETTLING_POLL_SECONDS = 0.02
+State = Mapping[str, object]
 _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,15})")  # `core.model.attempt_key`
+
+
+@dataclass(frozen=True, slots=True)
+class Edited(Loaded):
+    """A state the file does not say yet: a person's edit, merged. `changes` are its words, none for an old copy."""
+
+    changes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +98,86 @@ class StateFile:
             lock.release()
 
     def load(self, now: Instant) -> Loaded | None:
-        """The state, or None in a home that never had one. Raises BadFileError (SPEC 4.7), DiskError."""
-        token, data = None, None
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # not blocking: a FIFO must not wait for a writer
-        with (
-            durable.disk_trouble(self.path, "read"),
-            suppress(FileNotFoundError),
-            os.fdopen(os.open(self.path, flags), "rb") as file,
-        ):
-            token, data = os.fstat(file.fileno()), file.read()
-        if data is None:
+        """The state, a person's edit of the file merged with what AWM wrote since they read it (SPEC 4.6).
+
+        Nothing is written; an edit is an `Edited`, for `catch_up` to save. None in a home that never had a state.
+        Raises BadFileError (SPEC 4.7), DiskError.
+        """
+        loaded = self._read(now)
+        if loaded is None:
             if any(self.history_path.glob("*.json")):
                 raise BadFileError(
                     f"{self.path}: is gone, and this home had one", "`awm restore` puts the last good copy back"
                 )
             return None
-        work, settings, raw, rev = self.parse(data, now)
-        return Loaded(self._counted_on(work), settings, raw, data, rev, token)
+        versions = self._versions(loaded, now)
+        edited = None if versions is None else self._edited(loaded, (*versions, loaded.raw), now)
+        return edited or replace(loaded, work=self._counted_on(loaded.work))
+
+    def _read(self, now: Instant) -> Loaded | None:
+        """The file alone. One that is bad and was written this very second may be half written: it is read again."""
+        until = time.monotonic() + SETTLING_SECONDS
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # not blocking: a FIFO must not wait for a writer
+        while True:
+            token, data = None, None
+            with (
+                durable.disk_trouble(self.path, "read"),
+                suppress(FileNotFoundError),
+                os.fdopen(os.open(self.path, flags), "rb") as file,
+            ):
+                token, data = os.fstat(file.fileno()), file.read()
+            if token is None or data is None:
+                return None
+            try:
+                work, settings, raw, rev = self.parse(data, now)
+                return Loaded(work, settings, raw, data, rev, token)
+            except BadFileError:
+                is_young = stat.S_ISREG(token.st_mode) and 0 <= time.time() - token.st_mtime < SETTLING_SECONDS
+                if not is_young or time.monotonic() >= until:
+                    raise
+            time.sleep(SETTLING_POLL_SECONDS)
+
+    def _versions(self, loaded: Loaded, now: Instant) -> tuple[State | None, State] | None:
+        """What a person's edit began with, None where that is not known, and what AWM wrote last; None: no edit.
+
+        A save keeps its history first, so a file of a rev that history does not have is not AWM's, but for a power
+        loss: that leaves copies without contents, and sequence numbers which only AWM gives.
+        """
+        revs = sorted(durable.history_revs(self.history_path), reverse=True)
+        if not revs or (loaded.rev == revs[0] and self._is_as_written(loaded)):
+            return None
+        rev, ours = next(((rev, kept) for rev in revs if (kept := self._kept(rev, now)) is not None), (0, None))
+        if ours is None:
+            return None
+        if loaded.rev > rev:
+            is_ours = loaded.rev in revs or _seq(loaded.raw) > _seq(ours)
+            return None if is_ours else (ours, ours)
+        return ours if loaded.rev == rev else self._kept(loaded.rev, now), ours
+
+    def _kept(self, rev: int, now: Instant) -> State | None:
+        """A state of history, None where it is not there or was torn by a power loss."""
+        try:
+            return self.parse((self.history_path / f"{rev}.json").read_bytes(), now)[2]
+        except (OSError, BadFileError):
+            return None
+
+    def _is_as_written(self, loaded: Loaded) -> bool:
+        try:
+            return (self.history_path / f"{loaded.rev}.json").read_bytes() == loaded.data
+        except OSError:
+            return False
+
+    def _edited(self, loaded: Loaded, sides: tuple[State | None, State, State], now: Instant) -> Edited | None:
+        """The merge of base, ours and theirs, journalled; None where it is what the file says, but for white space."""
+        state, changes = merge.merge(*sides)
+        if not changes and state | {"lastUpdated": None} == {**loaded.raw, "lastUpdated": None}:
+            return None
+        work, settings, raw, rev = self.parse(jsontext.layout(state), now)
+        work = self._counted_on(work)
+        if changes:
+            words = "; ".join(notice.one_line(change) for change in changes)
+            work = note(work, now, EDITED, reason=words[:EDIT_CHARS_MAX])
+        return Edited(work, settings, raw, loaded.data, min(loaded.rev, rev), loaded.token, changes)
 
     def _counted_on(self, work: Work) -> Work:
         """No number is given twice, also where a person put an old state back or began a new one (SPEC 8.1, 15).
@@ -112,7 +191,10 @@ class StateFile:
         return replace(work, seq=max(work.seq, journal.last_seq(self.journal_path)))
 
     def catch_up(self, loaded: Loaded) -> None:
-        """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError."""
+        """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError.
+
+        A person's edit is saved as it was merged; then Changed is raised, for its caller to load what stands now.
+        """
         log = loaded.raw.get("log")
         seq_max = loaded.work.seq
         entries = [entry for entry in log if document.is_ours(entry, seq_max)] if isinstance(log, list) else []
@@ -120,12 +202,16 @@ class StateFile:
         missing = [entry for entry in entries if entry["seq"] > last]
         if missing:
             journal.append(self.journal_path, missing)
+        if isinstance(loaded, Edited):
+            self.save(loaded, loaded.work, clock.now())
+            raise Changed
 
     def is_edited(self, loaded: Loaded) -> bool:
-        try:
-            return (self.history_path / f"{loaded.rev}.json").read_bytes() != loaded.data
-        except OSError:
-            return True
+        """Whether a person wrote in it what no row was taken on since: their bytes, or an edit that was merged."""
+        log = loaded.raw.get("log")
+        told = [entry.get("what") for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
+        newest = next((what for what in reversed(told) if what == EDITED or what in guarantee.ROWS), None)
+        return newest == EDITED or not self._is_as_written(loaded)
 
     def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
         """Load, change and save under the lock; None where there is no state or the lock was not to be had."""
@@ -135,14 +221,35 @@ class StateFile:
     def update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
         """Load, change and save, again where a person edits meanwhile; the caller holds the lock. None: no state."""
         for _ in range(EDITS_MAX):
-            loaded = self.load(now)
-            if loaded is None:
-                return None
-            self.catch_up(loaded)
-            work = change(loaded.work, now)
             with suppress(Changed):
+                loaded = self.load(now)
+                if loaded is None:
+                    return None
+                self.catch_up(loaded)
+                work = change(loaded.work, now)
                 return work if work == loaded.work else self.save(loaded, work, now).work
-        raise BusyError(f"{self.path} is being edited without a pause", "close the editor, or try again")
+        raise self._endless()
+
+    def take(self, before: State, after: State, now: Instant, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Merge an edit that was made beside the file, in a copy of `before`; returns in words what it changes.
+
+        The caller holds the lock, but for `dry_run`, which writes nothing. Raises BadFileError, DiskError, BusyError.
+        """
+        for _ in range(EDITS_MAX):
+            with suppress(Changed):
+                loaded = self.load(now)
+                if loaded is None:
+                    raise BadFileError(f"{self.path}: is gone", "`awm restore` puts the last good copy back")
+                if not dry_run:
+                    self.catch_up(loaded)
+                edited = self._edited(loaded, (before, loaded.raw, after), now)
+                if edited is not None and not dry_run:
+                    self.save(edited, edited.work, now)
+                return () if edited is None else edited.changes
+        raise self._endless()
+
+    def _endless(self) -> BusyError:
+        return BusyError(f"{self.path} is being edited without a pause", "close the editor, or try again")
 
     def create(self, project: str) -> bool:
         """Write the published starter file with an empty queue; False where a state file is there already."""
@@ -173,11 +280,16 @@ class StateFile:
         data = jsontext.layout(raw)
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):
             raise AssertionError("this state was not loaded from this store")
+        # History first: whatever a kill leaves, a file of this rev can be compared to what AWM wrote.
+        durable.keep_history(self.history_path, rev, data)
         try:
             written = durable.write_durably(self.path, data, unless_changed_since=loaded.token)
-        except durable.ChangedError as error:
+        except (durable.ChangedError, DiskError) as error:
+            with suppress(OSError):
+                (self.history_path / f"{rev}.json").unlink()
+            if isinstance(error, DiskError):
+                raise
             raise Changed from error
-        durable.keep_history(self.history_path, rev, data)
         journal.append(self.journal_path, [document.log_line(entry) for entry in work.log])
         return Loaded(replace(work, log=()), loaded.settings, raw, data, rev, written)
 
@@ -202,3 +314,8 @@ class StateFile:
         except OSError as error:
             raise DiskError(f"{self.mark_path}: {error.strerror}") from error
         return True
+
+
+def _seq(state: State) -> int:
+    found = state.get("seq", 0)
+    return found if isinstance(found, int) else 0

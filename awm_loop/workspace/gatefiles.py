@@ -95,7 +95,8 @@ def swap_in(workspace: Path, kept: Path, saved: Path) -> tuple[str, ...]:
         for change in changes:
             if _is_copied(change.was):
                 _copy(workspace / change.name, swap / "files" / change.name)
-        _sync(saved)
+        _sync(swap)
+        _sync_one(saved)
     write_durably(swap / "swap.json", json.dumps(changes).encode("ascii"))
     with disk_trouble(workspace):
         for number, (name, was, put) in enumerate(changes):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from awm_loop.workspace import git, unfinished
 from awm_loop.workspace.locks import GitDirs, exclusive, git_dirs
-from awm_loop.workspace.worktree import put_back, set_aside
+from awm_loop.workspace.worktree import put_back, set_aside, undo_half_done
 
 INDEX_SECONDS_MAX = 5.0  # how long a person's editor or prompt may keep the index to itself
 POLL_SECONDS = 0.1
@@ -56,7 +56,7 @@ def integrate(worktree: Path, project: Path, base_branch: str, lock_path: Path) 
     """
     try:
         with exclusive(lock_path) as lock:
-            stuck = unfinished.undo(lock)
+            stuck = unfinished.settle(lock)
             return Refused(stuck) if stuck else _integrate(worktree, project, f"refs/heads/{base_branch}", lock)
     except TimeoutError as error:
         return Refused(str(error))
@@ -169,7 +169,7 @@ def rebase(worktree: Path, base_branch: str) -> str | None:
             ran = git.run(worktree, "rebase", "--quiet", tip, lock=lock)
             why = _conflict(worktree, base_branch, tip, before) or git.complaint(ran) if ran.code else None
             if ran.code:
-                git.run(worktree, "rebase", "--abort", lock=lock)
+                undo_half_done(worktree, dirs, lock)
             put_back(worktree)
             return why
     except TimeoutError as error:

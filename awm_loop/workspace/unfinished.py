@@ -1,8 +1,8 @@
-"""An integration that was killed half-way is undone, so that it can be repeated (SPEC 10.3).
+"""An integration that was killed half-way is finished, or undone so that it can be repeated (SPEC 10.3).
 
-Git moves a branch by renaming one file, but the files of a checked-out branch go forward one by one before that. What
-is about to happen is therefore written into the lock file of the integration first, and wiped when it is over. A step
-found there by the next holder of the lock was killed: no git of ours is alive then, since it would hold the lock (see
+Where a branch is checked out git writes its files one by one, then the index, and moves the branch last. What is about
+to happen is therefore written into the lock file of the integration first, and wiped when it is over. A step found
+there by the next holder of the lock was killed: no git of ours is alive then, since it would hold the lock (see
 `locks.exclusive`). Files that are as the dead step makes them go back to what they were; all others are a person's.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +40,12 @@ def note(lock: int, where: Path, step: Step) -> None:
 
 
 def done(lock: int) -> None:
-    """Nothing is under way any more. Not durable: a step that is over is undone without harm."""
+    """Nothing is under way any more. Not durable: a step that is over is settled without harm."""
     os.ftruncate(lock, 0)
 
 
-def undo(lock: int) -> str:
-    """Undo the step that was killed, if there is one. Returns why it cannot be, or ""."""
+def settle(lock: int) -> str:
+    """Finish or undo the step that was killed, if there is one. Returns why that cannot be done, or ""."""
     try:
         where, *rest = json.loads(os.pread(lock, STEP_BYTES_MAX, 0))
     except ValueError:  # nothing, or torn: then it was killed before it began
@@ -59,18 +60,28 @@ def undo(lock: int) -> str:
             return f"git is at work, or died, in {path}: {stuck[0]} is there; remove it when no git runs there"
         # Elsewhere the branch has gone on, by us or by a person with our files or without: what is there is theirs.
         if is_checked_out and git.tip(path, step.ref) == step.old:
-            _undo_files(path, step)
+            _finish_or_undo(path, step)
     done(lock)
     return ""
 
 
-def _undo_files(where: Path, step: Step) -> None:
+def _finish_or_undo(where: Path, step: Step) -> None:
+    touched = _touched(where, step)
+    not_in_index = git.names(where, "diff-index", "-z", "--cached", "--name-only", "--no-renames", step.new)
+    undone = [entry for entry in touched if entry[0] in not_in_index]
+    if undone:
+        _undo(where, step, undone)
+    else:  # the index is written when all files are: only the branch was left, and git would not begin again
+        git.demanded(git.run(where, "update-ref", "-m", "awm: integrate", step.ref, step.new, step.old))
+
+
+def _undo(where: Path, step: Step, entries: Sequence[tuple[str, bool, bool]]) -> None:
     with tempfile.TemporaryDirectory(prefix="awm-undo-") as scratch:
         old = {"GIT_INDEX_FILE": str(Path(scratch, "old"))}
         changed_since_old = _read(where, step.old, old)
         changed_since_new = _read(where, step.new, {"GIT_INDEX_FILE": str(Path(scratch, "new"))})
         ours = []
-        for name, in_old, in_new in _touched(where, step):
+        for name, in_old, in_new in entries:
             path = where / name
             stands = os.path.lexists(path)
             if name not in changed_since_old if in_old else not stands:

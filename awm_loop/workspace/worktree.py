@@ -17,7 +17,7 @@ from pathlib import Path
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError
 from awm_loop.workspace import git
-from awm_loop.workspace.locks import drop_dead, exclusive, git_dirs, tree_locks
+from awm_loop.workspace.locks import GitDirs, drop_dead, exclusive, git_dirs
 
 ASIDE = "refs/worktree/awm-aside"  # of one working tree only: git keeps `refs/worktree/` apart for each
 
@@ -59,6 +59,7 @@ def ensure(project: Path, path: Path, branch: str, base: str) -> bool:
         how = [str(path), branch] if git.tip(project, ref) else ["-b", branch, str(path), base]
         added = git.run(project, "worktree", "add", "--quiet", *how, lock=lock)
         if added.code:
+            _discard(path, _entry(common, path))  # where git failed among the files it leaves them, and no sign of that
             raise AwmError(
                 f"cannot make a worktree at {path}: {git.complaint(added)}",
                 f"`git -C {project} worktree list` shows who has what checked out",
@@ -138,12 +139,25 @@ def put_back(path: Path) -> None:
     saved = git.tip(path, ASIDE)
     if saved is None:
         return
+    clean(path)  # of what a killed git was writing: all work is in `saved`
     listing = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", f"{saved}^"]
     ours = git.names(path, *listing, saved) - git.names(path, *listing, "HEAD")
     if ours:
         arguments = ["restore", f"--source={saved}", "--worktree", "--pathspec-from-file=-", "--pathspec-file-nul"]
         git.demanded(git.run(path, *arguments, feed="\0".join(sorted(ours)), environment=git.LITERAL))
     git.demanded(git.run(path, "update-ref", "-d", ASIDE))
+
+
+def undo_half_done(path: Path, dirs: GitDirs, lock: int) -> None:
+    """Abort the rebase, merge, cherry-pick, revert or bisect under way in a worktree, by force if need be.
+
+    Callers hold `lock` on `dirs.own`. Git's lock files in there go first. Raises AwmError.
+    """
+    drop_dead(dirs.own.glob("**/*.lock"), dirs.common)
+    for name, undo in HALF_DONE.items():
+        if (dirs.own / name).exists() and git.run(path, *undo, lock=lock).code:
+            _forget(dirs.own / name)  # written half, so that it can be neither continued nor aborted
+            git.demanded(git.run(path, "reset", "--quiet", "--hard", lock=lock))
 
 
 @contextmanager
@@ -225,11 +239,8 @@ def _settle(path: Path, branch: str, base: str) -> None:
         raise AwmError(f"{path} is not a worktree any more", "try again")
     ref = f"refs/heads/{branch}"
     with exclusive(dirs.own) as lock:  # a git of a killed `rebase` has ended
-        drop_dead([*tree_locks(dirs), dirs.own / f"{ASIDE}.lock", dirs.common / f"{ref}.lock"], dirs.common)
-        for name, undo in HALF_DONE.items():
-            if (dirs.own / name).exists() and git.run(path, *undo, lock=lock).code:
-                _forget(dirs.own / name)  # written half, so that it can be neither continued nor aborted
-                git.demanded(git.run(path, "reset", "--quiet", "--hard", lock=lock))
+        drop_dead([dirs.common / f"{ref}.lock"], dirs.common)
+        undo_half_done(path, dirs, lock)
         put_back(path)
         tip = git.tip(path, ref)
         if not git.head(path):

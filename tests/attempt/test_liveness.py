@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -38,12 +39,13 @@ class Watched:
 
     def __init__(self, workspace: Path, script: str, interpreter: str = sys.executable) -> None:
         self.process = subprocess.Popen(
-            [interpreter, "-c", READY[interpreter] + script],
+            (argv := [interpreter, "-c", READY[interpreter] + script]),
             cwd=workspace,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        self.name = f"`{shlex.join([Path(interpreter).name, *argv[1:]])[:39]}…`".replace("\n", " ")  # in a cause
         self.workspace = workspace
         self.liveness = Liveness(workspace, [], WINDOW_SECONDS)
         self._selector = selectors.DefaultSelector()
@@ -121,15 +123,15 @@ def watch(tmp_path: Path) -> Iterator[Starter]:
 
 
 STUCK = {
-    "sleep back-off": ("import time; time.sleep(300)", "pid {pid} sleeps."),
-    "waiting on stdin": ("import sys; sys.stdin.read()", "pid {pid} waits for input on stdin."),
+    "sleep back-off": ("import time; time.sleep(300)", "{name} sleeps."),
+    "waiting on stdin": ("import sys; sys.stdin.read()", "{name} waits for input on stdin."),
     "deadlock": (
         "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
-        "pid {pid} waits for a lock or for another of its threads (for which, cannot be seen from outside).",
+        "{name} waits for a lock or for another of its threads (for which, cannot be seen from outside).",
     ),
     "file lock": (
         "import fcntl, os; files = [open('x.lock', 'w') for _ in range(2)]\nfor file in files: fcntl.flock(file, fcntl.LOCK_EX)",
-        "pid {pid} waits for a file lock that another process holds.",
+        "{name} waits for a file lock that another process holds.",
     ),
     "polling, same line": (
         "import time\nfor n in range(10**9): print('still waiting, try', n, flush=True); time.sleep(0.05)",
@@ -150,7 +152,7 @@ for n in range(10**9):
     ),
     "a log of its own, line by line": (
         "import time\nwhile True: open('../own.txt', 'a').write('tick\\n'); time.sleep(0.05)",
-        "pid {pid} ",
+        "{name} ",
     ),
 }
 
@@ -162,15 +164,15 @@ def test_an_idle_agent_makes_no_progress_and_says_why(name: str, watch: Starter)
     agent = watch(script)
 
     assert agent.stuck().busy_seconds == 0.0
-    assert agent.says(f"Likely cause: {cause.format(pid=agent.process.pid)}")
+    assert agent.says(f"Likely cause: {cause.format(name=agent.name)}")
 
 
 def test_who_others_wait_for_is_named_first(watch: Starter) -> None:
     """SPEC 5.2: the cause is at the tip of the tree: the tool that sleeps, not the agent that waits for its pipe."""
     agent = watch("import subprocess, sys; child = subprocess.Popen(['sleep', '300']); sys.stdin.read()")
-    tool = agent.until(lambda sample: len(sample.processes) == 2).processes[-1].pid
+    agent.until(lambda sample: len(sample.processes) == 2)
 
-    assert agent.says(f"Likely cause: pid {tool} sleeps; pid {agent.process.pid} waits for input on stdin.")
+    assert agent.says(f"Likely cause: `sleep 300` sleeps; {agent.name} waits for input on stdin.")
 
 
 def test_an_endless_loop_is_busy_without_progress(watch: Starter) -> None:
@@ -179,7 +181,7 @@ def test_an_endless_loop_is_busy_without_progress(watch: Starter) -> None:
     sample = agent.stuck()
 
     assert (sample.busy, sample.idle_seconds) == (True, 0.0)
-    assert agent.says(f"Likely cause: pid {agent.process.pid} computes.")
+    assert agent.says(f"Likely cause: {agent.name} computes.")
 
 
 def test_work_in_short_lived_children_is_busy(watch: Starter) -> None:
@@ -249,7 +251,7 @@ def test_a_stopped_agent_is_idle_and_its_evidence_says_so(watch: Starter) -> Non
     agent.process.send_signal(signal.SIGSTOP)
 
     assert agent.stuck().busy is False
-    assert agent.says(f"Likely cause: pid {agent.process.pid} is stopped, by a signal or a debugger.")
+    assert agent.says(f"Likely cause: {agent.name} is stopped, by a signal or a debugger.")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -270,7 +272,7 @@ def test_a_silent_stream_is_progress_and_a_hung_one_is_not(address: str, watch: 
             with socket.create_connection(peer), server.accept()[0] as of_a_stranger:
                 of_a_stranger.send(b"token")
                 assert agent.window().progress == NOTHING
-            assert agent.says(f"Likely cause: pid {agent.process.pid} waits for the network.")
+            assert agent.says(f"Likely cause: {agent.name} waits for the network.")
 
 
 def test_a_chatty_agent_makes_progress(watch: Starter) -> None:
@@ -313,7 +315,7 @@ def test_several_busy_children_look_like_a_build_to_the_evidence(watch: Starter)
     agent.until(lambda sample: len(sample.processes) == 5)
 
     assert agent.says(
-        "Likely cause: 4 processes compute at once, as in a build or a test run; pid ",
+        "Likely cause: 4 processes compute at once, as in a build or a test run; `sh -c",
         f"pid {agent.process.pid} (parent {os.getpid()}, state S) waits for events: syscall ",
         "argv \"/bin/sh -c 'echo ready\\nfor n in 1 2 3 4; do (while",
     )

@@ -1,21 +1,22 @@
-"""Builders of the core's values, and the loop's walk over its rows without a world. Every default is plain and legal."""
+"""Builders of the core's values, and single rows taken from them. Every default is plain and legal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from awm_loop.core import choice
 from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
 from awm_loop.core.estimate import Past
 from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
 from awm_loop.core.model import (
     Account,
+    Advised,
     Agent,
     Attempt,
     Deadline,
+    Earlier,
+    Ended,
     Instant,
     LogEntry,
     Notice,
@@ -23,10 +24,11 @@ from awm_loop.core.model import (
     Phase,
     Policy,
     Spec,
+    StopReason,
     Task,
     Work,
 )
-from awm_loop.core.observation import Alive, AttemptSeen, Exited, ProbeFailed, Result, SpecBad, SpecRead, TaskSeen
+from awm_loop.core.observation import Advice, Alive, AttemptSeen, Exited, ProbeFailed, Result, SpecRead, TaskSeen
 
 NOW = Instant(wall=datetime(2026, 1, 1, 3, 0, tzinfo=UTC), boottime=1_000.0, boot_id="boot 1")
 CODEX = Agent(name="codex", kind="command", model="gpt-5.2", account="openai", fallback=("opus",))
@@ -63,16 +65,22 @@ POLICY = Policy(
 )
 SPEC = Spec(path="/specs/S1.md", text="# Sprint S1: Search bar\n", title="Search bar", type="coding")
 HEALTHY = Alive(idle_seconds=0.0, busy_seconds=0.0, running_seconds=60.0)
+STUCK = Alive(idle_seconds=900.0, busy_seconds=0.0, running_seconds=1_000.0)
+CANNOT_LOOK = ProbeFailed(reason="disk")
+TASK = Task(
+    id="S1", attempts=1, base="base", branch="main", verify="", gate_number=1
+)  # as the launch of its first attempt leaves it
 
 
 def later(seconds: float, now: Instant = NOW) -> Instant:
     return replace(now, wall=now.wall + timedelta(seconds=seconds), boottime=now.boottime + seconds)
 
 
-def read(spec: Spec = SPEC, *, next_up: tuple[str, str] | None = None, past: tuple[float, ...] = ()) -> SpecRead:
-    """A spec in a git repository at commit `base`, with like tasks that took `past` minutes."""
+def read(spec: Spec = SPEC, *, past: tuple[float, ...] = (), **changes: Any) -> SpecRead:
+    """A spec in a git repository at commit `base` of `main`, with like tasks that took `past` minutes."""
     told = tuple(Past(agent="codex", type="coding", minutes=minutes) for minutes in past)
-    return SpecRead(spec=spec, head="base", past=told, next_up=next_up)
+    usual = SpecRead(spec=spec, head="base", branch="main", worktree="/worktrees/S1", past=told, next_up=None)
+    return replace(usual, **changes)
 
 
 def working(*queue: str, **changes: Any) -> Work:
@@ -91,6 +99,7 @@ def attempt(**changes: Any) -> Attempt:
         model="gpt-5.2",
         title="Search bar",
         spec_path="/specs/S1.md",
+        project="/project",
         workspace="/project",
         type="coding",
         require_commit=True,
@@ -104,7 +113,7 @@ def attempt(**changes: Any) -> Attempt:
 
 def live(*queue: str, phase: Phase = Phase.RUNNING, task: Task | None = None, **changes: Any) -> Work:
     """The loop with its first attempt live, at S1; `changes` are the attempt's."""
-    tasks = {"S1": task or Task(id="S1", attempts=1, base="base")}
+    tasks = {"S1": task or TASK}
     return working(*queue, attempts=(attempt(phase=phase, **changes),), tasks=tasks, next_attempt=2)
 
 
@@ -120,6 +129,46 @@ def exited(outcome: Outcome, **changes: Any) -> Exited:
     return Exited(result=result(outcome, **changes))
 
 
+def advised(action: Advised, text: str = "Use a timeout.", cause: str = "It waits for input") -> Exited:
+    """An analysis that ended well, with its answer."""
+    return exited(Outcome.SUCCEEDED, advice=Advice(cause=cause, action=action, text=text))
+
+
+def earlier(outcome: Outcome, summary: str, number: int = 1, agent: str = "codex") -> tuple[Earlier, ...]:
+    """What a task remembers of an attempt that ended so."""
+    return (Earlier(number=number, outcome=outcome, agent=agent, summary=summary),)
+
+
+def line(outcome: Phase, **changes: Any) -> Ended:
+    """The report's line of S1 after its one attempt of eight minutes."""
+    usual = Ended(
+        task="S1",
+        outcome=outcome,
+        at=NOW.wall,
+        number=1,
+        agent="codex",
+        model="gpt-5.2",
+        type="coding",
+        minutes=8.0,
+        minutes_in_all=8.0,
+        attempts=1,
+        eta_minutes=12.0,
+    )
+    return replace(usual, **changes)
+
+
+def changing(work: Work) -> dict[str, Any]:
+    """The live attempt's fields that rows change."""
+    (one,) = work.attempts
+    return {"phase": one.phase, "launches": one.launches, "stop": one.stop, "told_late": one.told_late}
+
+
+def by_hand(work: Work, stop: StopReason, before: str = "", task: str = "S1") -> Work:
+    """The work in which a person asked for the end of the task's attempt."""
+    asked = [replace(one, stop=stop, before=before) if one.task == task else one for one in work.attempts]
+    return replace(work, attempts=tuple(asked))
+
+
 def closed(seconds: float, agent: Agent = CODEX, *, hits: int = 0, now: Instant = NOW) -> dict[str, Account]:
     """The account of `agent`, closed for so long."""
     deadline = Deadline.after(seconds, now)
@@ -128,7 +177,7 @@ def closed(seconds: float, agent: Agent = CODEX, *, hits: int = 0, now: Instant 
 
 
 def entry(seq: int, what: str, task: str = "S1", attempt: int | None = 1, **changes: Any) -> LogEntry:
-    return LogEntry(**{"seq": seq, "at": NOW.wall, "what": what, "task": task, "attempt": attempt} | changes)
+    return replace(LogEntry(seq=seq, at=NOW.wall, what=what, task=task, attempt=attempt), **changes)
 
 
 def told(kind: str, text: str, task: str = "S1", number: int = 1) -> Notice:
@@ -158,47 +207,3 @@ def seen_account(work: Work, name: str, now: Instant = NOW, policy: Policy = POL
 
 def seen_loop(work: Work, now: Instant = NOW, policy: Policy = POLICY) -> Step:
     return take_loop(work, classify_loop(work, policy), Moment(now=now, policy=policy))
-
-
-def walk(
-    work: Work,
-    live_seen: AttemptSeen,
-    specs: Mapping[str, Spec | SpecBad],
-    now: Instant = NOW,
-    policy: Policy = POLICY,
-) -> list[Step]:
-    """The rows of one beat, in its order: the live attempt, accounts, the loop, the queue; up to the first effect."""
-    steps: list[Step] = []
-
-    def take(step: Step) -> bool:
-        if not step.row.is_quiet:
-            steps.append(step)
-        return not step.row.is_quiet and step.work.pending is None
-
-    def current() -> Work:
-        return steps[-1].work if steps else work
-
-    while current().attempts and take(seen_live(current(), live_seen, now, policy)):
-        pass
-    if current().pending is not None:
-        return steps
-    for name in tuple(current().accounts):
-        if current().accounts[name].deadline is not None:
-            take(seen_account(current(), name, now, policy))
-    if current().paused:
-        return steps
-    take(seen_loop(current(), now, policy))
-    while not current().attempts:
-        task_id = choice.candidate(current(), now, policy)
-        if task_id is None:
-            take(seen_loop(current(), now, policy))
-            return steps
-        spec = specs.get(task_id, SPEC)
-        due = spec if isinstance(spec, SpecBad) else read(spec)
-        seen = None if choice.is_waiting(current(), task_id, now) else due
-        if not take(seen_queued(current(), task_id, seen, now, policy)):
-            return steps
-    return steps
-
-
-CANNOT_LOOK = ProbeFailed(reason="disk")

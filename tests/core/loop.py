@@ -1,140 +1,127 @@
-"""Builders for the core's tests: whole values with short names, and one beat of the pure machine."""
+"""Beats over a world in memory: the real beat of `awm_loop.beat`, and ports that see what a test tells them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from awm_loop.core import choice
-from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
+from build import CANNOT_LOOK, NOW, POLICY, SPEC
+
+from awm_loop import beat
+from awm_loop.core.consequence import Step
 from awm_loop.core.estimate import Past
-from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
-from awm_loop.core.model import Agent, Instant, Outcome, Policy, Spec, Work
-from awm_loop.core.observation import Alive, AttemptSeen, Exited, Limit, Result, SpecBad, SpecRead
+from awm_loop.core.model import Attempt, Instant, LogEntry, Policy, Spec, Task, Work
+from awm_loop.core.observation import AttemptSeen, SpecBad
+from awm_loop.ports import Loaded, Ports, Settings
+from awm_loop.store import guarantee
 
-START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-CODEX = Agent(name="codex", kind="command", model="gpt-5.2", account="plus", fallback=("opus",))
-OPUS = Agent(name="opus", kind="command", model="", account="max")
-LOCAL = Agent(name="local", kind="shell", model="", account="local")
+Seen = AttemptSeen | Mapping[str, AttemptSeen]  # of every live attempt, or by task
 
 
-def at(seconds: float = 0.0, boot: str = "boot") -> Instant:
-    """The moment `seconds` after the start, in one boot."""
-    return Instant(wall=START + timedelta(seconds=seconds), boottime=1000.0 + seconds, boot_id=boot)
-
-
-def policy(**changes: Any) -> Policy:
-    agents = {agent.name: agent for agent in (CODEX, OPUS, LOCAL)}
-    usual = Policy(
-        retries_max=3,
-        strikes_max=3,
-        reboots_max=5,
-        launches_max=5,
-        backoff_seconds=(30.0, 60.0, 120.0, 300.0, 900.0),
-        stall_seconds=900.0,
-        stall_busy_factor=4.0,
-        attempt_max_seconds=7200.0,
-        late_factor=2.0,
-        retry_on_limit=True,
-        limit_retry_seconds=900.0,
-        limit_retry_max_seconds=21_600.0,
-        limit_margin_seconds=60.0,
-        limit_max_seconds=691_200.0,
-        allow_overtake=False,
-        max_parallel=1,
-        isolation="auto",
-        verify="",
-        gate_first=False,
-        reset_after=0,
-        context_share_max=0.85,
-        analysis_agent="",
-        require_commit=True,
-        default_agent="codex",
-        agents=agents,
-        notify_user=True,
-        channels=("console",),
-    )
-    return replace(usual, **changes)
-
-
-def work(*queue: str, **changes: Any) -> Work:
-    return replace(Work(active=True, idle_since=None, project="/project", queue=queue, completed=()), **changes)
-
-
-def spec(task: str, **changes: Any) -> Spec:
-    return replace(Spec(path=f"/{task}.md", text="# Do it", title=f"Thing {task}"), **changes)
-
-
-def alive(idle: float = 0.0, busy: float = 0.0, running: float = 1.0) -> Alive:
-    return Alive(idle_seconds=idle, busy_seconds=busy, running_seconds=running)
-
-
-def exited(outcome: Outcome, seconds: float = 480.0, **changes: Any) -> Exited:
-    usual = Result(outcome=outcome, exit_code=0, started_at=START, ended_at=START, seconds=seconds)
-    return Exited(result=replace(usual, **changes))
-
-
-def limited(resets_at: datetime | None) -> Exited:
-    return exited(Outcome.LIMITED, limit=Limit(resets_at=resets_at, source="result file"))
+class Killed(BaseException):
+    """The beat was killed: what it saved and did until then is all there is."""
 
 
 class Loop:
-    """The pure machine with a world told to it: `beat` takes rows as a real beat does, and proves each effect."""
+    """The state and the world around it. A beat may be killed before or after each thing it does to them."""
 
-    def __init__(self, start: Work, rules: Policy | None = None) -> None:
-        self.work = start
-        self.policy = rules or policy()
-        self.steps: list[Step] = []
+    def __init__(self, work: Work, policy: Policy = POLICY) -> None:
+        self.work, self.policy, self.now = work, policy, NOW
         self.specs: dict[str, Spec | SpecBad] = {}
-        self.past: tuple[Past, ...] = ()
-        self.head: str | None = "base"
+        self.seen: Seen = CANNOT_LOOK
+        self.branch = "main"
+        self.journal: list[LogEntry] = []
+        self.started: list[str] = []
+        self.stopped: list[str] = []
+        self.remembered: list[str] = []
+        self.kill_in: int | None = None  # so many deeds from now, counting both sides of each
+        self.states: list[Work] = []  # each that was saved
+        launcher, store = _Launcher(self), _Store(self)
+        self.ports = Ports(
+            store=store,
+            launcher=launcher,
+            clock=lambda: self.now,
+            policy=lambda _: self.policy,
+            read_spec=lambda _, task: self.specs.get(task, replace(SPEC, path=f"/specs/{task}.md", title=task)),
+            head=lambda _: ("base", self.branch),
+            worktree=lambda task: f"/worktrees/{task}",
+            past=tuple[Past, ...],
+            remember=lambda _, key: self.does(lambda: self.remembered.append(key)),
+            record=lambda _, __: None,
+        )
 
-    def beat(self, seen: AttemptSeen | None = None, now: Instant | None = None) -> list[str]:
-        """One beat; `seen` is what the live attempt's probe sees. Returns the rows taken that were not quiet."""
-        moment = Moment(now=now or at(), policy=self.policy)
-        self.work = replace(self.work, pending=None, log=())
-        before = len(self.steps)
-        if self.work.attempts and seen is not None:
-            key = self.work.attempts[0].key
-            while (attempt := self.work.attempt(key)) is not None:
-                judged = classify_live(self.work, attempt, seen, moment.now, moment.policy)
-                if not self._take(take_live(self.work, attempt, judged, moment)):
-                    break
-        for account in tuple(self.work.accounts.values()):
-            if account.deadline is not None and not self.work.pending:
-                self._take(take_account(self.work, account, classify_account(account, moment.now), moment))
-        if not self.work.pending and not self.work.paused:
-            self._take(take_loop(self.work, classify_loop(self.work, moment.policy), moment))
-            while not self.work.attempts and self._queue(moment):
-                pass
-            if not self.work.pending:
-                self._take(take_loop(self.work, classify_loop(self.work, moment.policy), moment))
-        return [str(step.row) for step in self.steps[before:] if not step.row.is_quiet]
+    def beat(self, seen: Seen = CANNOT_LOOK, now: Instant | None = None) -> list[str]:
+        """One beat; returns the rows taken that were not quiet."""
+        return [str(step.row) for step in self.steps(seen, now)]
+
+    def steps(self, seen: Seen = CANNOT_LOOK, now: Instant | None = None) -> tuple[Step, ...]:
+        self.seen, self.now = seen, now or self.now
+        return beat.run(self.ports).steps
+
+    def does(self, deed: Callable[[], None]) -> None:
+        """Do it, unless the beat is killed before; it may be killed after, too."""
+        self._may_be_killed()
+        deed()
+        self._may_be_killed()
+
+    def _may_be_killed(self) -> None:
+        if self.kill_in is not None:
+            self.kill_in -= 1
+            if self.kill_in < 0:
+                self.kill_in = None
+                raise Killed
 
     @property
     def told(self) -> list[str]:
         return [notice.text for notice in self.work.outbox]
 
-    def _queue(self, moment: Moment) -> bool:
-        task = choice.candidate(self.work, moment.now, moment.policy)
-        if task is None:
-            return False
-        seen = None if choice.is_waiting(self.work, task, moment.now) else self._read(task)
-        judged = classify_queued(self.work, task, seen, moment.now, moment.policy)
-        return self._take(take_queued(self.work, task, judged, moment)) and not self.work.pending
+    @property
+    def live(self) -> list[str]:
+        return [attempt.task for attempt in self.work.attempts]
 
-    def _read(self, task: str) -> SpecRead | SpecBad:
-        found = self.specs.get(task, spec(task))
-        following = next((other for other in choice.in_order(self.work) if other != task), None)
-        next_up = (following, f"Thing {following}") if following else None
-        if isinstance(found, SpecBad):
-            return found
-        return SpecRead(spec=found, head=self.head, past=self.past, next_up=next_up)
 
-    def _take(self, step: Step) -> bool:
-        """True where the row changed something and the subject may have a further one."""
-        self.steps.append(step)
-        changed = step.work is not self.work and step.work != self.work
-        self.work = step.work
-        return changed and not self.work.pending
+class _Store:
+    """The state in memory, held to the guarantees of every save."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def load(self, _: Instant) -> Loaded:
+        return Loaded(self.loop.work, Settings(), {}, b"", 0, None)
+
+    def catch_up(self, _: Loaded) -> None:
+        """The journal is in memory with the state."""
+
+    def is_edited(self, _: Loaded) -> bool:
+        return False
+
+    def save(self, loaded: Loaded, work: Work, _: Instant) -> Loaded:
+        assert guarantee.broken(loaded.work, work) is None
+
+        def saved() -> None:
+            self.loop.journal += work.log
+            self.loop.work = replace(work, log=())
+            self.loop.states.append(self.loop.work)
+
+        self.loop.does(saved)
+        return replace(loaded, work=self.loop.work)
+
+
+class _Launcher:
+    """Attempts begin and end by a test's word."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def start(self, attempt: Attempt, _: Task) -> bool:
+        self.loop.does(lambda: self.loop.started.append(f"{attempt.task}.{attempt.number}"))
+        return True
+
+    def probe(self, attempts: Sequence[Attempt]) -> dict[str, AttemptSeen]:
+        seen = self.loop.seen
+        if not isinstance(seen, Mapping):
+            return {attempt.key: seen for attempt in attempts}
+        return {attempt.key: seen.get(attempt.task, CANNOT_LOOK) for attempt in attempts}
+
+    def stop(self, key: str, _: str) -> None:
+        self.loop.does(lambda: self.loop.stopped.append(key))

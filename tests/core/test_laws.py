@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from build import (
@@ -19,7 +20,9 @@ from build import (
     OPUS,
     POLICY,
     SPEC,
+    advised,
     attempt,
+    by_hand,
     closed,
     entry,
     exited,
@@ -27,17 +30,34 @@ from build import (
     live,
     read,
     seen_live,
+    seen_loop,
     seen_queued,
-    walk,
     working,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loop import Loop
 
+from awm_loop import beat
 from awm_loop.cli import steering
 from awm_loop.core import choice
 from awm_loop.core.machine import TABLE
-from awm_loop.core.model import Deadline, Instant, Launch, Outcome, Phase, Priority, Spec, Stop, StopReason, Task, Work
+from awm_loop.core.model import (
+    Advised,
+    Deadline,
+    Instant,
+    Launch,
+    Outcome,
+    Phase,
+    Policy,
+    Priority,
+    Reset,
+    Spec,
+    Stop,
+    StopReason,
+    Task,
+    Work,
+)
 from awm_loop.core.observation import Alive, AttemptSeen, Exited, Limit, NotStarted, SpecBad, Starting, Unattended
 from awm_loop.errors import AwmError
 from awm_loop.store import guarantee
@@ -45,11 +65,30 @@ from awm_loop.store import guarantee
 LIVE = (Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING, Phase.ENDED)
 TERMINAL = ("completed", "failed", "skipped")
 RULES = replace(POLICY, retries_max=1, strikes_max=2, reboots_max=1, launches_max=2, backoff_seconds=(0.0, 60.0))
+POLICIES = st.builds(
+    lambda overtake, retry, parallel, isolation, analyst, reset_after: replace(
+        RULES,
+        allow_overtake=overtake,
+        retry_on_limit=retry,
+        max_parallel=parallel,
+        isolation=isolation,
+        analysis_agent=analyst,
+        reset_after=reset_after,
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.integers(min_value=1, max_value=3),
+    st.sampled_from(["auto", "auto", "in-place"]),
+    st.sampled_from(["", "opus"]),
+    st.sampled_from([0, 1, 2]),
+)
 SPECS: tuple[Spec | SpecBad, ...] = (
     SPEC,
+    replace(SPEC, estimate_minutes=12.0),
     replace(SPEC, model="opus"),
     replace(SPEC, has_script=True, model="local"),
     replace(SPEC, model="nobody"),
+    replace(SPEC, isolation="in-place"),
     SpecBad(reason="empty"),
 )
 
@@ -59,17 +98,21 @@ def limited(seconds: float | None) -> Exited:
     return exited(Outcome.LIMITED, limit=Limit(resets_at=resets_at, source="test"))
 
 
-ENDS = st.one_of(
-    st.sampled_from(list(Outcome)).map(exited),
-    st.one_of(st.none(), st.floats(min_value=-1e6, max_value=1e9)).map(limited),
+LIMITS = st.one_of(st.none(), st.floats(min_value=-1e6, max_value=1e9)).map(limited)
+ENDS = st.builds(
+    lambda outcome, share, action: exited(outcome, context_share=share, advice=advised(action).result.advice),
+    st.sampled_from(list(Outcome)),
+    st.sampled_from([None, None, 0.84, 0.85]),
+    st.sampled_from(list(Advised)),
 )
 ALIVE = st.builds(
     Alive,
-    idle_seconds=st.sampled_from([0.0, 899.9, 900.0, 4_000.0]),
-    busy_seconds=st.sampled_from([0.0, 900.0, 3_600.0]),
+    idle_seconds=st.sampled_from([0.0, 0.0, 899.9, 900.0]),
+    busy_seconds=st.sampled_from([0.0, 0.0, 900.0, 3_600.0]),
     running_seconds=st.sampled_from([0.0, 1_440.0, 9_000.0]),
 )
-SEEN = st.one_of(ENDS, ALIVE, st.sampled_from([CANNOT_LOOK, NotStarted(), Starting(), Unattended()]))
+OTHERS = st.sampled_from([CANNOT_LOOK, NotStarted(), Starting(), Unattended()])
+SEEN = st.sampled_from([ALIVE] * 5 + [ENDS] * 3 + [LIMITS, OTHERS]).flatmap(lambda kind: kind)
 SOME_TASK = st.integers(min_value=1, max_value=6).map("S{}".format)
 
 
@@ -104,6 +147,16 @@ def opens_accounts(work: Work, now: Instant) -> Work:
     return steering.note(replace(work, accounts=accounts), now, "opened by hand")
 
 
+def queues(work: Work, task: str) -> Work:
+    """A task written into the queue of the file."""
+    return replace(work, queue=(*work.queue, task)) if steering.whereabouts(work, task) is None else work
+
+
+def takes_back(work: Work, task: str, stop: StopReason, before: str) -> Work:
+    """What a merge makes of a live task that was removed, or re-queued, by hand; nothing of one that is not live."""
+    return by_hand(work, stop, before=before, task=task)
+
+
 PERSON: st.SearchStrategy[Callable[[Work, Instant], Work]] = st.one_of(
     st.sampled_from([steering.pause, steering.resume, steering.resume, steering.stop, opens_accounts]),
     SOME_TASK.map(lambda task: lambda work, now: steering.retry(work, task, now)),
@@ -113,8 +166,22 @@ PERSON: st.SearchStrategy[Callable[[Work, Instant], Work]] = st.one_of(
         SOME_TASK,
         st.sampled_from(list(Priority)),
     ),
+    SOME_TASK.map(lambda task: lambda work, _: queues(work, task)),
+    st.builds(
+        lambda task, stop, before: lambda work, _: takes_back(work, task, stop, before),
+        SOME_TASK,
+        st.sampled_from([StopReason.REMOVED, StopReason.REQUEUED]),
+        SOME_TASK,
+    ),
 )
-EVENTS = st.lists(st.one_of(SEEN, SEEN, SEEN, TIME.map(lambda tick: ("time", tick)), PERSON), max_size=40)
+
+
+def now_and_then(what: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.sampled_from([False, False, False, True]).flatmap(lambda is_so: what if is_so else st.none())
+
+
+# What passes before a beat, what a person does then, and what the beat sees of attempts with an even and an odd number.
+EVENTS = st.lists(st.tuples(now_and_then(TIME), now_and_then(PERSON), SEEN, SEEN), min_size=12, max_size=40)
 
 
 def edited(work: Work, change: Callable[[Work, Instant], Work], now: Instant) -> Work:
@@ -125,71 +192,79 @@ def edited(work: Work, change: Callable[[Work, Instant], Work], now: Instant) ->
         return work
 
 
-def happens(work: Work, event: object, now: Instant, specs: dict[str, Spec | SpecBad], overtake: bool) -> list[Work]:
-    """Every state on the way through one event that is not the time's; an effect is proved as soon as it is promised."""
-    if callable(event):
-        return [edited(work, event, now)]
-    policy = replace(RULES, allow_overtake=overtake)
-    steps = walk(work, event, specs, now, policy)  # type: ignore[arg-type]
-    assert steps == walk(work, event, specs, now, policy), "the same input gave another output"  # type: ignore[arg-type]
-    states = [step.work for step in steps]
-    return [*states, replace(states[-1], pending=None)] if states else []
+def happens(loop: Loop, even: AttemptSeen, odd: AttemptSeen) -> list[Work]:
+    """Every state on the way through one beat."""
+    loop.seen = {one.task: odd if one.number % 2 else even for one in loop.work.attempts}
+    foreseen = beat.run(loop.ports, dry_run=True).steps
+    steps = loop.steps(loop.seen)
+    assert steps == foreseen, "the same input gave another output"
+    return [*(step.work for step in steps), loop.work]
 
 
-def holds(before: Work, after: Work) -> None:
+def holds(before: Work, after: Work, policy: Policy) -> None:
     """The laws of one transition, beside the guarantees that are checked before each save."""
     assert guarantee.broken(before, after) is None
-    new = after.log[len(before.log) :]
-    assert [one.seq for one in new] == list(range(before.seq + 1, after.seq + 1))
-    assert after.log[: len(before.log)] == before.log
-    by_hand = any(one.what not in guarantee.ROWS for one in new)
+    new = [one for one in after.log if one.seq > before.seq]
+    assert not after.log or [one.seq for one in new] == list(range(before.seq + 1, after.seq + 1))
+    is_by_hand = any(one.what not in guarantee.ROWS for one in new)
     for name in TERMINAL:
         then, now = getattr(before, name), getattr(after, name)
-        assert by_hand or now[: len(then)] == then
-    for task_id, task in before.tasks.items():
-        if not by_hand and task_id not in after.completed:
-            known = after.task(task_id)
-            assert (known.strikes, known.tries, known.reboots) >= (0, 0, 0)
+        assert is_by_hand or now[: len(then)] == then
+    for task_id, known in after.tasks.items():
+        task = before.task(task_id)
+        if not is_by_hand:
             assert known.strikes >= task.strikes
             assert known.tries >= task.tries
             assert known.reboots >= task.reboots
             assert known.attempts >= task.attempts
+            assert task.verify in {None, known.verify}
+            assert (task.analysis, known.analysis) not in {("done", "due"), ("done", ""), ("due", "")}
     started = {one.key for one in after.attempts} - {one.key for one in before.attempts}
     assert after.next_attempt == before.next_attempt + len(started)
+    assert not started or (len(after.attempts) <= policy.max_parallel and not choice.reset_due(before, policy))
+    assert not (started and before.reset)
+    alone = {one.workspace for one in after.attempts if not one.is_worktree}
+    assert not alone or len(after.attempts) == 1
     ids = [int(notice.id[1:]) for notice in after.outbox]
     assert ids == sorted(set(ids))
     assert all(number < after.next_notice for number in ids)
-    unsaid = replace(after, attempts=before.attempts, pending=None)  # a stop asked again, a promise proved
-    assert after.seq > before.seq or unsaid == replace(before, pending=None)
+    unsaid = replace(after, attempts=before.attempts, pending=None, log=())  # a stop asked again, a promise proved
+    assert after.seq > before.seq or unsaid == replace(before, pending=None, log=())
 
 
-@settings(max_examples=300, deadline=None)
-@given(EVENTS, st.lists(st.sampled_from(SPECS), min_size=6, max_size=6), st.booleans())
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.lists(st.sampled_from(SPECS), min_size=6, max_size=6), POLICIES)
 def test_the_guarantees_hold_through_any_history_and_a_calm_ends_it(
-    events: list[object], specs: list[Spec | SpecBad], overtake: bool
+    events: list[tuple[Any, ...]], specs: list[Spec | SpecBad], policy: Policy
 ) -> None:
-    """SPEC 15.1-8, 15.10, 15.15: after every row; and once faults end, every accepted task reaches an end."""
-    by_task = dict(zip([f"S{number}" for number in range(1, 7)], specs, strict=True))
-    work, now = working("S1", "S2", "S3"), NOW
-    for event in events:
-        if isinstance(event, tuple):
-            now = event[1](now)
-            continue
-        for after in happens(work, event, now, by_task, overtake):
-            holds(work, after)
-            work = after
-    calm(work, now, by_task, overtake)
+    """SPEC 15.1-8, 15.10, 15.13, 15.15: after every row; and once faults end, every accepted task reaches an end."""
+    loop = Loop(working("S1", "S2", "S3", "S4", "S5"), policy)
+    loop.specs = dict(zip([f"S{number}" for number in range(1, 7)], specs, strict=True))
+    for time, person, even, odd in events:
+        loop.now = time(loop.now) if time else loop.now
+        if person:
+            before, loop.work = loop.work, edited(loop.work, person, loop.now)
+            assert guarantee.broken(before, loop.work) is None
+        follows(loop, even, odd)
+    calm(loop)
 
 
-def calm(work: Work, now: Instant, specs: dict[str, Spec | SpecBad], overtake: bool) -> None:
-    """Nobody pauses, every agent succeeds, and time goes on: the queue drains in as many beats as there is work."""
+def follows(loop: Loop, even: AttemptSeen, odd: AttemptSeen) -> None:
+    before = loop.work
+    for after in happens(loop, even, odd):
+        holds(before, after, loop.policy)
+        before = after
+
+
+def calm(loop: Loop) -> None:
+    """Nobody pauses, every agent succeeds, and time goes on: the queue drains in so many beats for each task."""
+    work = loop.work
     accepted = {*work.queue, *(one.task for one in work.attempts), *work.completed, *work.failed}
-    work = steering.resume(work, now)
-    for _ in range(3 * len(work.queue) + 5):
-        now = later(700_000.0, now)
-        for after in happens(work, exited(Outcome.SUCCEEDED), now, specs, overtake):
-            holds(work, after)
-            work = after
+    loop.work = steering.resume(work, loop.now)
+    for _ in range(6 * len(accepted) + 9):
+        loop.now = later(700_000.0, loop.now)
+        follows(loop, exited(Outcome.SUCCEEDED), exited(Outcome.SUCCEEDED))
+    work = loop.work
     assert (work.queue, work.attempts, work.phase) == ((), (), Phase.IDLE)
     assert accepted <= {*work.completed, *work.failed, *work.skipped, *work.blocked}
 
@@ -209,23 +284,42 @@ OBSERVATIONS: tuple[AttemptSeen, ...] = (
 @pytest.mark.parametrize("phase", LIVE)
 @pytest.mark.parametrize("stop", [None, *StopReason])
 def test_no_live_cell_is_missing(phase: Phase, stop: StopReason | None) -> None:
-    """Whatever is seen of an attempt in whatever phase, wanted or not, has its row (SPEC 7.1)."""
-    counts = ({}, {"tries": 9, "strikes": 9, "reboots": 9})
-    for seen, launches, count, retry in product(OBSERVATIONS, (1, 5), counts, (True, False)):
-        work = replace(
-            live(phase=phase, stop=stop, launches=launches, task=Task(id="S1", **count)), accounts=closed(9, OPUS)
-        )
+    """Whatever is seen of an attempt in whatever phase, wanted or not, analysing or not, has its row (SPEC 7.1)."""
+    counts = ({}, {"tries": 9, "strikes": 9, "reboots": 9}, {"strikes": 9, "analysis": "done"})
+    flags = product((1, 5), counts, (True, False), (True, False), ("", "opus"))
+    for launches, count, retry, is_analysis, analyst in flags:
+        task, wanted = Task(id="S1", **count), {"stop": stop, "launches": launches, "is_analysis": is_analysis}
+        work = replace(live(phase=phase, task=task, **wanted), accounts=closed(9, OPUS), active=retry)
+        policy = replace(POLICY, retry_on_limit=retry, analysis_agent=analyst)
 
-        assert seen_live(work, seen, policy=replace(POLICY, retry_on_limit=retry)).row in TABLE
+        assert all(seen_live(work, seen, policy=policy).row in TABLE for seen in OBSERVATIONS)
 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("accounts", [{}, closed(9), closed(9) | closed(9, OPUS) | closed(9, LOCAL)])
-def test_no_queued_cell_is_missing(spec: Spec | SpecBad, accounts: dict[str, object]) -> None:
-    """Whatever the spec says and whichever accounts are closed (SPEC 7.1)."""
-    work = working("S1", accounts=accounts)
+@pytest.mark.parametrize("analysis", ["", "due", "done"])
+def test_no_queued_cell_is_missing(spec: Spec | SpecBad, accounts: dict[str, object], analysis: str) -> None:
+    """Whatever the spec says, whichever accounts are closed and whoever works beside it (SPEC 7.1)."""
+    tasks = {"S1": Task(id="S1", analysis=analysis)}
+    for beside, isolation, analyst in product(((), (attempt(),)), ("auto", "worktree"), ("", "opus")):
+        work = working("S1", accounts=accounts, tasks=tasks, attempts=beside)
+        policy = replace(POLICY, max_parallel=2, isolation=isolation, analysis_agent=analyst)
+        for seen in (spec,) if isinstance(spec, SpecBad) else (read(spec), read(spec, head=None, branch="")):
+            assert seen_queued(work, "S1", seen, policy=policy).row in TABLE
 
-    assert seen_queued(work, "S1", spec if isinstance(spec, SpecBad) else read(spec)).row in TABLE
+
+@pytest.mark.parametrize("reset", [None, Phase.RESETTING, Phase.RESUMING])
+@pytest.mark.parametrize("idle_since", [None, NOW.wall])
+@pytest.mark.parametrize("queue", [(), ("S2",)])
+@pytest.mark.parametrize("attempts", [(), (attempt(),)])
+@pytest.mark.parametrize("since_reset", [0, 3])
+def test_no_cell_of_the_loop_is_missing(
+    reset: Phase | None, idle_since: object, queue: tuple[str, ...], attempts: tuple[object, ...], since_reset: int
+) -> None:
+    """At work or at rest, with or without something to do, and in each step of a reset (SPEC 7.1)."""
+    work = working(*queue, reset=reset, idle_since=idle_since, attempts=attempts, since_reset=since_reset)
+
+    assert seen_loop(work, policy=replace(POLICY, reset_after=3)).row in TABLE
 
 
 GOOD = replace(
@@ -240,6 +334,11 @@ RESTING = replace(GOOD, attempts=(), queue=("S1", "S2", "S3"))
 STARTED = replace(
     GOOD, attempts=(attempt(number=2),), next_attempt=3, pending=Launch(key=attempt(number=2).key), tasks=RESTING.tasks
 )
+UNSTRUCK = replace(GOOD, tasks={})
+BESIDE = replace(attempt(task="S2", number=2), workspace="/worktrees/S2", is_worktree=True)
+BOTH = replace(GOOD, queue=("S3",), attempts=(attempt(), BESIDE), next_attempt=3, pending=Launch(key=BESIDE.key))
+RESETTING = replace(RESTING, reset=Phase.RESETTING, pending=Reset(key="reset.9"))
+WITHDRAWN = entry(10, "ended withdrawn -> removed")
 RETRIED = entry(10, "retried, was in completed", task="S4", attempt=None)
 
 
@@ -261,8 +360,24 @@ RETRIED = entry(10, "retried, was in completed", task="S4", attempt=None)
             ),
         ),
         (GOOD, replace(GOOD, queue=("S2", "S3", "S8"))),
+        (GOOD, BOTH),
+        (UNSTRUCK, replace(UNSTRUCK, attempts=(), seq=10, log=(WITHDRAWN,))),
+        (RESTING, RESETTING),
+        (replace(RESETTING, pending=None), replace(RESETTING, pending=None, reset=Phase.RESUMING, since_reset=0)),
     ],
-    ids=["nothing", "a start", "a stop", "a success", "a retry", "a retry in the queue", "a new task"],
+    ids=[
+        "nothing",
+        "a start",
+        "a stop",
+        "a success",
+        "a retry",
+        "a retry in the queue",
+        "a new task",
+        "a worktree beside it",
+        "a removal",
+        "a reset",
+        "its end",
+    ],
 )
 def test_what_is_allowed_breaks_no_guarantee(before: Work, after: Work) -> None:
     """The states that the next test spoils are good as they are (SPEC 15)."""
@@ -284,8 +399,17 @@ def test_what_is_allowed_breaks_no_guarantee(before: Work, after: Work) -> None:
         (
             GOOD,
             replace(GOOD, queue=("S3",), attempts=(attempt(), attempt(task="S2", number=2)), next_attempt=3),
-            "1: more than one live attempt",
+            "1: two live attempts in one workspace",
         ),
+        (GOOD, replace(GOOD, attempts=(attempt(), replace(BESIDE, task="S1"))), "4.3: a task stands in two places"),
+        (GOOD, replace(UNSTRUCK, attempts=(), seq=10, log=(replace(WITHDRAWN, task="S2"),)), "4.3: lost ['S1']"),
+        (
+            GOOD,
+            replace(UNSTRUCK, attempts=(), seq=10, log=(entry(10, "ended succeeded -> completed"),)),
+            "4.3: lost ['S1']",
+        ),
+        (GOOD, replace(GOOD, reset=Phase.RESETTING), "13: a reset while an attempt is live"),
+        (RESTING, replace(STARTED, reset=Phase.RESETTING), "13: a reset while an attempt is live"),
         (GOOD, replace(GOOD, next_attempt=1), "2: a counter went back"),
         (GOOD, replace(GOOD, next_notice=3), "2: a counter went back"),
         (GOOD, replace(GOOD, seq=8), "2: a counter went back"),
@@ -334,5 +458,5 @@ def test_a_beat_in_which_nothing_is_due_has_no_row() -> None:
     waiting = working("S1", "S2", tasks={"S1": Task(id="S1", not_before=Deadline.after(9, NOW))})
 
     for work, seen in ((waiting, CANNOT_LOOK), (live("S2"), HEALTHY), (live("S2"), CANNOT_LOOK)):
-        assert walk(work, seen, {}) == []
-    assert choice.candidate(waiting, NOW, POLICY) == "S1"
+        loop = Loop(work)
+        assert (loop.beat(seen), loop.states) == ([], [])

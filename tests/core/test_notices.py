@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from build import (
-    CODEX,
     HEALTHY,
     LOCAL,
     NOW,
@@ -19,16 +19,14 @@ from build import (
     later,
     live,
     read,
-    seen_account,
-    seen_live,
     seen_loop,
     seen_queued,
     settled,
-    walk,
     working,
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from loop import Loop
 
 from awm_loop.core import notice
 from awm_loop.core.machine import TABLE, Tell
@@ -284,28 +282,30 @@ def test_a_duration_is_told_in_whole_minutes(seconds: float, length: str) -> Non
 
 
 def kinds(policy: Policy) -> Iterator[str]:
-    """The kinds told in the course of every start, end and wait there is."""
+    """The kinds told in the course of every start, end, wait and reset there is."""
     late = replace(HEALTHY, running_seconds=9e9)
-    works = [seen_live(live(), late, policy=policy).work, seen_queued(working("S1"), "S1", read(), policy=policy).work]
-    works += [step.work for step in walk(working("S1"), late, {"S1": SpecBad(reason="empty")}, policy=policy)]
-    works.append(seen_account(working(accounts=closed(0)), CODEX.account, policy=policy).work)
-    for outcome in Outcome:
-        for counts in ({}, {"tries": 3, "strikes": 2, "reboots": 5}):
-            for stop in (None, StopReason.SKIP):
-                before = live(phase=Phase.STOPPING, stop=stop, task=Task(id="S1", **counts))
-                works += [step.work for step in walk(before, exited(outcome), {}, policy=policy)]
-    for work in works:
-        yield from (one.kind for one in work.outbox)
+    loops = [Loop(working(accounts=closed(0)), policy), Loop(working(since_reset=3), policy)]
+    loops.append(Loop(working("S1"), policy))
+    loops[-1].specs["S1"] = SpecBad(reason="empty")
+    for loop in (*loops, Loop(live(), policy), Loop(working("S1"), policy)):
+        loop.beat(late)
+        yield from (one.kind for one in loop.work.outbox)
+    for outcome, counts, stop in product(
+        Outcome, ({}, {"tries": 3, "strikes": 2, "reboots": 5}), (None, StopReason.SKIP)
+    ):
+        loop = Loop(live(phase=Phase.STOPPING, stop=stop, task=Task(id="S1", **counts)), policy)
+        loop.beat(exited(outcome))
+        yield from (one.kind for one in loop.work.outbox)
 
 
 def test_every_notice_is_told_by_default() -> None:
     """Each kind of the table (SPEC 12.1)."""
-    assert set(kinds(POLICY)) == {row.tell.value for row in TABLE} - {Tell.NOTHING.value}
+    assert set(kinds(replace(POLICY, reset_after=3))) == {row.tell.value for row in TABLE} - {Tell.NOTHING.value}
 
 
 def test_with_notify_user_off_only_what_matters_is_told() -> None:
     """Blocked, failed, skipped and the report (SPEC 12.2)."""
-    silent = replace(POLICY, notify_user=False)
+    silent = replace(POLICY, reset_after=3, notify_user=False)
 
     assert set(kinds(silent)) == {"blocked", "failed", "skipped", "struck_out", "report"}
 

@@ -1,25 +1,45 @@
-"""Short stories of the machine: what is seen, the rows taken, and the whole of what follows (SPEC 7, 9, 12.1)."""
+"""Short stories of the loop, beat by beat: what is seen, the rows taken, what comes of it (SPEC 4.6, 7, 9, 10.3, 11).
+
+What one row leaves behind, to the last value, is in test_consequences.py and its neighbours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
-from loop import START, Loop, alive, at, exited, limited, policy, spec, work
+from build import (
+    CANNOT_LOOK,
+    HEALTHY,
+    NOW,
+    POLICY,
+    SPEC,
+    STUCK,
+    advised,
+    by_hand,
+    exited,
+    later,
+    working,
+)
+from loop import Killed, Loop
 
-from awm_loop.core import consequence, machine
-from awm_loop.core.estimate import Past
+from awm_loop.core import machine
 from awm_loop.core.machine import TABLE, Row
-from awm_loop.core.model import Outcome, Phase, Priority, StopReason, Task
-from awm_loop.core.observation import NotStarted, ProbeFailed, SpecBad, Starting, Unattended
+from awm_loop.core.model import Advised, Outcome, Phase, StopReason
+from awm_loop.core.observation import Limit, NotStarted, SpecBad, Starting, Unattended
 
-STORIES: list[Callable[[], Loop]] = []
+STORIES: list[Callable[[], None]] = []
 READY = "queued ready -> launching, launch"
+ALIVE = "launching alive -> running"
+STALLED = "running stalled -> stopping, stop"
+ENDED = "running ended -> ended"
+STOPPED = "stopping ended -> ended"
+SUCCESS = exited(Outcome.SUCCEEDED)
+WISE = replace(POLICY, analysis_agent="opus")
 
 
-def story(tell: Callable[[], Loop]) -> Callable[[], Loop]:
+def story(tell: Callable[[], None]) -> Callable[[], None]:
     STORIES.append(tell)
     return tell
 
@@ -28,278 +48,274 @@ def running(loop: Loop) -> Loop:
     """The first task launched and seen to run."""
     assert loop.beat() == [READY]
     assert loop.beat(Starting()) == []
-    assert loop.beat(alive()) == ["launching alive -> running"]
+    assert loop.beat(HEALTHY) == [ALIVE]
     return loop
 
 
+def stalls(loop: Loop) -> list[str]:
+    """The live attempt is seen to run, stalls, is stopped; the rows of its end."""
+    loop.beat(HEALTHY)
+    assert loop.beat(STUCK) == [STALLED]
+    assert loop.beat(CANNOT_LOOK) == []
+    assert loop.beat(STUCK) == []
+    rows = loop.beat(exited(Outcome.STALLED, error="pid 7 sleeps"))
+    assert rows[0] == STOPPED
+    return rows[1:]
+
+
 @story
-def success_then_the_next_then_rest() -> Loop:
+def success_then_the_next_then_rest() -> None:
     """SPEC 6.2, 7.2, 4.4: "S1 succeeded, launch S2" is one beat; at the end one report and `active: false`."""
-    loop = running(Loop(work("S1", "S2")))
-    assert loop.beat(alive(running=60)) == []
-    rows = loop.beat(exited(Outcome.SUCCEEDED, commits=("abc1234def",)))
-    assert rows == ["running ended -> ended", "ended succeeded -> completed", READY]
-    assert loop.beat(exited(Outcome.SUCCEEDED)) == [
+    loop = running(Loop(working("S1", "S2")))
+    assert loop.beat(HEALTHY) == []
+    assert loop.beat(SUCCESS) == [ENDED, "ended succeeded -> completed", READY]
+    assert loop.beat(SUCCESS) == [
         "launching ended -> ended",
         "ended succeeded -> completed",
         "working drained -> idle",
     ]
-    assert (loop.work.completed, loop.work.active, loop.work.idle_since) == (("S1", "S2"), False, START)
+    assert (loop.work.completed, loop.work.active, loop.work.idle_since) == (("S1", "S2"), False, NOW.wall)
     assert loop.beat() == []
     loop.work = replace(loop.work, queue=("S3",))
     assert loop.beat() == ["idle fed -> working", READY]
-    assert loop.work.active
-    return loop
+    assert loop.started == ["S1.1", "S2.2", "S3.3"]
 
 
 @story
-def a_failure_is_retried_with_backoff_until_the_tries_are_used_up() -> Loop:
+def a_failure_is_retried_with_backoff_until_the_tries_are_used_up() -> None:
     """SPEC 7.2: `maxRetries: 3` allows four tries; 30 s, 1, 2 min between; then failed, and the next task."""
-    loop = running(Loop(work("S1", "S2")))
-    now = 0.0
-    for tries, wait in ((1, 30.0), (2, 60.0), (3, 120.0)):
-        rows = loop.beat(exited(Outcome.FAILED, error="it broke"), at(now))
-        assert rows[-1] == "ended worth_retry -> queued"
-        assert (loop.work.queue, loop.work.task("S1").tries) == (("S1", "S2"), tries)
-        assert loop.beat(now=at(now + wait - 0.001)) == []
-        now += wait
-        assert loop.beat(now=at(now)) == [READY]
-    rows = loop.beat(exited(Outcome.HOLLOW, error="no commit"), at(now))
+    loop, now = running(Loop(working("S1", "S2"))), NOW
+    for wait_seconds in (30.0, 60.0, 120.0):
+        assert loop.beat(exited(Outcome.FAILED, error="it broke"), now)[-1] == "ended worth_retry -> queued"
+        assert loop.beat(now=later(wait_seconds - 0.001, now)) == []
+        now = later(wait_seconds, now)
+        assert loop.beat(now=now) == [READY]
+    rows = loop.beat(exited(Outcome.HOLLOW, error="no commit"), now)
     assert rows == ["launching ended -> ended", "ended out_of_tries -> failed", READY]
-    assert (loop.work.failed, loop.work.task("S1").reason) == (("S1",), "no commit")
-    return loop
+    assert (loop.work.failed, loop.live) == (("S1",), ["S2"])
 
 
 @story
-def three_stalls_are_three_strikes() -> Loop:
-    """SPEC 7.2, 7.4: stop, relaunch without backoff, twice; the third skips. No try is counted."""
-    loop = Loop(work("S1"))
-    for strikes in (1, 2, 3):
-        running(loop) if strikes == 1 else loop.beat(alive())
-        assert loop.beat(alive(idle=900)) == ["running stalled -> stopping, stop"]
-        assert loop.beat(ProbeFailed(reason="busy")) == []
-        assert loop.beat(alive(idle=901)) == []
-        rows = loop.beat(exited(Outcome.STALLED, error="pid 7 sleeps"))
-        assert rows[0] == "stopping ended -> ended"
-        assert (loop.work.task("S1").strikes, loop.work.task("S1").tries) == (strikes, 0)
-        assert rows[1:] == (["ended struck -> queued", READY] if strikes < 3 else [rows[1], "working drained -> idle"])
-    assert rows[1] == "ended struck_out -> skipped"
-    assert "⚠️ Sprint S1 stalled 3 times. Root cause: pid 7 sleeps. Action: skipped, evidence kept" in loop.told
-    return loop
+def three_stalls_are_the_end_where_nobody_can_analyse_them() -> None:
+    """SPEC 7.2, 7.4: stop, relaunch without backoff, twice; the third skips."""
+    loop = Loop(working("S1"))
+    loop.beat()
+    assert stalls(loop) == ["ended struck -> queued", READY]
+    assert stalls(loop) == ["ended struck -> queued", READY]
+    assert stalls(loop) == ["ended struck_out -> skipped", "working drained -> idle"]
+    assert (loop.work.task("S1").strikes, loop.work.task("S1").tries) == (3, 0)
 
 
 @story
-def a_limit_closes_the_account_and_the_fallback_goes_on_at_once() -> Loop:
-    """SPEC 7.2, 9.1, 9.4: no strike, no try; one notice then, one when the account opens again."""
-    loop = running(Loop(work("S1")))
-    rows = loop.beat(limited(START + timedelta(hours=2)))
-    assert rows == ["running ended -> ended", "ended limited -> queued", READY]
+def an_analysis_advises_and_a_fourth_stall_is_the_last() -> None:
+    """SPEC 7.4: after strike 3 one analysis by its agent, then the task's own again; there is no second analysis."""
+    loop = Loop(working("S1"), WISE)
+    loop.beat()
+    assert stalls(loop) == stalls(loop) == ["ended struck -> queued", READY]
+    assert stalls(loop) == ["ended puzzling -> queued", READY]
+    assert [(one.agent, one.is_analysis) for one in loop.work.attempts] == [("opus", True)]
+    assert loop.beat(advised(Advised.RELAUNCH))[1:] == ["ended advised -> queued", READY]
+    assert [(one.agent, one.is_analysis) for one in loop.work.attempts] == [("codex", False)]
+    assert stalls(loop) == ["ended struck_out -> skipped", "working drained -> idle"]
+    assert loop.started == [f"S1.{number}" for number in range(1, 6)]
+
+
+@story
+def an_analysis_gives_up_and_the_next_task_goes_on() -> None:
+    """SPEC 7.4: skip with an explanation."""
+    loop = Loop(working("S1", "S2"), replace(WISE, strikes_max=1))
+    loop.beat()
+    assert stalls(loop) == ["ended puzzling -> queued", READY]
+    assert loop.beat(advised(Advised.SKIP))[1:] == ["ended given_up -> skipped", READY]
+    assert (loop.work.skipped, loop.live) == (("S1",), ["S2"])
+
+
+@story
+def a_limit_closes_the_account_and_the_fallback_goes_on_at_once() -> None:
+    """SPEC 7.2, 7.5, 9.1, 9.4: where all are closed the task waits; one notice when an account opens again."""
+    limit = Limit(resets_at=later(7_200).wall, source="result file")
+    loop = running(Loop(working("S1")))
+    assert loop.beat(exited(Outcome.LIMITED, limit=limit)) == [ENDED, "ended limited -> queued", READY]
     assert loop.work.attempts[0].agent == "opus"
-    assert "⚡ Codex rate limited. Resets in ~2 hours. Falling back to Opus." in loop.told
-    rows = loop.beat(limited(None))
-    assert rows == ["launching ended -> ended", "ended limited -> queued"]
-    assert loop.beat(now=at(959.9)) == []
-    assert loop.beat(now=at(960)) == ["closed due -> open", READY]
+    assert loop.beat(exited(Outcome.LIMITED)) == ["launching ended -> ended", "ended limited -> queued"]
+    assert loop.beat(now=later(959.9)) == []
+    assert loop.beat(now=later(960)) == ["closed due -> open", READY]
     assert "⚡ Opus is available again." in loop.told
     assert (loop.work.task("S1").tries, loop.work.task("S1").strikes) == (0, 0)
-    return loop
 
 
 @story
-def a_limit_without_retry_and_without_fallback_fails_the_task() -> Loop:
+def a_limit_without_retry_and_without_fallback_fails_the_task() -> None:
     """SPEC 7.2: `retryOnRateLimit: false`."""
-    loop = running(Loop(work("S1"), policy(retry_on_limit=False, default_agent="opus")))
-    rows = loop.beat(limited(None))
-    assert rows[:2] == ["running ended -> ended", "ended limited_for_good -> failed"]
-    assert loop.work.failed == ("S1",)
-    return loop
+    loop = running(Loop(working("S1"), replace(POLICY, retry_on_limit=False, default_agent="opus")))
+    rows = loop.beat(exited(Outcome.LIMITED))
+    assert rows == [ENDED, "ended limited_for_good -> failed", "working drained -> idle"]
 
 
 @story
-def nothing_starts_before_the_promise_is_kept() -> Loop:
+def nothing_starts_before_the_promise_is_kept() -> None:
     """SPEC 7.3: the same number again, five times; then it is fenced, swept and counted as lost."""
-    loop = Loop(work("S1"))
+    loop = Loop(working("S1"))
     loop.beat()
     for _ in range(4):
         assert loop.beat(NotStarted()) == ["launching never_began -> launching, launch"]
-    assert loop.beat(ProbeFailed(reason="no")) == []
+    assert loop.beat(CANNOT_LOOK) == []
     assert loop.beat(NotStarted()) == ["launching cannot_begin -> stopping, stop"]
-    assert loop.work.next_attempt == 2
+    assert (loop.started, loop.work.next_attempt) == (["S1.1"] * 5, 2)
     assert loop.beat(exited(Outcome.LOST))[1] == "ended worth_retry -> queued"
-    return loop
 
 
 @story
-def an_attempt_whose_supervisor_died_is_swept_before_it_is_lost() -> Loop:
+def nothing_starts_in_a_pause_that_came_before_the_start() -> None:
+    """SPEC 4.4, 15.6: a promise that a killed beat left is held while a person pauses, and kept after that."""
+    loop = Loop(working("S1"))
+    loop.kill_in = 2
+    with pytest.raises(Killed):
+        loop.beat()
+    assert (loop.started, loop.work.attempts[0].phase) == ([], Phase.LAUNCHING)
+    loop.work = replace(loop.work, active=False)
+    assert loop.beat(NotStarted()) == loop.beat(NotStarted()) == []
+    assert loop.started == []
+    loop.work = replace(loop.work, active=True)
+    assert loop.beat(NotStarted()) == ["launching never_began -> launching, launch"]
+    assert loop.started == ["S1.1"]
+
+
+@story
+def an_attempt_whose_supervisor_died_is_swept_before_it_is_lost() -> None:
     """SPEC 8.3: in every phase; and a look that fails changes nothing (7.3)."""
-    loop = running(Loop(work("S1")))
-    assert loop.beat(ProbeFailed(reason="no")) == []
+    loop = running(Loop(working("S1")))
+    assert loop.beat(CANNOT_LOOK) == []
     assert loop.beat(Unattended()) == ["running unattended -> stopping, stop"]
     assert loop.beat(Unattended()) == ["stopping unattended -> stopping, stop"]
     assert loop.beat(exited(Outcome.LOST))[1] == "ended worth_retry -> queued"
-    loop.beat(now=at(30))
-    assert loop.beat(Unattended(), at(30)) == ["launching unattended -> stopping, stop"]
+    loop.beat(now=later(30))
+    assert loop.beat(Unattended()) == ["launching unattended -> stopping, stop"]
     loop.work = replace(loop.work, attempts=(replace(loop.work.attempts[0], phase=Phase.ENDED),))
-    assert loop.beat(ProbeFailed(reason="no"), at(31)) == []
-    return loop
+    assert loop.beat(CANNOT_LOOK) == []
 
 
 @story
-def a_person_stops_and_skips() -> Loop:
+def a_person_stops_and_skips() -> None:
     """SPEC 7.2: stopped: back to the head, loop paused; skipped: given up, no pause."""
-    loop = running(Loop(work("S1", "S2")))
-    loop.work = replace(loop.work, attempts=(replace(loop.work.attempts[0], stop=StopReason.OPERATOR),))
-    assert loop.beat(alive()) == ["running unwanted -> stopping, stop"]
-    assert loop.beat(exited(Outcome.STOPPED)) == ["stopping ended -> ended", "ended called_off -> queued"]
+    loop = running(Loop(working("S1", "S2")))
+    loop.work = by_hand(loop.work, StopReason.OPERATOR)
+    assert loop.beat(HEALTHY) == ["running unwanted -> stopping, stop"]
+    assert loop.beat(exited(Outcome.STOPPED)) == [STOPPED, "ended called_off -> queued"]
     assert (loop.work.queue, loop.work.paused) == (("S1", "S2"), True)
+    assert loop.beat() == []
     loop.work = replace(loop.work, active=True)
     assert loop.beat() == [READY]
-    loop.work = replace(loop.work, attempts=(replace(loop.work.attempts[0], stop=StopReason.SKIP),))
+    loop.work = by_hand(loop.work, StopReason.SKIP)
     assert loop.beat(NotStarted()) == ["launching unwanted -> stopping, stop"]
-    assert loop.beat(exited(Outcome.STOPPED))[1] == "ended dismissed -> skipped"
-    assert loop.work.skipped == ("S1",)
-    return loop
+    assert loop.beat(exited(Outcome.STOPPED)) == [STOPPED, "ended dismissed -> skipped", READY]
 
 
 @story
-def a_task_that_asks_or_cannot_be_done_is_blocked_alone() -> Loop:
+def a_person_takes_a_live_task_back_and_removes_another() -> None:
+    """SPEC 4.6, 7.2: a request to stop it, then the edit applies; no pause, and the next starts in the same beat."""
+    loop = running(Loop(working("S1", "S2", "S3")))
+    loop.work = by_hand(loop.work, StopReason.REQUEUED, before="S3")
+    assert loop.beat(HEALTHY) == ["running unwanted -> stopping, stop"]
+    assert loop.beat(exited(Outcome.STOPPED)) == [STOPPED, "ended recalled -> queued", READY]
+    assert (loop.live, loop.work.queue) == (["S2"], ("S1", "S3"))
+    loop.work = by_hand(loop.work, StopReason.REMOVED, task="S2")
+    assert loop.beat(HEALTHY) == ["launching unwanted -> stopping, stop"]
+    assert loop.beat(exited(Outcome.STOPPED)) == [STOPPED, "ended withdrawn -> removed", READY]
+    assert (loop.live, loop.work.queue, loop.work.skipped) == (["S1"], ("S3",), ())
+
+
+@story
+def a_task_that_asks_or_cannot_be_done_is_blocked_alone() -> None:
     """SPEC 5.1, 7.2: the next goes on."""
-    loop = Loop(work("S1", "S2", "S3"))
+    loop = Loop(working("S1", "S2", "S3"))
     loop.specs["S1"] = SpecBad(reason="spec file /S1.md is empty")
     assert loop.beat() == ["queued unfit -> blocked", READY]
     assert loop.beat(exited(Outcome.BLOCKED, question="Which colour?"))[1] == "ended asked -> blocked"
-    assert (loop.work.blocked, loop.work.task("S2").reason) == (("S1", "S2"), "Which colour?")
-    return loop
+    assert (loop.work.blocked, loop.live) == (("S1", "S2"), ["S3"])
 
 
 @story
-def a_reboot_costs_nothing_five_times() -> Loop:
+def a_reboot_costs_nothing_five_times() -> None:
     """SPEC 7.2: relaunch; at most 5 times."""
-    loop = Loop(work("S1"))
+    loop = Loop(working("S1"))
     loop.beat()
     for _ in range(5):
         assert loop.beat(exited(Outcome.REBOOTED))[1:] == ["ended rebooted -> queued", READY]
     assert loop.beat(exited(Outcome.REBOOTED))[1] == "ended rebooted_too_often -> failed"
     assert (loop.work.task("S1").strikes, loop.work.task("S1").tries) == (0, 0)
-    return loop
 
 
 @story
-def one_notice_when_it_takes_twice_its_time() -> Loop:
+def one_notice_when_it_takes_twice_its_time() -> None:
     """SPEC 8.4: at twice the ETA, once."""
-    loop = Loop(work("S1"))
-    loop.specs["S1"] = spec("S1", estimate_minutes=10.0)
+    loop = Loop(working("S1"))
+    loop.specs["S1"] = replace(SPEC, estimate_minutes=10.0)
     running(loop)
-    assert loop.beat(alive(running=1199)) == []
-    assert loop.beat(alive(running=1200)) == ["running late -> running"]
-    assert loop.beat(alive(running=1300)) == []
-    return loop
+    assert loop.beat(replace(HEALTHY, running_seconds=1_199.0)) == []
+    assert loop.beat(replace(HEALTHY, running_seconds=1_200.0)) == ["running late -> running"]
+    assert loop.beat(replace(HEALTHY, running_seconds=1_300.0)) == []
 
 
 @story
-def both_closed_waits() -> Loop:
-    """SPEC 7.5: a fit agent whose account is open, or no start."""
-    loop = running(Loop(work("S1"), policy(default_agent="opus")))
-    loop.beat(limited(None))
-    assert loop.beat(now=at(1)) == []
-    return loop
+def one_who_would_work_where_another_works_waits() -> None:
+    """SPEC 7.5: one attempt per workspace, whatever `max_parallel` is; nobody overtakes."""
+    loop = running(Loop(working("S1", "S2", "S3"), replace(POLICY, max_parallel=3, isolation="in-place")))
+    assert loop.beat(HEALTHY) == []
+    assert loop.live == ["S1"]
+    assert loop.beat(SUCCESS)[-1] == READY
+    assert (loop.live, loop.work.queue) == (["S2"], ("S3",))
+
+
+@story
+def worktrees_stand_side_by_side() -> None:
+    """SPEC 7.5, 10.3: up to `max_parallel`, one launch a beat; each ends on its own, and the next takes its place."""
+    loop = Loop(working("S1", "S2", "S3", "S4"), replace(POLICY, max_parallel=2))
+    assert loop.beat() == loop.beat() == [READY]
+    assert loop.beat() == []
+    assert loop.beat({"S1": HEALTHY, "S2": SUCCESS}) == [
+        ALIVE,
+        "launching ended -> ended",
+        "ended succeeded -> completed",
+        READY,
+    ]
+    assert (loop.live, loop.work.queue, loop.work.completed) == (["S1", "S3"], ("S4",), ("S2",))
+    assert loop.beat({"S1": STUCK, "S3": STUCK}) == [STALLED]  # one effect a beat: S3 has its turn
+    assert loop.beat({"S1": STUCK, "S3": STUCK}) == [ALIVE, STALLED]
+
+
+@story
+def a_session_is_reset_between_two_tasks() -> None:
+    """SPEC 11.1: promised and done in one beat, told and on with the work in the next."""
+    loop = running(Loop(working("S1", "S2"), replace(POLICY, reset_after=1)))
+    assert loop.beat(SUCCESS) == [ENDED, "ended succeeded -> completed", "working full -> resetting, reset"]
+    assert loop.beat() == ["resetting saved -> resuming", "resuming told -> working", READY]
+    assert loop.beat(SUCCESS)[-1] == "working full -> resetting, reset"
+    assert loop.beat() == [
+        "resetting saved -> resuming",
+        "resuming told -> working",
+        "working drained -> idle",
+    ]
+    assert (len(loop.remembered), len(set(loop.remembered))) == (2, 2)
 
 
 @pytest.mark.parametrize("tell", STORIES, ids=lambda tell: tell.__name__)
-def test_a_story_holds(tell: Callable[[], Loop]) -> None:
+def test_a_story_holds(tell: Callable[[], None]) -> None:
     """Each story cites the rules it tells (SPEC 7)."""
     tell()
 
 
-def test_the_stories_take_every_row() -> None:
-    """No row is a decoration (SPEC 7.1)."""
-    taken = {step.row for tell in STORIES for step in tell().steps}
-
-    assert set(TABLE) - taken == set()
+def breaks(tell: Callable[[], None]) -> bool:
+    try:
+        tell()
+    except (AssertionError, KeyError):
+        return True
+    return False
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_no_row_can_be_missed(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deleting any one row breaks a story (SPEC 7.1)."""
-    without = {cell: other for cell, other in machine.ROWS.items() if other is not row}
-    monkeypatch.setattr(machine, "ROWS", without)
-    monkeypatch.setattr(consequence, "ROWS", without)
-
-    def breaks(tell: Callable[[], Loop]) -> bool:
-        try:
-            tell()
-        except (AssertionError, KeyError):
-            return True
-        return False
+    """Deleting any one row breaks a story: none is a decoration, and the stories take every one (SPEC 7.1)."""
+    monkeypatch.delitem(machine.ROWS, (row.phase, row.signal))
 
     assert any(breaks(tell) for tell in STORIES)
-
-
-def test_the_start_notice_is_exact() -> None:
-    """SPEC 12.1, first form, with the ETA from metrics and the next task."""
-    loop = Loop(work("S3", "S4", completed=("S1", "S2"), failed=("S0",)))
-    loop.past = (Past(agent="codex", type="", minutes=12.0),)
-    loop.specs["S3"] = spec("S3", title="Search bar implementation")
-
-    loop.beat()
-
-    assert loop.told == [
-        (
-            "🚀 Sprint S3 started — Search bar implementation\n🤖 Model: Codex (gpt-5.2)\n"
-            "⏱️ ETA: ~12 minutes (based on avg from metrics)\n📋 Next up: S4 — Thing S4\n📊 Progress: 2/5 sprints done"
-        )
-    ]
-
-
-def test_the_start_notice_of_the_last_task_without_model_or_estimate() -> None:
-    """SPEC 12.1's variants; an estimate of the spec says so."""
-    loop = Loop(work("S3"), policy(default_agent="local"))
-    loop.specs["S3"] = spec("S3", has_script=True)
-    other = Loop(work("S3"))
-    other.specs["S3"] = spec("S3", estimate_minutes=30.0)
-
-    loop.beat()
-    other.beat()
-
-    assert loop.told[0].splitlines()[1:4] == [
-        "🤖 Model: Shell",
-        "⏱️ ETA: unknown",
-        "📋 Next up: nothing, this is the last",
-    ]
-    assert "⏱️ ETA: ~30 minutes (from the spec)" in other.told[0]
-
-
-@pytest.mark.parametrize(
-    ("summary", "commits", "seconds", "estimate", "text"),
-    [
-        ("Search bar.", ("abc1234def",), 480, 12.0, "Search bar. Commit abc1234\n⏱️ Duration: 8 min (est was 12 min)"),
-        ("", ("abc1234def",), 480, None, "Thing S1. Commit abc1234\n⏱️ Duration: 8 min"),
-        ("Done\nmore", (), 20, None, "Done\n⏱️ Duration: under 1 min"),
-    ],
-)
-def test_the_completion_notice_is_exact(
-    summary: str, commits: tuple[str, ...], seconds: float, estimate: float | None, text: str
-) -> None:
-    """SPEC 12.1, second form: the agent's summary, else the title; no commit, no word of one."""
-    loop = Loop(work("S1"))
-    loop.specs["S1"] = spec("S1", estimate_minutes=estimate)
-    loop.beat()
-
-    loop.beat(exited(Outcome.SUCCEEDED, seconds=seconds, summary=summary, commits=commits))
-
-    assert loop.told[1] == f"✅ Sprint S1 COMPLETE — {text}"
-
-
-def test_higher_priorities_go_first_and_nobody_overtakes_one_who_waits() -> None:
-    """SPEC 7.5, 4.3: priority, then queue order; `allow_overtake` lets the next by."""
-    tasks = {"S3": Task(id="S3")}
-    tasks["S3"] = replace(tasks["S3"], priority=Priority.HIGH)
-    loop = Loop(work("S1", "S2", "S3", tasks=tasks))
-    loop.beat()
-    assert loop.work.attempts[0].task == "S3"
-    loop.beat(exited(Outcome.FAILED))
-    assert loop.beat(now=at(1)) == []
-    loop.policy = policy(allow_overtake=True)
-
-    assert loop.beat(now=at(1)) == [READY]
-    assert loop.work.attempts[0].task == "S1"

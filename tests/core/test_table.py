@@ -15,8 +15,9 @@ from awm_loop.core.model import Phase, StopReason
 
 CHECKOUT = Path(__file__).parents[2]
 STARTS = {Phase.QUEUED, Phase.CLOSED, Phase.WORKING}
-ENDS = {Phase.COMPLETED, Phase.FAILED, Phase.SKIPPED, Phase.BLOCKED, Phase.OPEN}
+ENDS = {Phase.COMPLETED, Phase.FAILED, Phase.SKIPPED, Phase.BLOCKED, Phase.REMOVED, Phase.OPEN}
 LOOKS_AGAIN = {Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING, Phase.ENDED}
+RESET = [Phase.WORKING, Phase.RESETTING, Phase.RESUMING]
 
 
 def moves(rows: Iterable[Row] = TABLE) -> set[tuple[Phase, Phase]]:
@@ -33,7 +34,7 @@ def test_every_phase_can_be_reached() -> None:
 
 
 def test_every_phase_can_be_left_but_those_that_end() -> None:
-    """Only a finished task, one that waits for a person, and an open account stay as they are (SPEC 7.2, 9.1)."""
+    """Only a task that is over, one that waits for a person, and an open account stay as they are (SPEC 7.2, 9.1)."""
     assert set(Phase) - {phase for phase, _ in moves()} == ENDS
     assert {row.phase for row in TABLE} & ENDS == set()
 
@@ -71,8 +72,24 @@ def test_a_quiet_row_is_one_that_changes_nothing() -> None:
 
 
 def test_what_an_effect_did_is_looked_at_again() -> None:
-    """A row with an effect lands where the next beat probes; its loss is seen there (SPEC 6.2, 15.4)."""
-    assert {row.then for row in TABLE if row.do is not Do.NOTHING} <= LOOKS_AGAIN
+    """A row with an effect on an attempt lands where the next beat probes; its loss is seen there (SPEC 6.2, 15.4)."""
+    asked = {row.then for row in TABLE if row.do in {Do.LAUNCH, Do.STOP}}
+
+    assert asked <= LOOKS_AGAIN
+
+
+def test_a_reset_goes_one_way_and_tells_each_step() -> None:
+    """Begun at work, never skipped, never broken off, and back at work; one effect, three notices (SPEC 11.1)."""
+    steps = [row for row in TABLE if row.tell is Tell.RESET]
+
+    assert [(row.phase, row.then) for row in steps] == list(zip(RESET, [*RESET[1:], RESET[0]], strict=True))
+    assert [row.do for row in steps] == [Do.RESET, Do.NOTHING, Do.NOTHING]
+    assert {row for row in TABLE if row.phase in RESET[1:]} == set(steps[1:])
+
+
+def test_only_a_persons_word_removes_a_task() -> None:
+    """And only once its attempt has ended; nothing of it is counted or told (SPEC 4.3, 4.6)."""
+    assert [row for row in TABLE if row.then is Phase.REMOVED] == [Row(Phase.ENDED, Signal.WITHDRAWN, Phase.REMOVED)]
 
 
 def test_in_a_phase_that_looks_a_failed_look_changes_nothing() -> None:
@@ -84,14 +101,15 @@ def test_a_stop_knows_why() -> None:
     """Each row that stops an attempt is named by a reason, or the attempt was unwanted by a person's (SPEC 8.3)."""
     reasons = {row.signal.value for row in TABLE if row.do is Do.STOP} - {Signal.UNWANTED.value}
 
-    assert reasons == {reason.value for reason in StopReason} - {StopReason.OPERATOR, StopReason.SKIP}
+    by_hand = {StopReason.OPERATOR, StopReason.SKIP, StopReason.REMOVED, StopReason.REQUEUED}
+    assert reasons == {reason.value for reason in StopReason} - by_hand
 
 
 def test_strikes_count_for_stalls_only() -> None:
-    """Limit, reboot and operator add none (SPEC 15.5)."""
+    """Limit, reboot, operator and analysis add none (SPEC 15.5)."""
     struck = {row.signal for row in TABLE if row.count is Count.STRIKE}
 
-    assert struck == {Signal.STRUCK, Signal.STRUCK_OUT}
+    assert struck == {Signal.STRUCK, Signal.PUZZLING, Signal.STRUCK_OUT}
 
 
 def test_a_missing_cell_names_itself() -> None:

@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from awm_loop.cli.replaying import difference
+from awm_loop.store import recording
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PATIENCE_SECONDS = 60.0  # a condition that has not come by then never will, however busy the machine
 POLL_SECONDS = 0.02
@@ -396,10 +399,12 @@ def texts(notices: Sequence[Mapping[str, Any]]) -> list[str]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """A home with short waits, whose processes are ended with the test."""
+    """A home with short waits, whose processes are ended with the test, and whose beats must all replay (SPEC 15.12)."""
     found = Home(tmp_path)
     found.config(QUICK)
     try:
         yield found
     finally:
         found.end_all()
+    for path in recording.paths(found.seen(found.path / "state")):
+        assert [parted for record in recording.read(path) if (parted := difference(record))] == []

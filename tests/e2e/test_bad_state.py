@@ -15,7 +15,7 @@ GOOD = b"""{
   "completed": []
 }
 """
-RESTORE = "the file is cut off: put back its end, or restore the last good copy"
+RESTORE = "the file is cut off: put back its end, or: `awm restore` puts the last good copy back"
 
 NOTHING_STARTS = "🛑 The state file does not validate; nothing is started until it is mended."
 AN_ID = "expected a task id: a letter or digit, then letters, digits, `.`, `_`, `-`, 64 at most"
@@ -29,7 +29,11 @@ def swap(old: bytes, new: bytes) -> bytes:
 
 
 BAD = {  # for each its bytes, what is said of them and where, and the hint
-    "empty": (b"", "1:1: the file is empty; expected a JSON document", "empty file: restore the last good copy"),
+    "empty": (
+        b"",
+        "1:1: the file is empty; expected a JSON document",
+        "empty file: `awm restore` puts the last good copy back",
+    ),
     "truncated": (GOOD[:30], "3:11: /queue: the file ends here; expected a value: '\"queue\":'", RESTORE),
     "duplicate key": (
         swap(b'"completed": []', b'"queue": []'),
@@ -100,7 +104,7 @@ BAD = {  # for each its bytes, what is said of them and where, and the hint
     "NUL tail": (
         GOOD + b"\0" * 10,
         "6:1: a NUL byte; expected the end of the file: '\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00'",
-        "NUL bytes: this part of the file was lost; restore the last good copy",
+        "NUL bytes: this part of the file was lost; `awm restore` puts the last good copy back",
     ),
     "list": (b'["S1"]\n', "1:1: expected an object with a `queue`: '[\"S1\"]'", "see state/README.md"),
     "wrong type": (

@@ -128,7 +128,7 @@ def test_a_channel_that_works_again_gets_what_it_missed(home: Home) -> None:
 def test_notify_user_false_still_sends_what_matters(home: Home) -> None:
     """SPEC 12.2: blocked, failed, skipped, bad state and the report."""
     home.spec("S1")
-    home.spec("S2", header="**Verify:** true")
+    home.spec("S2", header="**Depends:** S0")
     home.queue("S1", "S2", notifyUser=False)
 
     home.finish()

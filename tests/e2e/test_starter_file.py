@@ -303,3 +303,13 @@ def test_the_starter_file_put_back_in_a_used_home_is_done_again(home: Home) -> N
     assert home.begun() == ["S1", "S2", "S3", "S1", "S2", "S3"]
     assert len(home.attempts()) == 6
     assert [line["seq"] for line in home.journal()] == list(range(1, state["seq"] + 1))
+
+
+@pytest.mark.parametrize("named", ["../project", "~/../project"])
+def test_a_project_may_be_named_from_the_home_or_from_the_persons_home(named: str, home: Home) -> None:
+    """As spec files may; its agents work there, whoever started the beat where (SPEC 4.1)."""
+    home.spec("S1", home.work("touch here.txt"))
+    home.queue("S1", project=named)
+
+    assert home.finish()["completed"] == ["S1"]
+    assert (home.project / "here.txt").exists()

@@ -27,6 +27,10 @@ VERBS = [
     "check",
     "restore",
     "metrics",
+    "replay",
+    "why",
+    "watch",
+    "answer",
     "demo",
     "table",
 ]
@@ -51,7 +55,7 @@ def awm(home: Home, *arguments: str, cwd: Path | None = None, named: bool = True
 def test_help_shows_the_verbs_that_work_and_each_has_an_example(home: Home) -> None:
     """SPEC 14: a verb appears only when it works; each `--help` has an example."""
     shown = awm(home, "--help", named=False).out
-    listed = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line.strip()]
+    listed = [line.split()[0] for line in shown.partition("Begin:")[2].splitlines() if line.startswith("  ")]
 
     assert sorted(listed) == sorted(VERBS)
     for verb in VERBS:
@@ -134,7 +138,7 @@ def test_add_takes_the_id_from_title_or_file_and_the_priority_from_the_spec(home
     awm(home, "add", str(first))
     added = json.loads(awm(home, "add", str(second), "--json").out)
 
-    assert added == {"added": ["late-one"], "queue": ["S1", "late-one"]}
+    assert added == {"added": ["late-one"], "queue": ["S1", "late-one"], "problems": [], "warnings": []}
     assert [task["task"] for task in json.loads(awm(home, "status", "--json").out)["queue"]] == ["late-one", "S1"]
 
 
@@ -299,13 +303,13 @@ def test_check_says_what_a_beat_would_say_without_one(home: Home) -> None:
 
 def test_check_names_the_specs_that_would_be_blocked(home: Home) -> None:
     """SPEC 5.1: found before the night, not in it."""
-    home.spec("S1", header="**Verify:** pytest -q")
+    home.spec("S1", header="**Depends:** S0")
     home.queue("S1", "S2")
 
     done = awm(home, "check")
 
     assert done.code == 78
-    assert "S1: the spec asks for what this version cannot do: `Verify: pytest -q`" in done.out
+    assert "S1: the spec asks for what this version cannot do: `Depends: S0`" in done.out
     assert f"S2: spec file {home.root}/SPRINT_S2_SPEC.md does not exist" in done.out
 
 

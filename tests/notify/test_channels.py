@@ -323,7 +323,7 @@ def test_a_ping_that_is_not_taken_is_a_reason(status: int, server: Server) -> No
 def test_a_ping_into_the_void_is_a_reason(nobody: str) -> None:
     """A dead server or a bad URL, named by kind and never by URL (SPEC 17)."""
     assert ping.ping(f"http://{nobody}/{SECRET}", failed=True) == "ConnectError"
-    assert ping.ping(f"gopher://{nobody}/{SECRET}", failed=True) == "UnsupportedProtocol"
+    assert ping.ping(f"gopher://{nobody}/{SECRET}", failed=True) == "not an http or https URL"
     assert ping.ping(f"http://[{SECRET}", failed=False) == "not a URL"
     assert ping.ping(f"http://{SECRET}:port", failed=True) == "InvalidURL"
 

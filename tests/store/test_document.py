@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from example import ATTEMPT, DEFAULT_AGENT, FULL, NOW, PATH, read, read_both, write
 
-from awm_loop.core.model import Account, Deadline, Instant, LogEntry, Task, Work
+from awm_loop.core.model import Account, Deadline, Instant, LogEntry, Phase, Reset, StopReason, Task, Work
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import document, jsontext
@@ -70,7 +70,7 @@ def test_the_seeds_example_is_valid_as_it_stands() -> None:
             spec_files=SEED["specFiles"],  # type: ignore[arg-type]
             tasks={"S3": Task(id="S3", work_may_exist=True)},
         ),
-        Settings(max_retries=3, retry_on_limit=True, limit_retry_minutes=15.0, notify_user=True),
+        Settings(max_retries=3, retry_on_limit=True, limit_retry_minutes=15.0, notify_user=True, reset_after=3),
     )
 
 
@@ -85,7 +85,7 @@ def test_the_starter_file_is_valid_as_it_stands() -> None:
             completed=(),
             spec_files=STARTER["specFiles"],  # type: ignore[arg-type]
         ),
-        Settings(max_retries=3, retry_on_limit=True, limit_retry_minutes=15.0, notify_user=True),
+        Settings(max_retries=3, retry_on_limit=True, limit_retry_minutes=15.0, notify_user=True, reset_after=3),
     )
 
 
@@ -105,6 +105,9 @@ def test_the_published_keys_keep_their_place_and_ours_follow() -> None:
         "rateLimitedUntil": None,
         "nextAttempt": 1,
         "nextNotice": 1,
+        "sinceReset": 0,
+        "contextShare": 0.0,
+        "reset": None,
         "tasks": {},
         "attempts": [],
         "accounts": {},
@@ -274,6 +277,76 @@ def test_an_account_begun_by_hand_needs_no_more_than_its_deadline() -> None:
     assert work.accounts == {"openai": Account(name="openai", deadline=deadline, source="", agent="")}
 
 
+# A reset, a gate, a worktree, an analysis
+
+AT_REST = {key: value for key, value in FULL.items() if key not in {"attempts", "pending", "inProgress"}}
+RESET = Reset(key="reset.41")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"since_reset": 3, "context_share": 0.875},
+        {"since_reset": 3, "reset": Phase.RESETTING, "pending": RESET},
+        {"reset": Phase.RESUMING},
+    ],
+    ids=["counted", "promised", "done, not told"],
+)
+def test_a_reset_goes_on_where_it_was(changes: dict[str, Any]) -> None:
+    """Its counters, its step and its promise survive in the state (SPEC 11.1, 15.4)."""
+    work = replace(read(AT_REST), **changes)
+
+    written = write(work, AT_REST)
+
+    assert read(written) == work
+    assert (written["sinceReset"], written["contextShare"], written["reset"], written["pending"]) == (
+        work.since_reset,
+        work.context_share,
+        work.reset,
+        {"effect": "reset", "key": "reset.41"} if work.pending else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reset_after"), [({}, 0), ({"autoNewAfterSprints": 0}, 0), ({"autoNewAfterSprints": 5}, 5)]
+)
+def test_how_many_sprints_make_a_reset_is_a_published_field(fields: dict[str, Any], reset_after: int) -> None:
+    """`autoNewAfterSprints`; without it, or at 0, none is ever due by count (SPEC 4.1, 11.1)."""
+    assert read_both({"queue": [], **fields})[1] == Settings(reset_after=reset_after)
+
+
+def test_two_attempts_in_worktrees_of_their_own_are_read_back() -> None:
+    """With gate, gate files, project and the place a re-queued one is to go to (SPEC 4.6, 7.5, 10)."""
+    gated = {"verify": "pytest -q\n", "gate_files": ("tests/a.py", "b.py"), "gate_first": True, "is_worktree": True}
+    first = replace(ATTEMPT, project="/project", workspace="/worktrees/a", **gated)
+    second = replace(first, task="S2", number=5, workspace="/worktrees/b", is_analysis=True)
+    second = replace(second, stop=StopReason.REQUEUED, before="S3")
+    work = replace(read(FULL), attempts=(first, second), queue=("S3",), next_attempt=6, pending=None)
+
+    written = write(work, FULL)
+
+    assert read(written) == work
+    assert (written["inProgress"], written["attempts"][1]["stop"], written["attempts"][1]["before"]) == (
+        "S1",
+        "requeued",
+        "S3",
+    )
+
+
+def test_what_an_analysis_left_is_read_back_and_else_not_written() -> None:
+    """The task's gate, branch, guidance and who took it over stand in its options (SPEC 4.2, 7.4, 10.1)."""
+    task = Task(id="S2", verify="", branch="main", guidance=("Do not wait.",), analysis="done", agent="opus")
+    raw = {"queue": ["S1", "S2"]}
+    work = replace(read(raw), tasks={"S2": task})
+
+    written = write(work, raw)
+
+    assert read(written) == work
+    assert written["tasks"] == {
+        "S2": {"verify": "", "branch": "main", "guidance": ["Do not wait."], "analysis": "done", "agent": "opus"}
+    }
+
+
 # How much of it there may be
 
 
@@ -390,6 +463,23 @@ WRONG = {
         "1:32: /inProgress: task S1 is also in /skipped/0 (line 1, column 50); expected it in one list only",
         "remove S1 from one of the two",
     ),
+    "a reset that is no step": ({"reset": "working"}, "1:27: /reset: should be 'resetting' or 'resuming'", QUOTED),
+    "more context than there is": ({"contextShare": 1.5}, "1:34: /contextShare: should be less than or equal to 1", OTHER),
+    "null for a count": (
+        {"autoNewAfterSprints": None},
+        "1:41: /autoNewAfterSprints: should be a valid integer",
+        "an empty list is [], not null",
+    ),
+    "an effect that is none": (
+        {"pending": {"effect": "delete", "key": "x"}},
+        "1:40: /pending/effect: should be 'launch', 'stop' or 'reset'",
+        QUOTED,
+    ),
+    "no analysis": (
+        {"tasks": {"S1": {"analysis": "soon"}}},
+        "1:47: /tasks/S1/analysis: should be '', 'due' or 'done'",
+        QUOTED,
+    ),
     "of a newer version": (
         {"version": 2, "active": "yes"},
         "1:29: /version: expected version 1 or older: a newer AWM wrote this",
@@ -406,7 +496,7 @@ def test_a_wrong_value_is_refused_with_its_place_and_what_to_do(name: str) -> No
     said, hinted = refusal({"queue": ["Q"]} | fields)
 
     assert (
-        said.partition(": '")[0] if name not in {"no priority", "a NUL in a path"} else said[: len(message)],
+        said.partition(": '")[0] if "'" not in message else said[: len(message)],
         hinted,
     ) == (message, hint)
 
@@ -434,12 +524,15 @@ def test_a_live_task_in_a_terminal_list_is_refused_with_how_to_end_it() -> None:
     ("fields", "message"),
     [
         ({"attempts": [*FULL["attempts"], {**FULL["attempts"][0], "task": "X", "number": 3}]}, "/attempts: no state can have this (guarantee 1: "),
+        ({"attempts": [*FULL["attempts"], {**FULL["attempts"][0], "number": 3, "workspace": "/w"}]}, "/attempts: no state can have this (guarantee 4.3: "),
+        ({"reset": "resetting"}, "/attempts: no state can have this (guarantee 13: "),
+        ({"attempts": [{**FULL["attempts"][0], "verify": "a\0"}]}, "/attempts/0/verify: string should match pattern"),
         ({"attempts": []}, "/pending: no state can have this (guarantee 4: "),
         ({"attempts": [{**FULL["attempts"][0], "phase": "queued"}]}, "/attempts/0/phase: should be 'launching', 'running', 'stopping' or 'ended'"),
         ({"report": [{**FULL["report"][0], "outcome": "queued"}]}, "/report/0/outcome: should be 'completed', 'failed', 'skipped' or 'blocked'"),
         ({"tasks": {"S1": {"base": "--output=x"}}}, "/tasks/S1/base: string should match pattern '^[0-9a-f]*$'"),
     ],
-    ids=["two live", "a promise for nobody", "no phase of an attempt", "no end", "no commit"],
+    ids=["two in one workspace", "two of one task", "a reset beside it", "a NUL in a gate", "a promise for nobody", "no phase of an attempt", "no end", "no commit"],
 )  # fmt: skip
 def test_a_state_that_no_save_would_write_is_refused_when_read(fields: dict[str, Any], message: str) -> None:
     """Else a beat would fail later, with a traceback and exit 70 (SPEC 6.3, 15)."""

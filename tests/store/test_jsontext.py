@@ -29,7 +29,11 @@ HAZARDS = {
         '2:11: the byte 0xe9 is not UTF-8; expected UTF-8 text: \'"a": "caf\'',
         "save as UTF-8",
     ),
-    "too big": (b" " * (8 * 2**20 + 1), "1:1: the file has 8388609 bytes; expected at most 8388608 (8 MiB)", "too big"),
+    "too big": (
+        b" " * (32 * 2**20 + 1),
+        "1:1: the file has 33554433 bytes; expected at most 33554432 (32 MiB)",
+        "too big",
+    ),
     "duplicate key": (
         b'{"queue": ["S1"],\n "x": 0,\n "queue": []}',
         "3:2: /queue: duplicate key, on line 1 and line 3; expected it once: '\"queue\": []}'",
@@ -311,7 +315,7 @@ def test_a_document_cut_anywhere_is_called_cut_off(length: int) -> None:
     with pytest.raises(BadFileError, match="the file ends") as caught:
         parse(CUT[:length], ANY)
 
-    assert caught.value.hint == "the file is cut off: put back its end, or restore the last good copy"
+    assert caught.value.hint == "the file is cut off: put back its end, or: `awm restore` puts the last good copy back"
 
 
 @given(VALUES)

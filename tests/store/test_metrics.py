@@ -412,3 +412,14 @@ def test_times_are_for_people(minutes: float, text: str, path: Path) -> None:
     written(path, entry("success", minutes))
 
     assert metrics.summary_text(path).splitlines()[0].endswith(f", median {text}")
+
+
+def test_a_file_that_cannot_be_read_is_set_aside(path: Path) -> None:
+    """No history is no reason to stop: a directory in its place once kept every success from being recorded (SPEC 4.7)."""
+    path.mkdir()
+
+    told = metrics.record(path, [DONE], NOW)
+
+    assert told is not None
+    assert "set aside as work_metrics.json.bad-" in told
+    assert [sprint["sprint"] for sprint in json.loads(path.read_bytes())["sprints"]] == [DONE.task]

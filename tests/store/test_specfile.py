@@ -40,10 +40,11 @@ def under(path: Path, header: str) -> Spec:
 
 
 def test_the_published_form_is_read_whole(path: Path) -> None:
-    """Title, priority, estimate, files and model of the published header (SPEC 5.1)."""
+    """Title, priority, estimate, files and model of the published header, and ours (SPEC 5.1)."""
     text = (
         "# Sprint S1: Search bar\n\n**Priority:** P1 — HIGH\n**Est:** 30 min\n**Files:** a.py, `b.py`\n"
-        "**Model:** codex\n**Type:** Coding\n**Timeout:** 45 min\n**Commit:** no\n\n## Goal\nA bar.\n"
+        "**Model:** codex\n**Type:** Coding\n**Timeout:** 45 min\n**Commit:** no\n"
+        "**Verify:** `pytest -q`\n**Gate-files:** tests/test_x.py, conftest.py\n**Isolation:** worktree\n\n## Goal\nA bar.\n"
     )
     (path.parent / "a.py").touch()
 
@@ -59,6 +60,9 @@ def test_the_published_form_is_read_whole(path: Path) -> None:
         type="coding",
         timeout_minutes=45.0,
         commit=False,
+        verify="pytest -q",
+        gate_files=("tests/test_x.py", "conftest.py"),
+        isolation="worktree",
     )
 
 
@@ -197,7 +201,8 @@ def test_a_length_is_read_as_people_write_it(path: Path, value: str, minutes: fl
 
 
 @pytest.mark.parametrize(
-    ("value", "commit"), [("no", False), ("No (docs only)", False), ("none", False), ("yes", True), ("notes", True)]
+    ("value", "commit"),
+    [("no", False), ("`no`", False), ("No (docs only)", False), ("none", False), ("yes", True), ("notes", True)],
 )
 def test_commit_no_is_said_with_its_first_word(path: Path, value: str, commit: bool) -> None:
     """SPEC 10.1."""
@@ -207,16 +212,91 @@ def test_commit_no_is_said_with_its_first_word(path: Path, value: str, commit: b
 @pytest.mark.parametrize(
     ("line", "unbuilt"),
     [
-        ("**Verify:** pytest -q", ("Verify: pytest -q",)),
-        ("**Depends:** S0\n**Gate files:** t.py", ("Depends: S0", "Gate-files: t.py")),
-        ("**isolation:** Worktree", ("Isolation: Worktree",)),
-        ("**Isolation:** In-place\n**Depends:** none\n**Verify:** —", ()),
-        ("**Verify:** " + "x" * 10_000, ("Verify: " + "x" * 200,)),
+        ("**Depends:** S0", ("Depends: S0",)),
+        ("**depends :** `S0, S1`", ("Depends: S0, S1",)),
+        ("**Depends:** none", ()),
+        ("**Verify:** pytest\n**Gate files:** t.py\n**Isolation:** worktree", ()),
+        ("**Depends:** " + "x" * 10_000, ("Depends: " + "x" * 200,)),
     ],
 )
 def test_what_this_version_cannot_honour_is_named(path: Path, line: str, unbuilt: tuple[str, ...]) -> None:
-    """A gate that nobody runs would be a false "done" (SPEC 5.1, 15.7); asking for nothing is no such ask."""
+    """A dependency that nobody waits for would be a false start (SPEC 5.1); asking for nothing is no such ask."""
     assert under(path, line).unbuilt == unbuilt
+
+
+@pytest.mark.parametrize(
+    ("value", "verify"),
+    [
+        ("pytest -q", "pytest -q"),
+        ("`pytest -q`", "pytest -q"),
+        ("` pytest -q `  ", "pytest -q"),
+        ("``echo `date` > a``", "echo `date` > a"),
+        ("`date` && echo `date`", "`date` && echo `date`"),
+        ("test -f a.py && grep -q 'x, **y**' \"a.py\" # done: yes", "test -f a.py && grep -q 'x, **y**' \"a.py\" # done: yes"),
+        ("make check <!-- the slow one -->", "make check"),
+        ("x" * 4096, "x" * 4096),
+        ("`" + "x" * 4000 + "`", "x" * 4000),
+        ("none-of-these-fail", "none-of-these-fail"),
+        ("none", ""),
+        ("`none`", ""),
+        ("—", ""),
+        ("`", ""),
+        ("``", ""),
+        ("` `", ""),
+    ],
+)  # fmt: skip
+def test_a_gate_is_the_whole_line(path: Path, value: str, verify: str) -> None:
+    """As `sh -c` is to run it; out of a code span, and nothing where nothing is said (SPEC 5.1, 10.1)."""
+    assert under(path, f"**Verify:** {value}").verify == verify
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("tests/test_x.py", ("tests/test_x.py",)),
+        ("`tests/test_x.py`,tests/,  `my tests/b.py` ", ("tests/test_x.py", "tests/", "my tests/b.py")),
+        ("`a.py, b.py`", ("a.py", "b.py")),
+        ("a.py,, `` ,", ("a.py",)),
+        ("None", ()),
+        (",", ()),
+    ],
+)
+def test_gate_files_are_named_one_by_one(path: Path, value: str, names: tuple[str, ...]) -> None:
+    """With commas between them; an empty name would be the whole project (SPEC 5.1, 10.2)."""
+    assert under(path, f"**Gate-files:** {value}").gate_files == names
+
+
+@pytest.mark.parametrize("name", ["Verify", "Gate-files"])
+@pytest.mark.parametrize("value", ["x" * 4097, "`" + "x" * 10_000 + "`", "a\x00b"], ids=["long", "very long", "NUL"])
+def test_a_gate_that_cannot_be_taken_whole_is_refused(path: Path, name: str, value: str) -> None:
+    """Half of a shell line is another one, perhaps one that is always green (SPEC 10.1, 15.7)."""
+    what = "is longer than 4096 characters or holds a NUL byte"
+
+    assert read(path, f"# T\n**{name}:** {value}\n") == SpecBad(reason=f"`{name}:` {what}")
+
+
+@pytest.mark.parametrize(
+    ("value", "isolation"),
+    [
+        ("worktree", "worktree"),
+        ("`Worktree`", "worktree"),
+        ("In-Place", "in-place"),
+        ("auto", ""),
+        ("none", ""),
+        ("", ""),
+    ],
+)
+def test_the_workspace_is_named_by_its_kind(path: Path, value: str, isolation: str) -> None:
+    """Where the spec says nothing, the configuration does (SPEC 5.1, 10.3)."""
+    assert under(path, f"**Isolation:** {value}").isolation == isolation
+
+
+@pytest.mark.parametrize("value", ["work tree", "container", "worktree, please", "in place"])
+def test_another_kind_of_workspace_is_refused(path: Path, value: str) -> None:
+    """Who asked for one of its own is not to be put into the project's (SPEC 10.3)."""
+    assert read(path, f"# T\n**Isolation:** {value}\n") == SpecBad(
+        reason=f"`Isolation: {value}` is neither in-place nor worktree"
+    )
 
 
 def test_a_byte_order_mark_and_crlf_are_accepted(path: Path) -> None:
@@ -245,6 +325,8 @@ def test_a_byte_order_mark_and_crlf_are_accepted(path: Path) -> None:
         ("<!--\n```sh run\na\n```\n-->", ""),
         ("```sh\na\n```\n```run sh\nb\n```\n```sh run now\nc\n```", ""),
         ("Use `sh run` blocks.", ""),
+        ("```sh run\n```\n", ""),
+        ("```sh run\n```\n\n````\n```sh run\na\n```\n````", ""),
     ],
 )
 def test_the_script_is_what_stands_in_sh_run_blocks(path: Path, text: str, script: str) -> None:
@@ -356,8 +438,9 @@ def test_no_text_is_too_strange(tmp_path_factory: pytest.TempPathFactory, text: 
     "line",
     ["# " + "#" * 10**6 + "x", "# " + " " * 10**6 + "x", "**Est:** " + "1" * 10**6, "**Est:** " + " " * 10**6 + "x",
      "**Est:** " + "1 " * 500_000, " " * 10**6, "**" + "a" * 10**6, "**A:" + " " * 10**6, "<!--" * 250_000,
-     "sh" + " run sh" * 140_000, "# Sprint " + "a-" * 500_000, "**Files:** " + "a," * 500_000],
-    ids=range(12),
+     "sh" + " run sh" * 140_000, "# Sprint " + "a-" * 500_000, "**Files:** " + "a," * 500_000,
+     "**Verify:** " + "`" * 10**6, "**Verify:** `" + "a``" * 300_000, "**Gate-files:** " + " `" * 500_000],
+    ids=range(15),
 )  # fmt: skip
 def test_a_line_of_a_mebibyte_takes_no_time(path: Path, line: str) -> None:
     """A pattern that looks again and again at the same spaces would hold the beat for hours (SPEC 6.3, 17)."""

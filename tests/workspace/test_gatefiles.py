@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def tree(directory: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(directory.rglob("*")):
         if path.is_symlink():
-            found[str(path.relative_to(directory))] = ("link", os.readlink(path))
+            found[str(path.relative_to(directory))] = ("link", str(path.readlink()))
         elif path.is_file():
             found[str(path.relative_to(directory))] = ("file", oct(path.stat().st_mode & 0o777), path.read_text())
         else:
@@ -347,11 +348,13 @@ def test_a_kill_at_any_step_is_finished_by_swapping_out(workspace, kept, saved, 
 
     step, was_killed = 0, True
     while was_killed:
+        assert step < 300
         step += 1
-        was_killed = killed_at(step, lambda: (swap_in(workspace, kept, saved), swap_out(workspace, saved)))
-        killed_at(step % 7 + 1, lambda: swap_out(workspace, saved))
-        swap_out(workspace, saved)
+        here = saved / str(step)
+        was_killed = killed_at(step, lambda here=here: (swap_in(workspace, kept, here), swap_out(workspace, here)))
+        killed_at(step % 7 + 1, partial(swap_out, workspace, here))
+        swap_out(workspace, here)
 
-        assert (tree(workspace), list(saved.glob("*/swap.json"))) == (before, [])
+        assert (tree(workspace), list(here.glob("*/swap.json"))) == (before, [])
     assert step > 20
     assert tree(workspace.parent / "trap") == trap

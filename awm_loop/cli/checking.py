@@ -1,0 +1,166 @@
+"""`awm check`: what a beat would stumble over, said without one (SPEC 4.7, 5.1, 16).
+
+What certainly cannot work is a problem, exit 78; what may be meant is a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+
+from awm_loop import clock, config
+from awm_loop.cli.setting_up import CONFIG_NAME, open_home
+from awm_loop.core.machine import Signal, classify_queued
+from awm_loop.core.model import Spec, Work
+from awm_loop.core.notice import counted
+from awm_loop.core.observation import SpecRead
+from awm_loop.errors import AwmError, ConfigError
+from awm_loop.notify import apprise_urls, ping
+from awm_loop.ports import Settings
+from awm_loop.store import specfile
+from awm_loop.wiring import Home
+
+# SPEC 8.6, and two that are filled in as well
+PLACEHOLDERS = {"prompt_file", "workspace", "task", "attempt", "model", "result_file", "script_file", "key"}
+
+
+@dataclass
+class Verdict:
+    """What is wrong: `problems` cannot work, `warnings` may be meant. Each is one line."""
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        return [*self.problems, *(f"warning: {warning}" for warning in self.warnings)]
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="Print one object.")
+@click.pass_context
+def check(context: click.Context, file: Path | None, as_json: bool) -> None:
+    """Look for mistakes in awm.toml, the state and the queued specs. Exit 78 where something cannot work.
+
+    \b
+    Example:  awm check
+    """
+    home = open_home(context)
+    findings = [f"{home.path / CONFIG_NAME}: ok"]
+    path = file or home.store.path
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        findings.append(f"{path}: not there yet")
+        work, settings, project = None, Settings(), None
+    else:
+        work, settings, *_ = home.store.parse(data, clock.now())
+        findings.append(f"{path}: ok, {len(work.queue)} queued")
+        project = home.project_path(work.project)
+    found = Verdict()
+    _check_agents(home, project, found)
+    _check_notify(home, found)
+    if work is not None:
+        _check_project(home, work, found)
+        of_tasks = verdict(home, work, settings, work.queue)
+        found.problems += of_tasks.problems
+        found.warnings += of_tasks.warnings
+    if as_json:
+        said = {"ok": not found.problems, "checked": findings}
+        click.echo(json.dumps({**said, "problems": found.problems, "warnings": found.warnings}, ensure_ascii=False))
+    else:
+        click.echo("\n".join([*findings, *found.lines()]))
+    if found.problems:
+        hint = "mend what is named above; `awm skip TASK` gives a task up"
+        context.exit(AwmError(f"{counted(len(found.problems), 'problem')} found", hint).show())
+
+
+def verdict(home: Home, work: Work, settings: Settings, tasks: Sequence[str]) -> Verdict:
+    """Of tasks whose specs a beat would block, why it would; and what in the others is probably a slip."""
+    found = Verdict()
+    for task_id in tasks:
+        spec = home.read_spec(work, task_id)
+        if isinstance(spec, Spec):
+            found.warnings += [f"{task_id}: {warning}" for warning in specfile.warnings(spec.text)]
+        reason = _would_block(home, work, settings, task_id)
+        if reason:
+            found.problems.append(f"{task_id}: {reason}")
+    return found
+
+
+def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> str:
+    """Why a beat would block this task as its spec is now; "" where it would not."""
+    spec = home.read_spec(work, task_id)
+    try:
+        head, branch = home.head(work.project)
+    except ConfigError:  # told once, of the project
+        head, branch = "", ""
+    read = SpecRead(spec=spec, head=head, branch=branch, past=(), next_up=None) if isinstance(spec, Spec) else spec
+    not_waiting = replace(work, tasks={}, accounts={})
+    judged = classify_queued(not_waiting, task_id, read, clock.now(), home.policy(settings))
+    return judged.reason if judged.signal is Signal.UNFIT else ""
+
+
+def _check_project(home: Home, work: Work, found: Verdict) -> None:
+    try:
+        home.head(work.project)
+    except ConfigError as error:
+        found.problems.append(error.message)
+
+
+def _check_agents(home: Home, project: Path | None, found: Verdict) -> None:
+    for name, agent in home.config.agents.items():
+        unknown = sorted({*re.findall(r"\{(\w+)\}", " ".join(agent.command))} - PLACEHOLDERS)
+        for word in unknown:
+            known = ", ".join(sorted(PLACEHOLDERS - {"script_file", "key"}))
+            found.warnings.append(f"agents.{name}.command: {{{word}}} is not filled in; these are: {known}")
+        if agent.command and not unknown:
+            problem = _why_not_run(agent.command[0], project)
+            found.problems += [f"agents.{name}.command: {problem}"] if problem else []
+
+
+def _why_not_run(program: str, directory: Path | None) -> str:
+    """Why a program cannot be started in `directory`; "" where it can, or where that is not known."""
+    if program.startswith("~"):
+        return f"`{program}`: nobody expands the `~`; write the path out"
+    if "/" not in program:
+        return "" if shutil.which(program) else f"`{program}` is not on this PATH"
+    if "{" in program or (directory is None and not program.startswith("/")):
+        return ""
+    path = (directory or Path("/")) / program
+    if not path.is_file():
+        return f"`{program}`: there is no file {path}"
+    return "" if os.access(path, os.X_OK) else f"`{program}`: {path} is not executable"
+
+
+def _check_notify(home: Home, found: Verdict) -> None:
+    """URLs may be secrets, so none is repeated."""
+    notify = home.config.notify
+    for number, entry in enumerate(notify.urls, start=1):
+        for url in _values(entry, found):
+            problem = apprise_urls.problem(url)
+            found.problems += [f"notify.urls, number {number}: {problem}"] if problem else []
+    for url in _values(notify.ping_url, found):
+        problem = ping.problem(url)
+        found.problems += [f"notify.ping_url: {problem}"] if problem else []
+    if notify.command:
+        problem = _why_not_run(notify.command[0], Path("/"))
+        found.problems += [f"notify.command: {problem}"] if problem else []
+
+
+def _values(entry: str, found: Verdict) -> Iterator[str]:
+    """The value of an entry where there is one. The timer's environment may have a name that is not set here."""
+    try:
+        value = config.environment_value(entry) if entry else ""
+    except ConfigError as error:
+        found.warnings.append(error.message)
+        return
+    if value:
+        yield value

@@ -1,0 +1,93 @@
+"""What a queued task waits for, in the order a beat would ask (SPEC 4.3, 7.5): for `awm why` and `awm watch`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from awm_loop import terminal
+from awm_loop.cli import standing
+from awm_loop.core import choice
+from awm_loop.core.machine import Signal, classify_queued
+from awm_loop.core.model import Instant, Policy, Spec, Work
+from awm_loop.core.observation import SpecBad, SpecRead
+from awm_loop.errors import ConfigError
+from awm_loop.ports import Loaded
+from awm_loop.wiring import Home
+
+AHEAD_SHOWN_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One thing in the way. `until` where that is known; `then` is what to type, "" where it goes by itself."""
+
+    what: str
+    until: datetime | None = None
+    then: str = ""
+
+
+def text_of(wait: Wait, now: datetime) -> str:
+    """`S1, which is running`, `the limit of account openai, in 12 min (14:05)`."""
+    return terminal.plain(wait.what) + (f", {standing.when_text(wait.until, now)}" if wait.until else "")
+
+
+def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
+    """All that keeps a queued task from starting at this moment, the nearest first; none: the next beat starts it."""
+    work, policy = loaded.work, home.policy(loaded.settings)
+    found = [Wait("you: the loop is paused", then="awm resume")] if work.paused else []
+    if work.reset is not None or choice.reset_due(work, policy):
+        found.append(Wait("the session reset that is due"))
+    found += _before(work, task_id, policy)
+    task = work.task(task_id)
+    if task.not_before is not None and choice.is_waiting(work, task_id, now):
+        pause = (
+            f"the pause after try {task.tries} of {policy.retries_max + 1}" if task.tries else "its time (`notBefore`)"
+        )
+        return [*found, Wait(pause, task.not_before.until)]
+    return found or _hindrances(home, work, task_id, now, policy)
+
+
+def _before(work: Work, task_id: str, policy: Policy) -> list[Wait]:
+    """The tasks that run, where no more may, and those that stand before it."""
+    running = [attempt.task for attempt in work.attempts]
+    order = choice.in_order(work)
+    ahead = order[: order.index(task_id)]
+    found = []
+    if len(running) >= policy.max_parallel:
+        found.append(Wait(f"{', '.join(running)}, which {'is' if len(running) == 1 else 'are'} running"))
+    if ahead:
+        more = f" and {len(ahead) - AHEAD_SHOWN_MAX} more" if len(ahead) > AHEAD_SHOWN_MAX else ""
+        then = "" if running or work.paused else f"awm why {ahead[0]}"
+        found.append(Wait(f"{', '.join(ahead[:AHEAD_SHOWN_MAX])}{more}, before it in the queue", then=then))
+    return found
+
+
+def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Policy) -> list[Wait]:
+    """What the next beat would find in the way of the task that is next, as only for that one it looks."""
+    spec = home.read_spec(work, task_id)
+    if isinstance(spec, SpecBad):
+        return [Wait(f"nothing, but the next beat blocks it: {spec.reason}")]
+    try:
+        head, branch = home.head(work.project)
+    except ConfigError as error:
+        return [Wait(f"you: {error.message}")]
+    worktree = home.worktree(task_id)
+    seen = SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=(), next_up=None)
+    judged = classify_queued(work, task_id, seen, now, policy)
+    match judged.signal:
+        case Signal.UNFIT:
+            return [Wait(f"nothing, but the next beat blocks it: {judged.reason}")]
+        case Signal.OCCUPIED:
+            return [Wait(f"{', '.join(attempt.task for attempt in work.attempts)}, which works where it would")]
+        case Signal.ACCOUNT_CLOSED:
+            return [_limit(work, spec, task_id, now, policy)]
+    return []
+
+
+def _limit(work: Work, spec: Spec, task_id: str, now: Instant, policy: Policy) -> Wait:
+    """The accounts of all agents that could do it are closed; the first to open ends the wait."""
+    agents = choice.fit_agents(spec, work.task(task_id), policy)
+    accounts = [] if isinstance(agents, SpecBad) else list(dict.fromkeys(agent.account for agent in agents))
+    closed = [deadline.until for name in accounts if (deadline := choice.closed_until(work, name, now))]
+    return Wait(f"the limit of account {', '.join(accounts)}", min(closed, default=None))
