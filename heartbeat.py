@@ -9,9 +9,11 @@ CHECKOUT = Path(__file__).resolve().parent
 sys.path.insert(0, str(CHECKOUT))
 gc.disable()  # a beat is over before there is anything to collect, and looking for it took a tenth of the beat
 
+from awm_loop.cli.inherited import set_right  # noqa: E402
 from awm_loop.errors import AwmError  # noqa: E402
 from awm_loop.venv import ensure_dependencies  # noqa: E402
 
+set_right()
 try:
     ensure_dependencies(CHECKOUT)
 except AwmError as error:

@@ -15,7 +15,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,11 @@ class ChangedError(Exception):
 
 
 def write_durably(
-    path: Path, data: bytes, unless_changed_since: os.stat_result | EllipsisType | None = ...
+    path: Path,
+    data: bytes,
+    unless_changed_since: os.stat_result | EllipsisType | None = ...,
+    *,
+    before: Callable[[], None] | None = None,
 ) -> os.stat_result:
     """Replace the contents of `path` by `data`: temporary file, fsync, rename, fsync of the directory (SPEC 4.8).
 
@@ -42,7 +46,8 @@ def write_durably(
     of what was written, for the next write's `unless_changed_since`. With
     `unless_changed_since`, the file must still be the one which had that `fstat` when it was read (None: must still be
     missing), else ChangedError, and nothing is changed. That is looked at before the rename (SPEC 4.6), and again at
-    what the rename took out: an edit between these system calls is put back.
+    what the rename took out: an edit between these system calls is put back. `before` is called when all is on disk but
+    the name.
 
     Raises DiskError and leaves the old contents; only where the very last step fails, the fsync of the directory, the
     new contents are there already and may not survive a power loss.
@@ -54,6 +59,8 @@ def write_durably(
             raise DiskError(f"cannot write {target}: it is not a regular file", "move it away")
         with _temporary(folder, data) as (name, descriptor):
             os.fsync(descriptor)
+            if before is not None:
+                before()
             found = _status(folder, target.name)
             if unless_changed_since is not ... and _identity(found) != _identity(unless_changed_since):
                 raise ChangedError(str(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from awm_loop import clock
 from awm_loop.attempt import gitlocks, reap
-from awm_loop.attempt.directory import AttemptDirectory, take_lock
+from awm_loop.attempt.directory import AttemptDirectory, let_go, take_lock
 from awm_loop.attempt.liveness import Liveness
 from awm_loop.attempt.procfs import Identity
 from awm_loop.attempt.supervise import OUTCOME_OF_STOP, SWEEP_STEP_SECONDS, keep_evidence, marker
@@ -20,13 +20,16 @@ UNSEEN_SECONDS_MAX = 30.0  # beyond the grace, a reaper looks for one who still 
 
 
 def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
-    """Fence and sweep an attempt nobody tends, and write the result that proves its end; then let `sup.lock` go."""
+    """Fence and sweep an attempt nobody tends, and write the result that proves its end; then let `sup.lock` go.
+
+    Raises DiskError.
+    """
     try:
         if directory.result() is None:
             never_started = directory.pass_start(marker(fenced=True))
             directory.write_result(_swept(directory, never_started))
     finally:
-        os.close(lock_fd)
+        let_go(lock_fd)
 
 
 def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
@@ -73,7 +76,10 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
 
 def _is_held(directory: AttemptDirectory) -> bool:
     """Something unseen still holds `agent.lock`: a chain that forks faster than /proc can be read."""
-    fd = take_lock(directory / "agent.lock")
+    try:
+        fd = take_lock(directory / "agent.lock")
+    except OSError:  # the agent put something else in its place
+        return False
     if fd is not None:
         os.close(fd)
     return fd is None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,9 +36,12 @@ from awm_loop.core.observation import (
     Starting,
     Unattended,
 )
-from awm_loop.durable import write_durably
+from awm_loop.durable import disk_trouble, write_durably
+from awm_loop.regular import open_regular, read_regular
 
 POLL_SECONDS = 0.01
+FILE_BYTES_MAX = 8 * 1024 * 1024  # of a file of ours here: a result quotes 256 KiB of the agent's, escaped
+SAMPLE_BYTES_MAX = 65_536
 
 
 class _File(BaseModel):
@@ -164,9 +168,13 @@ class AttemptDirectory:
 
     def stop_request(self) -> StopRequest | None:
         """None where nobody asked; an unreadable request is still one."""
-        if not (self / "stop").exists():
+        if not os.path.lexists(self / "stop"):
             return None
         return _load(self / "stop", StopRequest) or StopRequest(why="operator")
+
+    def write_stop_request(self, why: str) -> None:
+        """Durable before it is proved. Raises DiskError."""
+        _write(self / "stop", StopRequest(why=why))
 
     def result(self) -> Result | None:
         """The durable result; an unreadable one counts as none, and the attempt as unattended."""
@@ -180,13 +188,18 @@ class AttemptDirectory:
 
     def write_result(self, result: Result) -> None:
         """Durable before anything is done about it. Raises DiskError."""
-        write_durably(self / "result.json", ResultEntry.model_validate(result, from_attributes=True).to_bytes())
+        _write(self / "result.json", ResultEntry.model_validate(result, from_attributes=True))
 
     def pass_start(self, marker: Marker) -> bool:
         """Create `started`; False when this number has passed its start already.
 
         O_EXCL alone decides, so it works on a full disk: what is written into the file is for people and reapers.
+        Raises DiskError; the start is not passed where not even the name can be made.
         """
+        with disk_trouble(self / "started"):
+            return self._pass_start(marker)
+
+    def _pass_start(self, marker: Marker) -> bool:
         try:
             fd = os.open(self / "started", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
@@ -208,9 +221,9 @@ class AttemptDirectory:
     def last_sample(self) -> Mapping[str, object]:
         """The newest whole line of `samples.jsonl`; {} where there is none."""
         try:
-            with (self / "samples.jsonl").open("rb") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - 65_536, 0))
-                lines = file.read().split(b"\n")
+            with os.fdopen(open_regular(self / "samples.jsonl"), "rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - SAMPLE_BYTES_MAX, 0))
+                lines = file.read(SAMPLE_BYTES_MAX).split(b"\n")
         except OSError:
             return {}
         for line in reversed(lines[:-1]):
@@ -226,7 +239,7 @@ class AttemptDirectory:
 def take_lock(path: Path, wait_seconds: float = 0.0) -> int | None:
     """An exclusive flock on `path`, made when missing; None when it is held for longer than `wait_seconds`.
 
-    The descriptor is the lock: it is not inherited unless made so, and closing its last copy lets go.
+    It is let go by closing the last copy of the descriptor, or by `let_go`; not inherited unless made so.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + wait_seconds
@@ -242,6 +255,22 @@ def take_lock(path: Path, wait_seconds: float = 0.0) -> int | None:
             return fd
 
 
+def let_go(fd: int) -> None:
+    """Let the lock go at once, also where a process forked a moment ago has not closed its copy yet."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def put(path: Path, text: str) -> None:
+    """Write whole, by name, whatever was there but a directory: nobody reads half of it. Not synced. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    temporary.rename(path)
+
+
 @contextmanager
 def tending(directory: AttemptDirectory) -> Iterator[bool]:
     """Hold `sup.lock` if it is free; yields whether it was."""
@@ -250,7 +279,7 @@ def tending(directory: AttemptDirectory) -> Iterator[bool]:
         yield fd is not None
     finally:
         if fd is not None:
-            os.close(fd)
+            let_go(fd)
 
 
 def look(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
@@ -264,13 +293,13 @@ def look(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
             result = directory.result()
             if result is not None:
                 return Exited(result=result)
-            return Unattended() if (directory / "started").exists() else NotStarted()
+            return Unattended() if _is_there(directory / "started") else NotStarted()
     except OSError as error:
         return ProbeFailed(reason=f"{directory.path}: {error.strerror}")
 
 
 def _tended(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
-    if not (directory / "started").exists():
+    if not _is_there(directory / "started"):
         return Starting()
     marker, sample = directory.marker(), directory.last_sample()
     same_boot = marker is not None and marker.boot_id == now.boot_id
@@ -285,8 +314,25 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+def _is_there(path: Path) -> bool:
+    """Whatever it is; raises OSError where that cannot be seen."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _load(path: Path, kind: type[FileKind]) -> FileKind | None:
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read_regular(path, FILE_BYTES_MAX))
     except (OSError, ValidationError):
         return None
+
+
+def _write(path: Path, file: _File) -> None:
+    """Write durably; what an agent put there that is no file is moved aside first. Raises DiskError."""
+    with disk_trouble(path):
+        if _is_there(path) and not stat.S_ISREG(path.lstat().st_mode):
+            path.rename(path.with_name(f"{path.name}.{os.urandom(4).hex()}.aside"))
+    write_durably(path, file.to_bytes())

@@ -42,7 +42,8 @@ def remove_git_locks(workspace: Path, since: datetime) -> list[str]:
     """Remove the locks made in the repository of `workspace` at or after `since` (aware), and return their names.
 
     Nothing is removed while a git process of that repository lives, in whichever of its working trees, or one whose
-    place cannot be told. Names are relative to the common git directory. A lock that cannot be removed stays.
+    place cannot be told. Names are relative to the common git directory, fit to be written down: bytes that are no
+    UTF-8 are escaped. A lock that cannot be removed stays.
     """
     found = repository(workspace)
     if found is None:
@@ -51,7 +52,8 @@ def remove_git_locks(workspace: Path, since: datetime) -> list[str]:
     locks = [path for path in _locks(found) if _made_since(path, since)]
     if not locks or any(_works_in(pid, found) for pid in procfs.scan()):
         return []
-    return [os.path.relpath(path, found.common_dir) for path in locks if _unlinked(path)]
+    names = [os.path.relpath(path, found.common_dir) for path in locks if _unlinked(path)]
+    return [os.fsencode(name).decode(errors="backslashreplace") for name in names]
 
 
 def _locks(found: Repository) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from awm_loop.regular import open_regular
 
 CHUNK_BYTES = 65_536
 
@@ -24,7 +25,7 @@ class OutputLog:
         self._cut_bytes = 0
         self._note_bytes = 0  # of our own line in the file
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._file = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError:
             self._file = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._size = os.fstat(self._file).st_size
@@ -77,10 +78,10 @@ class OutputLog:
 def tail(path: Path, bytes_max: int) -> str:
     """The end of a log as text, from the first whole line; "" where there is none."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - bytes_max, 0))
-            data = file.read()
+            data = file.read(bytes_max)
     except OSError:
         return ""
     if size > bytes_max:

@@ -64,6 +64,29 @@ def left_behind(key: str, lock_path: Path, remembered: Iterable[Identity]) -> se
     return _living(processes, ours)
 
 
+def wake(supervisor: Identity, lock_path: Path) -> None:
+    """Let a supervisor go on that somebody stopped: it serves no stop request and no time limit, and looks alive.
+
+    Proved is that very process by `lock_path`, the `sup.lock` of its attempt, which it has open.
+    """
+    process = procfs.read(supervisor.pid)
+    if process is None or process.state != "T":
+        return
+    try:
+        pidfd = os.pidfd_open(supervisor.pid)
+    except ProcessLookupError:
+        return
+    try:
+        process = procfs.read(supervisor.pid)
+        is_it = process is not None and process.identity == supervisor
+        if is_it and os.path.realpath(lock_path) in {target for _, target in procfs.open_files(supervisor.pid)}:
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
 class Sweep:
     """Ends what `find` returns, one short step at a time: TERM, after `grace_seconds` KILL, until nothing is left.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import select
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from awm_loop.errors import AwmError
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PATIENCE_SECONDS = 1.0  # with a spare that does not answer: then it may have been stopped, and is told to go on
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not load libraries
 
 
@@ -48,24 +52,42 @@ class Spare:
     """
 
     pid: int
+    pidfd: int
     orders: socket.socket
 
     @classmethod
     def fork(cls) -> Spare:
-        """Must be called from a single-threaded process: PR_SET_PDEATHSIG follows the thread that forks."""
-        ours, theirs = socket.socketpair()
-        supervisor = os.getpid()
-        pid = os.fork()
+        """Must be called from a single-threaded process: PR_SET_PDEATHSIG follows the thread that forks.
+
+        Returns when it has closed what this process has open. Raises AwmError where no process can be made.
+        """
+        try:
+            ours, theirs = socket.socketpair()
+            supervisor = os.getpid()
+            pid = os.fork()
+        except OSError as error:
+            raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -u -n; free -h`") from error
         if pid == 0:
             _wait_to_become_agent(theirs, supervisor)
         theirs.close()
-        return cls(pid, ours)
+        if select.select([ours], [], [], PATIENCE_SECONDS)[0]:
+            ours.recv(1)
+        return cls(pid, os.pidfd_open(pid), ours)
 
     def become(self, invocation: Invocation, fds: tuple[int, int, int]) -> None:
-        """Let it become the agent with `fds` (output, agent lock, problem report). Raises OSError where it is gone."""
-        with self.orders:
-            socket.send_fds(self.orders, [b"\0"], fds)
-            self.orders.sendall(pickle.dumps(invocation))
+        """Let it become the agent with `fds` (output, agent lock, problem report). Raises OSError where it is gone.
+
+        In one message, which a stopped one cannot keep waiting.
+        """
+        with self.orders, os.fdopen(os.memfd_create("invocation"), "wb") as file:
+            pickle.dump(invocation, file)
+            file.flush()
+            socket.send_fds(self.orders, [b"\0"], [*fds, file.fileno()])
+
+    def wake(self) -> None:
+        """Let it go on where somebody stopped it."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
 
 
 def become_subreaper() -> None:
@@ -74,8 +96,20 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def close_all_but(kept: set[int]) -> None:
+    """Close every descriptor from 3 on that is not `kept`."""
+    first = 3
+    for fd in sorted(fd for fd in kept if fd >= first):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+
 def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None) -> Child | str:
-    """Start the agent, holding `agent_lock_fd`, in `spare` or a process forked now. Returns why it cannot be run."""
+    """Start the agent, holding `agent_lock_fd`, in `spare` or a process forked now. Returns why it cannot be run.
+
+    Raises AwmError where no process can be made.
+    """
     output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     error_fd, report_fd = os.pipe2(os.O_CLOEXEC)
     fds = (write_fd, agent_lock_fd, report_fd)
@@ -83,18 +117,32 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
     try:
         spare.become(invocation, fds)
     except OSError:  # somebody ended it: it has not become anything
+        os.close(spare.pidfd)
         spare = Spare.fork()
         spare.become(invocation, fds)
     os.close(write_fd)
     os.close(report_fd)
-    with os.fdopen(error_fd, "rb") as reports:
-        problem = reports.read().decode(errors="backslashreplace")
+    problem = _report(error_fd, spare).decode(errors="backslashreplace")
+    os.close(spare.pidfd)
     if problem:
         os.waitpid(spare.pid, 0)
         os.close(output_fd)
         return problem
     os.set_blocking(output_fd, False)
     return Child(spare.pid, output_fd)
+
+
+def _report(error_fd: int, spare: Spare) -> bytes:
+    """What `spare` says before its end of the pipe is closed, by exec or with it: nothing where all is well."""
+    said = b""
+    with os.fdopen(error_fd, "rb", buffering=0) as reports:
+        while True:
+            while not select.select([reports], [], [], PATIENCE_SECONDS)[0]:
+                spare.wake()
+            piece = reports.read(4096)
+            if not piece:
+                return said
+            said += piece
 
 
 def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
@@ -107,11 +155,15 @@ def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o077)
-        os.closerange(3, orders.fileno())
-        os.closerange(orders.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-        _, fds, _, _ = socket.recv_fds(orders, 1, 3)
-        with orders.makefile("rb") as stream, suppress(EOFError):
-            _become_agent(pickle.load(stream), fds)  # noqa: S301  from ourselves, before the fork
+        close_all_but({orders.fileno()})
+        orders.send(b"\0")
+        _, fds, _, _ = socket.recv_fds(orders, 1, 4)
+        if fds:
+            *fds, invocation_fd = fds
+            with os.fdopen(invocation_fd, "rb") as file:
+                file.seek(0)
+                invocation = pickle.load(file)  # noqa: S301  from who forked us
+            _become_agent(invocation, fds)
     finally:
         os._exit(127)
 

@@ -7,6 +7,7 @@ start passed by somebody who is gone, becomes a reaper: it fences, sweeps, and w
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from awm_loop import clock
 from awm_loop.attempt import gitlocks, procfs, reap
-from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, StopRequest, take_lock
+from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, StopRequest, let_go, put, take_lock
 from awm_loop.attempt.liveness import Liveness
 from awm_loop.attempt.output import CHUNK_BYTES, OutputLog
 from awm_loop.attempt.procfs import Identity
@@ -27,12 +28,15 @@ from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
 from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
 from awm_loop.core.model import Outcome, StopReason
 from awm_loop.core.observation import Result
-from awm_loop.errors import DiskError
+from awm_loop.durable import disk_trouble
+from awm_loop.errors import AwmError, DiskError
+from awm_loop.regular import open_regular
 
 STOP_POLL_SECONDS = 0.25  # how soon a stop request is seen
 SWEEP_STEP_SECONDS = 0.02
 DISK_POLL_SECONDS = 1.0  # how soon room on a full disk is seen
 DISK_WAIT_SECONDS_MAX = 86_400.0
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # what may be over by itself, or by a person's doing
 DRAIN_BYTES_MAX = 1024 * 1024  # of output left in the pipe when the tree is gone: more than any pipe holds
 
 OUTCOME_OF_STOP = {
@@ -86,7 +90,8 @@ Course = Generator[Stage, End, Result]
 
 def tend(directory: AttemptDirectory) -> int | None:
     """Take `sup.lock`; None where somebody else keeps it. A beat that looks holds it for a moment: hence the wait."""
-    return take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)
+    with disk_trouble(directory / "sup.lock"):
+        return take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)
 
 
 def begin(
@@ -96,58 +101,78 @@ def begin(
 
     None, and the lock let go, where it has started before, has ended, or is wanted stopped. Where `prepare` returns
     None, nothing is run yet: the course of the attempt begins with another stage, which is left to `watch`.
+
+    All that the world may refuse comes before the start is passed: AwmError then lets the same number start later.
     """
     order = directory.order()
-    agent_fd = take_lock(directory / "agent.lock") if order and _may_start(directory) else None
-    if order is None or agent_fd is None or not directory.pass_start(marker()):
-        for fd in (lock_fd, agent_fd):
-            if fd is not None:
-                os.close(fd)
-        return None
-    tended = Tended(directory, order, lock_fd)
-    tended.problem = order.problem
-    first = None if order.problem else prepare(order)
-    started = spawn(first, agent_fd, spare) if first else ""
-    os.close(agent_fd)
+    tended: Tended | None = None
+    agent_fd: int | None = None
+    try:
+        if order is None or not _may_start(directory):
+            return None
+        with disk_trouble(directory / "agent.lock"):
+            agent_fd = take_lock(directory / "agent.lock")
+        if agent_fd is None:
+            return None
+        first = None if order.problem else prepare(order)
+        spare = spare or (Spare.fork() if first else None)
+        if directory.pass_start(marker()):
+            tended = Tended(directory, order, lock_fd, None, order.problem)
+            _run_first(tended, first, agent_fd, spare)
+        return tended
+    finally:
+        if agent_fd is not None:
+            os.close(agent_fd)
+        if tended is None:
+            let_go(lock_fd)
+
+
+def _run_first(tended: Tended, first: Invocation | None, agent_fd: int, spare: Spare | None) -> None:
+    started = _spawned(first, agent_fd, spare) if first else ""
     if isinstance(started, Child):
         tended.child = started
     else:
         tended.problem = tended.problem or started
-    return tended
 
 
-def watch(tended: Tended, course: Course, spared: set[int], spare: Spare) -> Result:
+def _spawned(invocation: Invocation, agent_fd: int, spare: Spare | None = None) -> Child | str:
+    try:
+        return spawn(invocation, agent_fd, spare)
+    except AwmError as error:
+        return error.message
+
+
+def watch(tended: Tended, course: Course, spared: set[int]) -> Result:
     """Until all stages and all they started are gone and the result is durable, however long a disk is full.
 
     Where `tended` has a child or a problem already, that is of the first stage of `course`.
 
-    `spare` and `spared` are children of this process, not the agent's; of `spared`, those that end are taken out.
-    Raises DiskError when the disk refuses for a day.
+    `spared` are children of this process, not the agent's; those that end are taken out, as others may get their pids.
+    Raises DiskError when the disk is full for a day, or refuses for another reason.
     """
-    result = _result(tended, course, spared, spare)
+    result = _result(tended, course, spared)
     refused_at = time.monotonic()
     while True:
         try:
             tended.directory.write_result(result)
             break
-        except DiskError:
+        except DiskError as error:
             # Without the result a finished task would be done again; who looks meanwhile finds the lock held: alive.
-            if time.monotonic() > refused_at + DISK_WAIT_SECONDS_MAX or not tended.directory.path.is_dir():
+            is_full = isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM
+            if not is_full or time.monotonic() > refused_at + DISK_WAIT_SECONDS_MAX:
                 raise
             time.sleep(DISK_POLL_SECONDS)
-    os.close(tended.lock_fd)
+    let_go(tended.lock_fd)
     return result
 
 
-def _result(tended: Tended, course: Course, spared: set[int], spare: Spare) -> Result:
+def _result(tended: Tended, course: Course, spared: set[int]) -> Result:
     started = tended.directory.marker() or marker()
     try:
         stage = next(course)
         while True:
-            end = _run(tended, stage, started, {*spared, spare.pid})
+            end = _run(tended, stage, started, spared)
             tended.child, tended.problem = None, ""
-            for pid in [pid for pid in spared if procfs.read(pid) is None]:
-                spared.discard(pid)
             stage = course.send(end)
     except StopIteration as over:
         result: Result = over.value
@@ -160,10 +185,13 @@ def _run(tended: Tended, stage: Stage, marker: Marker, spared: set[int]) -> End:
         request = tended.directory.stop_request()
         if request is not None:
             return _not_run(marker, outcome_of(request), "asked to end before it was run")
-        agent_fd = take_lock(tended.directory / "agent.lock", ATTEMPT_LOCK_WAIT_SECONDS)
+        try:
+            agent_fd = take_lock(tended.directory / "agent.lock", ATTEMPT_LOCK_WAIT_SECONDS)
+        except OSError as error:  # the agent put something else in its place
+            return _not_run(marker, Outcome.FAILED, f"{tended.directory / 'agent.lock'}: {error.strerror}")
         if agent_fd is None:
             return _not_run(marker, Outcome.FAILED, "something that hides still holds the attempt's lock")
-        started = spawn(stage.invocation, agent_fd)
+        started = _spawned(stage.invocation, agent_fd)
         os.close(agent_fd)
         tended.child, tended.problem = (started, "") if isinstance(started, Child) else (None, started)
     if tended.child is None:
@@ -183,7 +211,7 @@ def outcome_of(request: StopRequest) -> Outcome:
 def keep_evidence(directory: AttemptDirectory, text: str) -> None:
     """Best effort: a full disk must not keep an attempt from being ended."""
     with suppress(OSError):
-        (directory / "evidence.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+        put(directory / "evidence.txt", text)
 
 
 def _may_start(directory: AttemptDirectory) -> bool:
@@ -231,15 +259,15 @@ class _Watch:
             ready = {fd for fd, _ in poll.poll(max(self._timeout(sample_at), 0) * 1000)}
             if self.child.output_fd in ready and not self._pump(log, liveness):
                 poll.unregister(self.child.output_fd)
-            if pidfd in ready and self._reap():
+            # Each time: orphans of a tree that forks without end would else fill the process table, and in a sweep its
+            # dead would make each look slower.
+            if self._reap() and pidfd in ready:
                 poll.unregister(pidfd)
             now = time.monotonic()
             if self.sweep is None:
                 self._look_for_an_end(liveness, is_over=now >= stop_at)
-            if self.sweep is not None:
-                self._reap()  # at every step: a racing forker's dead would make each look slower
-                if self.sweep.step(now) and self._reap():
-                    break
+            if self.sweep is not None and self.sweep.step(now) and self._reap():
+                break
             if now >= sample_at and self.sweep is None:
                 sample_at = self._sample(liveness)
         self._drain(log, liveness)
@@ -297,9 +325,7 @@ class _Watch:
         sample = liveness.sample({who.pid for who in self._tree()}, clock.now(), time.monotonic())
         line = json.dumps(sample.to_json(), separators=(",", ":")).encode() + b"\n"
         try:
-            fd = os.open(
-                self.tended.directory / "samples.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
+            fd = open_regular(self.tended.directory / "samples.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             try:
                 os.write(fd, line)
             finally:
@@ -336,6 +362,7 @@ class _Watch:
                 return self.exit_code is not None
             if pid == 0:
                 return self.exit_code is not None
+            self.spared.discard(pid)
             if pid == self.child.pid:
                 self.exit_code = os.waitstatus_to_exitcode(status)
 

@@ -27,7 +27,7 @@ TEMPLATE = f"""
 @click.argument("words", metavar="[TEXT]", nargs=-1)
 @click.pass_context
 def answer(context: click.Context, task_id: str, words: tuple[str, ...]) -> None:
-    """Answer the question of a blocked task; it goes on at the head of the queue, with the answer in its prompt.
+    """Answer the question of a blocked task, which then goes on. It is next, with the answer in its prompt.
 
     Without TEXT the answer is read from a pipe, else written in $EDITOR. It is kept in the state: no secrets.
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from awm_loop import clock, config, durable
+from awm_loop.attempt.spawn import become_subreaper
 from awm_loop.beat import Beat
 from awm_loop.cli.pulse import LOOKS_MAX
 from awm_loop.core.model import Notice
@@ -106,14 +108,23 @@ def send_ping(home: Home, exit_code: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Deliver, and stay until all that the owner's command left running has ended.
+
+    Without a parent of its own that would count as the agent's, and be swept with it.
+    """
     os.chdir("/")
+    become_subreaper()
+    exit_code = 0
     try:
         home = Home.open(Path(arguments[0]))
         deliver(home, None)
         send_ping(home, 0)
     except AwmError as error:
-        return error.show()
-    return 0
+        exit_code = error.show()
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ git commit -qm "Go on after the limit"
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the throw-away home in place and say where it is.")
 def demo(keep: bool) -> None:
-    """Play four sprints in a throw-away home: one works, one fails once, one hangs, one meets a limit.
+    """Play four sprints, with trouble, in a throw-away home. One works, one fails once, one hangs, one meets a limit.
 
     \b
     Example:  awm demo

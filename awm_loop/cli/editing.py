@@ -23,7 +23,7 @@ from awm_loop.wiring import Home
 @click.option("--dry-run", is_flag=True, help="Say what would change.")
 @click.pass_context
 def edit(context: click.Context, dry_run: bool) -> None:
-    """Edit the state file: $VISUAL or $EDITOR, then a check, then a merge with what AWM wrote meanwhile.
+    """Edit the state file in your $VISUAL or $EDITOR. It is checked, then merged with what AWM wrote meanwhile.
 
     \b
     Example:  EDITOR=nano awm edit

@@ -143,7 +143,7 @@ def _local(moment: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects; with TASK one object.")
 @click.pass_context
 def logs(context: click.Context, task_id: str | None, count: int, is_followed: bool, as_json: bool) -> None:
-    """The journal's last lines; with TASK the output of its newest attempt.
+    """The journal's last lines, or a task's newest output.
 
     With -f the output as it comes, of TASK or of all that run, until all is done. Ctrl-C leaves; the agents go on.
 
@@ -265,7 +265,7 @@ def metrics_verb(context: click.Context, as_json: bool) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 def table(as_json: bool) -> None:
-    """Print the whole table of decisions: what is, what is seen, what follows.
+    """The table of decisions: what is, what is seen, what follows.
 
     \b
     Example:  awm table

@@ -11,6 +11,7 @@ from awm_loop import __version__, terminal
 from awm_loop.cli import checking, demo, heartbeat, look, queueing, replaying, running, setting_up
 from awm_loop.cli.answering import answer
 from awm_loop.cli.editing import edit
+from awm_loop.cli.inherited import set_right
 from awm_loop.cli.watching import watch
 from awm_loop.cli.why import why
 from awm_loop.errors import EXIT_OK, AwmError, DiskError
@@ -70,6 +71,7 @@ for verb in (verb for verbs in GROUPS.values() for verb in verbs):
 
 def main() -> None:
     """The `awm` command. Exit codes: SPEC 6.3; 2 for a command line that click cannot read."""
+    set_right()
     sys.excepthook = heartbeat.crash
     terminal.escape_what_cannot_be_encoded()
     try:

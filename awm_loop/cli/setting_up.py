@@ -91,7 +91,7 @@ def open_home(context: click.Context) -> Home:
 @click.argument("directory", type=click.Path(path_type=Path), default=".")
 @click.option("--project", type=click.Path(path_type=Path), help="Where agents work. [default: the home itself]")
 def init(directory: Path, project: Path | None) -> None:
-    """Make DIRECTORY a home: awm.toml with comments, and an empty queue.
+    """Make DIRECTORY a home: a commented awm.toml, an empty queue.
 
     \b
     Example:  awm init --project ~/src/my-app

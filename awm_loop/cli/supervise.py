@@ -1,20 +1,29 @@
 """The supervisor's process (SPEC 8.2): `supervision` says what it does.
 
-    python -m awm_loop.cli.supervise HOME KEY LOCK_FD         a fresh one, started by a beat
-    python -m awm_loop.cli.supervise HOME KEY --adopt …       this process again, after exec, with child and lock
+    python -m awm_loop.cli.supervise HOME KEY LOCK_FD                  a fresh one, started by a beat
+    python -m awm_loop.cli.supervise HOME KEY LOCK_FD OUTPUT_FD …      this process again, after exec, with its child
 
-Its spare for the next agent is forked first, before there is much to copy: it becomes the agent four times as fast.
+Whoever called that beat may have handed down what is none of ours, such as the lock of cron's `flock`: it would be held
+as long as the work goes on. The spare for the next agent is forked first, before there is much to copy: it becomes the
+agent four times as fast.
 """
 
 from __future__ import annotations
 
 import sys
 
-from awm_loop.attempt.spawn import Spare
+from awm_loop.attempt.spawn import Spare, close_all_but
+from awm_loop.cli.inherited import set_right
+from awm_loop.errors import AwmError
 
 
 def main(arguments: list[str]) -> int:
-    spare = Spare.fork()
+    set_right()
+    close_all_but({int(fd) for fd in arguments[2:4]})
+    try:
+        spare = Spare.fork()
+    except AwmError as error:
+        return error.show()
     from awm_loop.cli import supervision  # noqa: PLC0415  not before the fork
 
     return supervision.main(arguments, spare)

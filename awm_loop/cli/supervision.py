@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import markdown_it  # noqa: F401  the next beat reads specs with it: imported now, while the agent works
@@ -22,31 +23,36 @@ from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.supervise import Tended
 from awm_loop.cli import delivery, tending
 from awm_loop.cli.pulse import pulse
+from awm_loop.core.model import Spec, Work
+from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError
 from awm_loop.launchers.local import start_supervisor
 from awm_loop.store import document, jsontext
 from awm_loop.wiring import Home
 
+REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds, in which nobody looks for a stop
+
 
 def main(arguments: list[str], spare: Spare) -> int:
+    """Tend the attempt, then run the next beat; `arguments` are those of `supervise`. Returns the exit code."""
     home_path, key, *rest = arguments
     os.chdir(home_path)
     become_subreaper()
     directory = AttemptDirectory(Path(home_path) / "state" / "attempts" / key)
-    spared: set[int] = set()
-    if rest[0] == "--adopt":
-        tended: Tended | None = _adopted(directory, rest[1:5])
-        spared.update(int(pid) for pid in rest[6:])
-        if rest[5] == "deliver":
-            spared.add(_deliverer(home_path))
-    else:
-        tended = _begun(directory, int(rest[0]))
-    with suppress(AwmError):  # trouble is for the beat itself to tell
-        _rehearse(Home.open(Path(home_path)))
-    gc.freeze()  # what there is now is not looked through again: that would fall between two agents
-    if tended is not None:
-        supervise.watch(tended, tending.course(tended), spared, spare)
+    spared = {spare.pid}
     try:
+        if len(rest) == 1:
+            tended = _begun(directory, int(rest[0]))
+        else:
+            tended = _adopted(directory, rest)
+            spared |= {int(pid) for pid in rest[5:]} | (_deliverer(home_path) if rest[4] else set())
+        try:
+            with suppress(AwmError):  # trouble is for the beat itself to tell
+                _rehearse(Home.open(Path(home_path)))
+            gc.freeze()  # what there is now is not looked through again: that would fall between two agents
+        finally:  # a bug in what the rehearsal runs must not leave a healthy agent untended
+            if tended is not None:
+                supervise.watch(tended, tending.course(tended), spared)
         return _next_beat(Path(home_path), spare, spared)
     except AwmError as error:
         return error.show()
@@ -54,13 +60,21 @@ def main(arguments: list[str], spare: Spare) -> int:
 
 def _rehearse(home: Home) -> None:
     """Do what the next beat will do, while the agent works, and write nothing: the first time of anything is slow."""
+
+    def read_spec(work: Work, task_id: str) -> Spec | SpecBad:
+        path = home.spec_path(work, task_id)
+        with suppress(OSError):
+            if path is not None and path.stat().st_size > REHEARSED_BYTES_MAX:
+                return SpecBad(reason="too long for a rehearsal")
+        return home.read_spec(work, task_id)
+
     now = clock.now()
-    work = beat.run(home.ports(), dry_run=True).work
+    work = beat.run(replace(home.ports(), read_spec=read_spec), dry_run=True).work
     loaded = home.store.load(now)
     if work is not None and loaded is not None:
         jsontext.layout(document.write(work, loaded.raw, now, loaded.rev))
         for task_id in work.queue[:1]:
-            home.read_spec(work, task_id)
+            read_spec(work, task_id)
 
 
 def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
@@ -74,27 +88,34 @@ def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
     return supervise.begin(directory, lock_fd, tending.first)
 
 
-def _adopted(directory: AttemptDirectory, numbers: list[str]) -> Tended | None:
-    """What the image before exec left to us: lock, child, pipe, and why the agent could not be run."""
-    lock_fd, pid, output_fd = (int(number) for number in numbers[:3])
+def _adopted(directory: AttemptDirectory, left: list[str]) -> Tended | None:
+    """What the image before exec left to us: lock, pipe, child, and why the agent could not be run."""
+    lock_fd, output_fd, pid = (int(number) for number in left[:3])
     order = directory.order()
     os.set_inheritable(lock_fd, False)
     if order is None:
         raise AssertionError(f"{directory.path}: begun without an order")
     if pid == 0:
-        return Tended(directory, order, lock_fd, None, numbers[3])
+        return Tended(directory, order, lock_fd, None, left[3])
     os.set_inheritable(output_fd, False)
     return Tended(directory, order, lock_fd, Child(pid, output_fd))
 
 
-def _deliverer(home_path: str) -> int:
-    """The notices of the beat that started our agent, sent by a child of ours that is not the agent's."""
+def _deliverer(home_path: str) -> set[int]:
+    """The notices of the beat that started our agent, sent by a child of ours that is not the agent's.
+
+    Where there is no process for it, a later beat sends them.
+    """
     arguments = [sys.executable, "-P", "-m", "awm_loop.cli.delivery", home_path]
-    return os.posix_spawn(sys.executable, arguments, os.environ, setsid=True)
+    try:
+        return {os.posix_spawn(sys.executable, arguments, os.environ, setsid=True)}
+    except OSError as error:
+        print(f"awm: cannot deliver notices: {error.strerror}", file=sys.stderr)
+        return set()
 
 
 def _next_beat(home_path: Path, spare: Spare, spared: set[int]) -> int:
-    """Run the beat. Where it starts another attempt here, never return: the process goes on as its supervisor."""
+    """Run the beat. Where it starts another attempt here, the process goes on as its supervisor and does not return."""
     begun: list[Tended] = []
 
     def begin(directory: AttemptDirectory) -> None:
@@ -111,7 +132,9 @@ def _next_beat(home_path: Path, spare: Spare, spared: set[int]) -> int:
         pulse(home.store, home.ports(begin))
     finally:
         for tended in begun:
+            spared.discard(spare.pid)  # it became the agent, or ends with this image
             _become_its_supervisor(home, tended, spared)
+            home.store.leave_mark()
     # A later beat starts its attempt in a fresh process: threads of a delivery may linger in this one.
     delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
     delivery.send_ping(home, 0)
@@ -119,14 +142,24 @@ def _next_beat(home_path: Path, spare: Spare, spared: set[int]) -> int:
 
 
 def _become_its_supervisor(home: Home, tended: Tended, spared: set[int]) -> None:
-    """Replace this image, also when the beat failed after the start: a running agent is never left untended."""
+    """Replace this image, also when the beat failed after the start: a running agent is never left untended.
+
+    Returns only where this cannot be done, when the attempt has ended under this image.
+    """
     child = tended.child or Child(0, -1)
     for fd in (tended.lock_fd, child.output_fd):
         if fd >= 0:
             os.set_inheritable(fd, True)
-    tending = [str(tended.lock_fd), str(child.pid), str(child.output_fd), tended.problem]
+    left = [str(tended.lock_fd), str(child.output_fd), str(child.pid), tended.problem]
     delivering = ["deliver" if delivery.has_channels(home) else "", *map(str, spared)]
     program = ["-P", "-m", "awm_loop.cli.supervise"]
-    arguments = [*program, str(home.path), tended.order.key, "--adopt", *tending, *delivering]
+    arguments = [*program, str(home.path), tended.order.key, *left, *delivering]
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  our own program
+    try:
+        os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  our own program
+    except OSError as error:
+        print(f"awm: cannot run {sys.executable} again: {error.strerror}", file=sys.stderr)
+    for fd in (tended.lock_fd, child.output_fd):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    supervise.watch(tended, tending.course(tended), spared)

@@ -7,20 +7,21 @@ recorded; what it means for the task is the table's business. Not in wiring, as 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from awm_loop import clock, config
 from awm_loop.agents import generic
-from awm_loop.attempt.directory import AttemptDirectory, Order
+from awm_loop.attempt.directory import AttemptDirectory, Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
 from awm_loop.attempt.supervise import Course, End, Stage, Tended, marker
 from awm_loop.core.model import Outcome, attempt_key
 from awm_loop.core.observation import GateSeen, Result
-from awm_loop.errors import AwmError
+from awm_loop.durable import disk_trouble
+from awm_loop.errors import AwmError, DiskError
+from awm_loop.regular import read_regular
 from awm_loop.store import specfile
 from awm_loop.workspace import gatefiles, git, integration, worktree
 
@@ -28,13 +29,12 @@ INTEGRATIONS_MAX = 5  # times the base branch may move between a rebase and the 
 
 
 def invocation(order: Order) -> Invocation:
-    """How the supervisor runs the agent of an order."""
+    """How the supervisor runs the agent of an order. Raises DiskError where its script cannot be written."""
     values = _values(order)
     script_path = Path(values["script_file"])
     if order.kind == "shell" and not script_path.exists():  # when it is there, a shell may be reading it
-        spec = _directory(order).joinpath("spec.md").read_text(encoding="utf-8")
-        script_path.touch(mode=0o600)
-        script_path.write_text(specfile.run_blocks(spec), encoding="utf-8")
+        with disk_trouble(script_path):
+            put(script_path, specfile.run_blocks((_directory(order) / "spec.md").read_text(encoding="utf-8")))
     return Invocation(
         argv=generic.argv(order.kind, order.command, values),
         environment=generic.environment(order.env_pass, values, os.environ),
@@ -62,8 +62,9 @@ def _directory(order: Order) -> Path:
 
 
 def first(order: Order) -> Invocation | None:
-    """What a beat may start itself: the agent, where nothing has to be made ready before it."""
-    return None if order.is_worktree or order.verify else invocation(order)
+    """What a beat may start itself: the agent, where nothing has to be made ready before it. Raises DiskError."""
+    run = invocation(order)  # always: what the disk refuses is refused before the start
+    return None if order.is_worktree or order.verify else run
 
 
 def restore(directory: AttemptDirectory) -> None:
@@ -86,6 +87,11 @@ class _Found:
 
     def result(self, order: Order, outcome: Outcome, error: str = "", question: str = "") -> Result:
         now, reading = clock.now(), self.reading
+        try:
+            commits = _commits(order)
+        except AwmError as trouble:
+            commits = ()
+            self.remarks.append(f"its commits are not known: {trouble.message}")
         return Result(
             outcome=outcome,
             exit_code=self.end.exit_code,
@@ -98,7 +104,7 @@ class _Found:
             session_id=reading.session_id,
             tokens=reading.tokens,
             cost_usd=reading.cost_usd,
-            commits=_commits(order),
+            commits=commits,
             gate=self.gate,
             limit=reading.limit if outcome is Outcome.LIMITED else None,
             context_share=reading.context_share,
@@ -186,7 +192,18 @@ def _answered(tended: Tended, found: _Found) -> Result:
 
 
 def _accepted(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
-    """The agent says it is done: the commit, the gate, the integration say whether it is (SPEC 10.1)."""
+    """The agent says it is done. Where git cannot be asked whether it is, it has not failed: a person has to see."""
+    try:
+        return (yield from _proved(tended, found))
+    except DiskError:
+        raise
+    except AwmError as error:
+        question = f"{error.message} ({error.hint})" if error.hint else error.message
+        return found.result(tended.order, Outcome.BLOCKED, error.message, question)
+
+
+def _proved(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
+    """The commit, the gate, the integration say whether the work is done (SPEC 10.1)."""
     order = tended.order
     if order.require_commit and found.gate is None and not _commits(order):
         return found.result(order, Outcome.HOLLOW, "it ended well but left no new commit")
@@ -221,7 +238,7 @@ def _judged(tended: Tended, found: _Found) -> Generator[Stage, End, Result | Non
     order, saved = tended.order, tended.directory / "gate-files"
     if not order.verify:
         return None
-    changed = gatefiles.swap_in(Path(order.workspace), _kept(order), saved)
+    changed = tuple(map(git.printable, gatefiles.swap_in(Path(order.workspace), _kept(order), saved)))
     begun = clock.now()
     try:
         found.end = yield _gate(order, "gate")
@@ -308,17 +325,11 @@ def _last_line(path: Path) -> str:
 def _agent_report(directory: AttemptDirectory) -> bytes | None:
     """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed.
 
-    What is no regular file is an empty report, malformed too: a FIFO must not wait for a writer, nor a link lead away.
+    What is no regular file is an empty report, malformed too.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(directory / "agent-result.json", flags)
+        return read_regular(directory / "agent-result.json", config.RESULT_FILE_BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError:
         return b""
-    try:
-        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        return os.read(fd, config.RESULT_FILE_BYTES_MAX) if is_file else b""
-    finally:
-        os.close(fd)

@@ -77,7 +77,7 @@ class Why:
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
 def why(context: click.Context, task_id: str, as_json: bool) -> None:
-    """Why a task is where it is: what it waits for, what was tried, and what to type next.
+    """Why a task is where it is, what was tried, what to type next.
 
     \b
     Example:  awm why S3

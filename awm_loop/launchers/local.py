@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from awm_loop.agents import prompt
-from awm_loop.attempt.directory import AttemptDirectory, Order, StopRequest, look, take_lock
+from awm_loop.attempt import reap
+from awm_loop.attempt.directory import AttemptDirectory, Order, look, put, take_lock
 from awm_loop.attempt.output import tail
+from awm_loop.attempt.procfs import Identity
 from awm_loop.config import (
     ATTEMPT_LOCK_WAIT_SECONDS,
     PROMPT_TAIL_BYTES,
@@ -20,11 +23,17 @@ from awm_loop.config import (
     ProjectConfig,
 )
 from awm_loop.core.model import Attempt, Instant, Outcome, Spec, Task, attempt_key
-from awm_loop.core.observation import AttemptSeen, NotStarted, SpecBad, Unattended
-from awm_loop.durable import disk_trouble, write_durably
-from awm_loop.errors import ConfigError
+from awm_loop.core.observation import Alive, AttemptSeen, NotStarted, SpecBad, Unattended
+from awm_loop.durable import disk_trouble
+from awm_loop.errors import AwmError, ConfigError
+from awm_loop.regular import open_regular
 
 OF_AN_ATTEMPT = frozenset({"AWM_TASK", "AWM_ATTEMPT", "AWM_PROMPT_FILE", "AWM_RESULT_FILE"})
+NO_PROCESS_HINTS = {
+    errno.E2BIG: "its environment is too large: `env | wc -c`",
+    errno.EAGAIN: "there are too many processes: `ulimit -u`",
+    errno.ENOMEM: "there is no memory left: `free -h`",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +63,19 @@ class LocalLauncher:
 
     def probe(self, attempts: Sequence[Attempt]) -> dict[str, AttemptSeen]:
         now = self.clock()
-        return {attempt.key: look(self.directory(attempt.key), now) for attempt in attempts}
+        seen = {attempt.key: look(self.directory(attempt.key), now) for attempt in attempts}
+        for directory in [self.directory(key) for key, one in seen.items() if isinstance(one, Alive)]:
+            marker = directory.marker()
+            if marker is not None and marker.boot_id == now.boot_id:
+                reap.wake(Identity(*marker.supervisor), directory / "sup.lock")
+        return seen
 
     def stop(self, key: str, why: str) -> None:
         """Leave the request where the supervisor looks; where none tends the attempt, start one to sweep it."""
         directory = self.directory(key)
         with disk_trouble(directory.path):
             directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(directory / "stop", StopRequest(why=why).to_bytes())
+        directory.write_stop_request(why)
         if isinstance(look(directory, self.clock()), NotStarted | Unattended):
             start_supervisor(self.home, directory)
 
@@ -79,8 +93,8 @@ class LocalLauncher:
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
             compose = prompt.compose_analysis if attempt.is_analysis else prompt.compose
-            _put(directory / "prompt.md", compose(spec, attempt, task, left))
-            _put(directory / "spec.md", spec.text)
+            put(directory / "prompt.md", compose(spec, attempt, task, left))
+            put(directory / "spec.md", spec.text)
         order = Order(
             key=attempt.key,
             task=attempt.task,
@@ -109,7 +123,7 @@ class LocalLauncher:
             is_analysis=attempt.is_analysis,
             problem=spec.reason if isinstance(spec, SpecBad) else "",
         )
-        _put(directory / "order.json", order.to_bytes().decode())
+        put(directory / "order.json", order.to_bytes().decode())
 
     def _config(self, attempt: Attempt) -> AgentConfig:
         """Raises ConfigError where `awm.toml` lost the agent between the promise and the start."""
@@ -137,19 +151,25 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
     The lock is taken here and inherited: at no moment is the attempt nobody's, and there is nothing to wait for. Where
     it cannot be had, somebody tends the attempt already. The supervisor gets this process's environment without what
     belongs to another attempt, and no other descriptor: an inherited stdout would keep cron's mailer waiting
-    (docs/MEASURED.md 1).
+    (docs/MEASURED.md 1). Raises DiskError, and AwmError where the machine has no process for it.
     """
     log = directory / "supervisor.log"
     with disk_trouble(log):
-        log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    lock_fd = take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)  # `awm status` may be looking
-    if lock_fd is None:
+        log_fd = open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        with disk_trouble(directory / "sup.lock"):
+            lock_fd = take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)  # `awm status` may be looking
+        if lock_fd is not None:
+            _spawn_supervisor(home, directory.path.name, lock_fd, log_fd)
+    finally:
         os.close(log_fd)
-        return
+
+
+def _spawn_supervisor(home: Path, key: str, lock_fd: int, log_fd: int) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in OF_AN_ATTEMPT}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
     os.set_inheritable(lock_fd, True)
-    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), directory.path.name, str(lock_fd)]
+    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), key, str(lock_fd)]
     try:
         os.posix_spawn(
             sys.executable,
@@ -162,15 +182,8 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
             ],
             setsid=True,
         )
+    except OSError as error:
+        hint = NO_PROCESS_HINTS.get(error.errno or 0, f"`ls -l {sys.executable}`")
+        raise AwmError(f"cannot start a supervisor: {error.strerror}", hint) from error
     finally:
         os.close(lock_fd)
-        os.close(log_fd)
-
-
-def _put(path: Path, text: str) -> None:
-    """Write whole, by name: a supervisor never reads half a file. Not synced; see `_write`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    temporary.rename(path)

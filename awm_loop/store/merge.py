@@ -83,7 +83,7 @@ def merge(base: State | None, ours: State, theirs: State) -> Merged:
     _ask_to_end(state, leaving, sides.theirs, changes)
     for name in (*FROZEN, "specFiles"):
         state[name] = _members(sides.of(name, {}), FROZEN.get(name))
-    _forget(state, {task for task in here if task not in places})
+    _forget(state, {*_places(base)} - {*now, *places})
     _tell_members(state, ours, {task for task in {*here, *places} if here.get(task) != places.get(task)}, changes)
     state["log"] = _log(sides.of("log", []), ours.get("seq", 0))
     return Merged({key: state[key] for key in dict.fromkeys([*theirs, *ours, *state]) if key in state}, tuple(changes))
@@ -98,6 +98,7 @@ def _additions(ours: State, theirs: State, changes: list[str]) -> dict[str, Any]
         result[name] = [*ours.get(name, []), *(task for task in theirs.get(name, []) if task in new)]
     if theirs.get("inProgress") in new:
         result["inProgress"] = theirs["inProgress"]
+    result["queue"] += sorted(new - {*_places(result)})  # in `attempts` alone
     for name in ("tasks", "specFiles"):
         known = ours.get(name, {})
         unknown = {key: value for key, value in theirs.get(name, {}).items() if key not in known and key not in here}
@@ -169,8 +170,8 @@ def _wanted(base: State, theirs: State) -> dict[str, str]:
             stays = task in listed or not (listed or is_elsewhere)
         if stays:
             found[task] = LIVE
-    begun = [task for task in listed if task not in live and task not in found]
-    return found | {task: LIVE for task in [named, *begun] if task}
+    found |= {task: "queue" for task in listed if task not in live and task not in found}  # nobody runs it
+    return found | {task: LIVE for task in [named] if task}
 
 
 def _placed(
@@ -254,7 +255,7 @@ def _ask_to_end(state: State, leaving: Mapping[str, str | None], theirs: State, 
         if wanted is None:
             request, words = {"stop": StopReason.REMOVED.value, "before": ""}, "removed"
         elif wanted == "queue":
-            following = theirs["queue"][theirs["queue"].index(task) + 1 :]
+            following = theirs["queue"][theirs["queue"].index(task) + 1 :] if task in theirs["queue"] else []
             before = next((other for other in following if other in state["queue"]), "")
             request, words = {"stop": StopReason.REQUEUED.value, "before": before}, "put back into the queue"
         if any(entry.get(key) != value for key, value in request.items()):

@@ -3,12 +3,12 @@
 One line for each beat that changed something (SPEC 6.4). Each is whole: the time, the rules, the state, every answer of
 the world, and what of the state changed. So any line can be replayed alone, after a gap, a rotation, or on another
 machine, and what people, commands and deliveries did between two beats is the difference of two lines. It is a file of
-its own beside the journal because people read `log.jsonl` line by line, and these lines are a hundred times as long.
+its own beside the journal because people read `log.jsonl` line by line, and these lines are some KiB long.
 
 Guarantee: what is here replays to the same state. What is not here is lost without harm: a beat killed between promise
-and proof leaves no line, one that the disk refuses is left out, and the older half goes when the file is full. Nothing
-is synced, and a line is written after its effect, so that it costs nothing between two agents. Callers hold the state
-lock.
+and proof leaves no line, one that the disk refuses is left out, and when the file is full the one before it goes.
+Nothing is synced, and a line is written after its effect, so that it costs nothing between two agents. Callers hold the
+state lock.
 """
 
 from __future__ import annotations
@@ -255,11 +255,12 @@ class _Ear:
     def _keep(self, before: Work, after: Work) -> None:
         """Append the beat; a disk that refuses, or a path that is not UTF-8, costs the line and not the beat."""
         older, path = paths(self._state)
+        line = line_of(Record(before, self._heard, after))
         with suppress(OSError):
             if path.stat().st_size >= BYTES_MAX:
                 path.replace(older)
-        with suppress(DiskError, ValueError):
-            journal.append(path, [line_of(Record(before, self._heard, after))])
+        with suppress(DiskError, ValueError):  # NaN and lone surrogates are ValueErrors of `append`
+            journal.append(path, [line])
 
 
 class _Replayed:

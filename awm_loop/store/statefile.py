@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -280,10 +281,10 @@ class StateFile:
         data = jsontext.layout(raw)
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):
             raise AssertionError("this state was not loaded from this store")
-        # History first: whatever a kill leaves, a file of this rev can be compared to what AWM wrote.
-        durable.keep_history(self.history_path, rev, data)
         try:
-            written = durable.write_durably(self.path, data, unless_changed_since=loaded.token)
+            # History first: whatever a kill leaves, a file of this rev can be compared to what AWM wrote.
+            keep = partial(durable.keep_history, self.history_path, rev, data)
+            written = durable.write_durably(self.path, data, unless_changed_since=loaded.token, before=keep)
         except (durable.ChangedError, DiskError) as error:
             with suppress(OSError):
                 (self.history_path / f"{rev}.json").unlink()

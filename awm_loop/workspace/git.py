@@ -15,10 +15,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from awm_loop.errors import AwmError
+from awm_loop.regular import NotRegularError, read_regular
 
 GIT_SECONDS_MAX = 60.0
 GIT_GRACE_SECONDS = 5.0  # between TERM, on which git takes its lock files away, and KILL
 COMMITS_MAX = 1000
+REF_BYTES_MAX = 4096
 
 # A person's own configuration must neither start programs here nor move what is not AWM's to move: an automatic stash
 # takes their uncommitted work along, a background gc outlives the beat, a signature waits for a passphrase.
@@ -47,7 +49,10 @@ class Ran(NamedTuple):
 
 
 def head(directory: Path) -> str | None:
-    """The commit checked out in `directory`: "" before the first commit, None outside of any git repository."""
+    """The commit checked out in `directory`: "" before the first commit, None outside of any git repository.
+
+    Raises AwmError where git cannot be asked.
+    """
     git_path = _git_path(directory)
     if git_path is None:
         return None
@@ -106,11 +111,15 @@ def _loose_head(git_path: Path) -> str | None:
     """HEAD where two small files say it: a branch whose loose ref, which wins over a packed one, holds a commit.
 
     That spares two git processes between two agents. None, so that git is asked, for anything else: no commit yet, a
-    packed ref, a detached HEAD, a worktree, a reftable.
+    packed ref, a detached HEAD, a worktree, a reftable. Raises AwmError for a FIFO and the like, at which git waits.
     """
     try:
-        found = re.fullmatch(r"ref: (refs/heads/\S+)\n", (git_path / "HEAD").read_text(encoding="utf-8"))
-        commit = (git_path / found[1]).read_text(encoding="utf-8") if found else ""
+        found = re.fullmatch(r"ref: (refs/heads/\S+)\n", read_regular(git_path / "HEAD", REF_BYTES_MAX).decode())
+        commit = read_regular(git_path / found[1], REF_BYTES_MAX).decode() if found else ""
+    except NotRegularError as error:
+        raise AwmError(
+            f"git cannot be asked: {error.filename} is not a regular file", f"`ls -l {error.filename}`"
+        ) from error
     except (OSError, UnicodeDecodeError):
         return None
     return commit.strip() if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\n", commit) else None
@@ -132,7 +141,7 @@ def demanded(ran: Ran) -> str:
 def complaint(ran: Ran) -> str:
     """The line in which git said what was wrong, fit for a notice."""
     lines = [line for line in ran.err.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("fatal: ", "error: "))]
+    told = sorted((line for line in lines if line.startswith(("fatal: ", "error: "))), reverse=True)  # what was fatal
     return printable((told or lines or [f"it ended with {ran.code} and said nothing"])[0])
 
 
@@ -165,11 +174,13 @@ def run(
             process_group=0,  # so that what git started ends with it
             pass_fds=() if lock is None else (lock,),
         )
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        if shutil.which("git") is not None:
+    except OSError as error:
+        is_there = shutil.which("git") is not None
+        if is_there and isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
             return Ran(128, "", f"fatal: cannot work in {directory}: {error.strerror}")
+        why = f"git cannot be run: {error.strerror}" if is_there else "there is no `git` on PATH"
         raise AwmError(
-            f"{directory} is a git repository, but there is no `git` on PATH", "install git, or set PATH"
+            f"{directory} is a git repository, but {why}", "is git on PATH? install git, or set PATH"
         ) from error
     with process:
         try:

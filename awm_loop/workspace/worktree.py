@@ -178,7 +178,7 @@ def _alone(project: Path) -> Iterator[tuple[Path, int]]:
 
 def _is_worktree(path: Path, common: Path) -> bool:
     """Whether a whole worktree of the repository is at `path`, not one that lies around it."""
-    if path.is_symlink() or not (path / ".git").is_file():
+    if not (path / ".git").is_file():
         return False
     dirs, entry = git_dirs(path), _entry(common, path)
     return dirs is not None and dirs.own == entry and not _is_half_added(entry)

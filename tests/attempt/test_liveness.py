@@ -150,10 +150,7 @@ for n in range(10**9):
 """,
         "it goes on printing what it printed before",
     ),
-    "a log of its own, line by line": (
-        "import time\nwhile True: open('../own.txt', 'a').write('tick\\n'); time.sleep(0.05)",
-        "{name} ",
-    ),
+    "own log": ("import time\nwhile True: open('../own.txt', 'a').write('tick\\n'); time.sleep(0.05)", "{name} "),
 }
 
 

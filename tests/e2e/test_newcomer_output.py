@@ -139,7 +139,7 @@ def test_the_cause_of_a_stall_names_the_program(home: Home) -> None:
 def test_logs_of_a_task_that_printed_nothing_say_why_and_where(home: Home) -> None:
     """SPEC 14: the outcome, the reason, the evidence, and the verb that tells the rest."""
     home.config("[loop]\nstall_minutes = 0.02\nsample_seconds = 0.1\nstrikes_max = 1\nstop_grace_seconds = 0.3\n")
-    home.spec("S1", "sleep 600")
+    home.spec("S1", "exec sleep 600")
     home.queue("S1")
     home.finish(0.2)
 

@@ -16,7 +16,9 @@ stop_grace_seconds = 0.2
 retry_backoff_seconds = [0]
 """
 STRUCK = re.compile(r"⚠️ Sprint S1 stalled \(strike ([12]) of 3\) — (`sleep \d+` sleeps)\. Starting again")
-STRUCK_OUT = re.compile(r"⚠️ Sprint S1 stalled 3 times\. Root cause: (`sleep \d+` sleeps)\. Action: skipped, evidence kept")
+STRUCK_OUT = re.compile(
+    r"⚠️ Sprint S1 stalled 3 times\. Root cause: (`sleep \d+` sleeps)\. Action: skipped, evidence kept"
+)
 
 
 def stalled_once(home: Home, script: str) -> dict[str, object]:

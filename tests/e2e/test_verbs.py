@@ -31,6 +31,7 @@ VERBS = [
     "why",
     "watch",
     "answer",
+    "edit",
     "demo",
     "table",
 ]

@@ -258,6 +258,30 @@ def test_an_edit_made_during_the_gate_stays(workspace, kept, saved):
     assert list(saved.glob("*/swap.json")) == []
 
 
+def test_a_swap_that_is_still_in_is_swapped_out_before_the_next(workspace, kept, saved):
+    """Else the kept version would be saved as if it were the agent's (SPEC 10.2)."""
+    edited(workspace)
+    swap_in(workspace, kept, saved)
+
+    assert swap_in(workspace, kept, saved) == ("tests/test_x.py",)
+    swap_out(workspace, saved)
+    assert (workspace / "tests" / "test_x.py").read_text() == "bribed"
+
+
+def test_a_directory_made_during_the_gate_stays(workspace, kept, saved):
+    """And the agent's stays aside (SPEC 10.3)."""
+    directory_instead(workspace)
+    swap_in(workspace, kept, saved)
+    directory_instead(workspace)
+    write(workspace / "check.sh" / "mine", "a person's")
+
+    swap_out(workspace, saved)
+
+    assert (workspace / "check.sh" / "mine").read_text() == "a person's"
+    assert [path.name for path in workspace.glob(".awm-*/deep/*")] == ["file"]
+    assert len(list(saved.iterdir())) == 1
+
+
 def test_a_symlink_made_during_the_gate_is_not_followed(workspace, kept, saved):
     """What lies behind it is somebody's (SPEC 17)."""
     edited(workspace)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from awm_loop.errors import AwmError
-from awm_loop.workspace.git import commits_since, head
+from awm_loop.workspace import git as adapter
+from awm_loop.workspace.git import Ran, branch, commits_since, head, run
 
 
 def git(directory: Path, *words: str) -> str:
@@ -140,3 +141,46 @@ def test_the_new_commits_are_listed_oldest_first(repository):
 def test_at_the_base_nothing_is_new(repository):
     """An agent that committed nothing did no work (SPEC 7.2, 10.1)."""
     assert commits_since(repository, git(repository, "rev-parse", "HEAD")) == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "name"),
+    [(loose, "main"), (packed, "main"), (detached, ""), (branch_with_a_slash, "awm/S1"), (worktree, "side")],
+)
+def test_the_branch_checked_out_is_named(repository, state, name):
+    """By its short name, "" when HEAD is detached (SPEC 10.3)."""
+    assert branch(state(repository)) == name
+
+
+def test_a_tag_of_the_same_name_does_not_change_the_branchs(repository):
+    """Git's own short name would be heads/main (SPEC 10.3)."""
+    git(repository, "tag", "main")
+
+    assert branch(repository) == "main"
+
+
+def test_outside_of_git_there_is_no_branch(tmp_path):
+    """Nor before the first commit is there none: it has a name by then (SPEC 10.3)."""
+    assert branch(tmp_path) == ""
+    git(tmp_path, "init", "-q")
+    assert branch(tmp_path) == "main"
+
+
+def test_a_git_that_hangs_is_ended_with_its_children(repository, tmp_path, monkeypatch):
+    """A filter waits for the network, say: no git call is without a bound (SPEC 17)."""
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\nsleep 600 &\necho $! >{tmp_path}/pid\nwait\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(adapter, "GIT_SECONDS_MAX", 0.5)
+
+    assert run(repository, "status") == Ran(-15, "", "fatal: git status took longer than 0.5 s")
+    child = int((tmp_path / "pid").read_text())
+    while Path(f"/proc/{child}").exists() and ") Z" not in Path(f"/proc/{child}/stat").read_text():
+        pass
+
+
+def test_a_directory_that_is_gone_is_said(tmp_path):
+    """As git would, had it begun (SPEC 10.3)."""
+    assert run(tmp_path / "gone", "status").err == f"fatal: cannot work in {tmp_path}/gone: No such file or directory"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from awm_loop.workspace import locks
+from awm_loop.workspace import locks, unfinished
 from awm_loop.workspace.integration import Behind, Integrated, Refused, integrate, rebase
 from awm_loop.workspace.worktree import ensure
 
@@ -198,6 +198,16 @@ def test_nothing_moves_while_a_person_is_in_the_middle_of_something(project, wor
 
     assert refused == Refused(f"a {what} is under way in {project}: finish or abort it there")
     assert (main(project), git(project, "status")) == (before, status)
+
+
+def test_a_base_branch_checked_out_twice_is_refused(project, worktree, lock, tmp_path):
+    """The files of one of them would be left behind (SPEC 10.3)."""
+    git(project, "worktree", "add", "-q", "--force", str(tmp_path / "twice"), "main")
+    commit(worktree, "new.txt", "new")
+
+    assert integrate(worktree, project, "main", lock) == Refused(
+        f"main is checked out more than once: {project}, {tmp_path / 'twice'}"
+    )
 
 
 def test_a_base_branch_that_is_gone_is_said(project, worktree, lock):
@@ -398,6 +408,34 @@ def test_after_a_kill_the_lock_is_held_until_its_git_has_ended(project, worktree
 
     assert isinstance(while_it_runs, Refused)
     assert isinstance(integrate(worktree, project, "main", lock), Integrated)
+
+
+def test_the_lock_of_a_living_git_is_not_taken_for_a_dead_ones(project, worktree, lock):
+    """While a git works in the project its files are not repaired, and that is said (SPEC 8.3)."""
+    made = commit(worktree, "new.txt", "new")
+    with locks.exclusive(lock) as descriptor:
+        unfinished.note(descriptor, project, unfinished.Step("refs/heads/main", main(project), made))
+    (project / ".git" / "index.lock").touch()
+    batch = ["git", "cat-file", "--batch"]
+    with subprocess.Popen(batch, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL):
+        refused = integrate(worktree, project, "main", lock)
+
+    why = f"git is at work, or died, in {project}: {project}/.git/index.lock is there; remove it when no git runs there"
+    assert refused == Refused(why)
+    assert integrate(worktree, project, "main", lock) == Integrated(made)
+
+
+def test_a_lock_from_before_the_step_is_not_the_steps(project, worktree, lock):
+    """It stays, whoever made it (SPEC 8.3)."""
+    made = commit(worktree, "new.txt", "new")
+    (project / ".git" / "index.lock").touch()
+    born_at_ns = (project / ".git" / "index.lock").stat().st_ctime_ns
+    with locks.exclusive(lock) as descriptor:
+        while os.fstat(descriptor).st_mtime_ns <= born_at_ns:
+            unfinished.note(descriptor, project, unfinished.Step("refs/heads/main", main(project), made))
+
+    assert isinstance(integrate(worktree, project, "main", lock), Refused)
+    assert (project / ".git" / "index.lock").exists()
 
 
 def test_a_rebase_leaves_the_work_on_the_tip(project, worktree, lock):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from awm_loop.errors import AwmError
+from awm_loop.workspace import locks
 from awm_loop.workspace.git import branch
 from awm_loop.workspace.worktree import clean, ensure, put_back, remove, salvage, set_aside
 
@@ -205,6 +206,42 @@ def test_uncommitted_work_survives_the_way_back_to_the_branch(project, worktree,
     ensure(project, worktree, "awm/S1", base)
 
     assert state(worktree) == ("awm/S1", "work.txt: work", "M a.txt\n?? new.txt")
+
+
+def test_uncommitted_work_on_another_version_of_a_file_does_not_bar_the_way(project, worktree, base):
+    """It is the salvage's (SPEC 10.3)."""
+    commit(worktree, "a.txt", "work\n")
+    git(worktree, "checkout", "-q", "-b", "elsewhere", "HEAD~1")
+    (worktree / "a.txt").write_text("unfinished\n")
+
+    ensure(project, worktree, "awm/S1", base)
+
+    assert state(worktree) == ("awm/S1", "a.txt: work", "")
+
+
+def test_a_checkout_that_fails_leaves_nothing_to_mistake_for_a_worktree(project, path, base):
+    """A filter that is not installed, say; once it is, the worktree is made (SPEC 10.3)."""
+    commit(project, ".gitattributes", "*.big filter=big\n")
+    tip = commit(project, "x.big", "x")
+    git(project, "config", "filter.big.required", "true")
+    git(project, "config", "filter.big.smudge", "false")
+
+    with pytest.raises(AwmError, match=r"cannot make a worktree at .*x\.big"):
+        ensure(project, path, "awm/S1", tip)
+    git(project, "config", "filter.big.smudge", "cat")
+
+    assert ensure(project, path, "awm/S1", tip)
+    assert state(path) == ("awm/S1", "x.big: x", "")
+
+
+def test_only_one_process_adds_or_removes_at_a_time(project, path, base, monkeypatch):
+    """And the wait has a bound (SPEC 10.3)."""
+    monkeypatch.setattr(locks, "LOCK_SECONDS_MAX", 0.1)
+
+    with locks.exclusive(project / ".git"):
+        for change in (lambda: ensure(project, path, "awm/S1", base), lambda: remove(project, path, "awm/S1")):
+            with pytest.raises(AwmError, match=r"was locked by another process for 0\.1 s"):
+                change()
 
 
 def test_what_is_not_this_worktree_stays_and_is_named(project, tmp_path, base):
@@ -412,6 +449,38 @@ def test_what_cannot_be_kept_is_an_error_and_not_nothing(worktree):
         salvage(worktree, SALVAGED)
 
 
+def test_a_file_that_cannot_be_stored_is_an_error_and_not_nothing(worktree):
+    """A required filter fails, say (SPEC 10.3)."""
+    git(worktree, "config", "filter.big.required", "true")
+    git(worktree, "config", "filter.big.clean", "false")
+    (worktree / ".gitattributes").write_text("*.big filter=big\n")
+    (worktree / "x.big").write_text("x")
+
+    with pytest.raises(AwmError, match=r"git failed: .*x\.big"):
+        salvage(worktree, SALVAGED)
+
+
+def test_a_persons_care_for_line_ends_does_not_stop_it(worktree):
+    """Their configuration is for their own commits (SPEC 10.3)."""
+    git(worktree, "config", "core.autocrlf", "input")
+    git(worktree, "config", "core.safecrlf", "true")
+    (worktree / "new.txt").write_bytes(b"one\r\ntwo\n")
+
+    assert salvage(worktree, SALVAGED) is not None
+
+
+def test_what_a_killed_git_was_writing_is_not_taken_for_work(worktree):
+    """All work had been set aside before (SPEC 10.3)."""
+    (worktree / "a.txt").write_text("unfinished")
+    set_aside(worktree)
+    for name in ("a.txt", "half-written"):
+        (worktree / name).write_text("a dead git's")
+
+    put_back(worktree)
+
+    assert ((worktree / "a.txt").read_text(), state(worktree)[2]) == ("unfinished", "M a.txt")
+
+
 def test_an_overwritten_salvage_is_in_the_reflog(worktree):
     """Nothing that was kept is lost (SPEC 10.3)."""
     (worktree / "new.txt").write_text("first")
@@ -447,6 +516,5 @@ def test_what_a_killed_rebase_had_set_aside_comes_back(project, worktree, base):
     commit(worktree, "both.txt", "newer")
 
     ensure(project, worktree, "awm/S1", base)
-    put_back(worktree)
 
     assert state(worktree) == ("awm/S1", "both.txt: newer", "M a.txt\n D deleted.txt\n?? new.txt")

@@ -1,0 +1,116 @@
+"""A spare process becomes an agent, whatever was done to it meanwhile; locks are let go at once (SPEC 8.1, 8.2)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from awm_loop.attempt.directory import let_go, take_lock
+from awm_loop.attempt.procfs import open_files
+from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[int]:
+    fd = take_lock(tmp_path / "agent.lock")
+    assert fd is not None
+    yield fd
+    os.close(fd)
+
+
+def run(script: str, directory: Path, lock: int, spare: Spare | None = None) -> tuple[int, bytes]:
+    """The exit code and the output of a shell that is spawned as an agent is."""
+    invocation = Invocation(
+        argv=["sh", "-c", script], environment=dict(os.environ), directory=directory, stdin_path=Path("/dev/null")
+    )
+    child = spawn(invocation, lock, spare)
+    assert isinstance(child, Child), child
+    code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+    with os.fdopen(child.output_fd, "rb") as output:
+        return code, output.read()
+
+
+def test_a_spare_holds_no_lock_when_it_is_there(tmp_path: Path, lock: int) -> None:
+    """Else the next beat takes the attempt of a supervisor that let go for one that lives, and its kick is lost (SPEC 6.5)."""
+    for _ in range(20):
+        spare = Spare.fork()
+        held = [target for _, target in open_files(spare.pid)]
+        os.kill(spare.pid, signal.SIGKILL)
+        os.waitpid(spare.pid, 0)
+        spare.orders.close()
+        os.close(spare.pidfd)
+
+        assert str(tmp_path / "agent.lock") not in held
+
+
+def test_a_lock_is_let_go_at_once_though_a_fork_has_a_copy(tmp_path: Path) -> None:
+    """A flock belongs to the open file: closing is not enough (SPEC 6.5)."""
+    fd = take_lock(tmp_path / "sup.lock")
+    assert fd is not None
+    os.set_inheritable(fd, True)
+    with subprocess.Popen(["sleep", "1000"], pass_fds=[fd]) as copier:
+        let_go(fd)
+        again = take_lock(tmp_path / "sup.lock")
+        copier.kill()
+
+    assert again is not None
+    os.close(again)
+
+
+def test_a_spare_that_somebody_stopped_becomes_the_agent(tmp_path: Path, lock: int) -> None:
+    """The state lock is held meanwhile: to wait for ever would stop the loop (SPEC 6.2)."""
+    spare = Spare.fork()
+    os.kill(spare.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, spare.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    assert run("echo there", tmp_path, lock, spare) == (0, b"there\n")
+
+
+def test_where_the_spare_is_gone_another_is_forked(tmp_path: Path, lock: int) -> None:
+    """Somebody ended it while the agent before it worked (SPEC 8.2)."""
+    spare = Spare.fork()
+    os.kill(spare.pid, signal.SIGKILL)
+    os.waitpid(spare.pid, 0)
+
+    assert run("echo there", tmp_path, lock, spare) == (0, b"there\n")
+
+
+def test_an_agent_has_its_streams_and_its_lock_and_no_other_file(tmp_path: Path, lock: int) -> None:
+    """Above all not the order by which it was made (SPEC 8.2)."""
+    found = run("ls -l /proc/$$/fd", tmp_path, lock)[1].decode().splitlines()[1:]
+
+    targets = sorted(line.partition(" -> ")[2] for line in found)
+    assert [target.partition(":")[0] for target in targets] == [
+        "/dev/null",
+        str(tmp_path / "agent.lock"),
+        "pipe",
+        "pipe",
+    ]
+
+
+def test_what_cannot_be_run_is_told(tmp_path: Path, lock: int) -> None:
+    """With the part that was at fault (SPEC 8.2)."""
+    invocation = Invocation(argv=["./no"], environment={}, directory=tmp_path, stdin_path=Path("/dev/null"))
+
+    assert spawn(invocation, lock) == f"program ./no (from {tmp_path}): No such file or directory"
+
+
+def test_all_descriptors_but_the_named_are_closed(tmp_path: Path) -> None:
+    """What a caller handed down is none of ours: cron's lock would be held as long as the work goes on (SPEC 6.1)."""
+    with ExitStack() as stack:
+        fds = [os.dup(stack.enter_context((tmp_path / "file").open("w")).fileno()) for _ in range(5)]
+        kept = {fds[1], fds[3], -1}
+        code = f"from awm_loop.attempt.spawn import *\nclose_all_but({kept})\nprint(os.listdir('/proc/self/fd'))"
+        done = subprocess.run([sys.executable, "-c", code], pass_fds=fds, capture_output=True, text=True, check=True)
+        for fd in fds:
+            os.close(fd)
+
+    kept_open = {int(fd) for fd in eval(done.stdout)}
+    assert kept_open & set(fds) == {fds[1], fds[3]}
