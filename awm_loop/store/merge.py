@@ -106,7 +106,7 @@ def _additions(ours: State, theirs: State, changes: list[str]) -> dict[str, Any]
     said = [entry for entry in theirs.get("log", []) if not is_ours(entry, ours.get("seq", 0))]
     result["log"] = [*ours.get("log", []), *(entry for entry in said if entry not in ours.get("log", []))]
     settings = [key for key in theirs if key in ours and (key in STANDING or key not in BY_RULE)]
-    is_queue_other = _common(theirs["queue"], ours["queue"]) != ours["queue"]
+    is_queue_other = _in_both(theirs["queue"], ours["queue"]) != ours["queue"]
     if is_queue_other or any(theirs[key] != ours[key] for key in settings):
         changes.append("only what is new was taken: the rev it carries is not known here")
     finished = [task for task in theirs["queue"] if here.get(task) in FINISHED]
@@ -211,10 +211,10 @@ def _may_have_begun(ours: State, task: str) -> bool:
 def _queue(sides: _Sides, places: Mapping[str, str], changes: list[str]) -> list[str]:
     """Their order where they changed it, else ours; what only one side has keeps its neighbour."""
     base, ours, theirs = sides.of("queue", [])
-    is_reordered = _common(theirs, base) != _common(base, theirs)
+    is_reordered = _in_both(theirs, base) != _in_both(base, theirs)
     woven = _woven(theirs, ours) if is_reordered else _woven(ours, theirs)
     queue = [task for task in dict.fromkeys([*woven, *places]) if places.get(task) == "queue"]
-    if is_reordered and _common(queue, ours) != _common(ours, queue):
+    if is_reordered and _in_both(queue, ours) != _in_both(ours, queue):
         changes.append(f"queue reordered: {_listed(queue)}")
     return queue
 
@@ -236,7 +236,7 @@ def _woven(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return [*found, *(task for task in second[tail:] if task not in shared)]
 
 
-def _common(of: Sequence[str], also: Collection[str]) -> list[str]:
+def _in_both(of: Sequence[str], also: Collection[str]) -> list[str]:
     wanted = {*also}
     return [task for task in of if task in wanted]
 

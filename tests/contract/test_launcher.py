@@ -15,6 +15,7 @@ from home import Home, only
 
 from awm_loop.core.model import Attempt, Outcome, Phase, Task
 from awm_loop.core.observation import Alive, AttemptSeen, Exited, NotStarted, ProbeFailed, Unattended
+from awm_loop.errors import AwmError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
 from awm_loop.wiring import Home as Wired
 
@@ -102,6 +103,26 @@ for _ in range(3):
     assert [racer.wait(60) for racer in racers] == [0, 0, 0]
     home.wait_for(lambda: not home.processes())
     assert [line[0] for line in home.truth()] == ["begin", "end"]
+
+
+def test_no_room_for_a_process_is_told_and_costs_no_number(
+    home: Home, launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not our bug, so no traceback; when there is room, the same number starts (SPEC 6.3, 15.2)."""
+    one = attempt(home, home.work())
+    monkeypatch.setenv("PAD", "x" * 200_000)  # the kernel takes 128 KiB at most
+    with pytest.raises(AwmError) as told:
+        launcher.start(one, Task(id="S1"))
+    monkeypatch.delenv("PAD")
+    found = seen(launcher, one)
+    started = launcher.start(one, Task(id="S1"))
+
+    assert (told.value.message, told.value.hint, found) == (
+        "cannot start a supervisor: Argument list too long",
+        "its environment is too large: `env | wc -c`",
+        NotStarted(),
+    )
+    assert (started, ended(home, launcher, one).result.outcome) == (True, Outcome.SUCCEEDED)
 
 
 def test_what_was_never_started_is_not_there(home: Home, launcher: LocalLauncher) -> None:

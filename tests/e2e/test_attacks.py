@@ -17,7 +17,7 @@ import pytest
 from home import QUICK, REPOSITORY, Home, is_running, kill, only
 from test_disk_trouble import SMALL, Disk, fill_inodes, on_disk, queue_one_more
 
-from awm_loop.attempt.procfs import open_files
+from awm_loop.attempt.procfs import open_files, read
 
 __all__ = ["on_disk"]
 
@@ -207,8 +207,7 @@ def test_orphans_are_collected_while_the_agent_works(home: Home) -> None:
 
     def dead() -> list[str]:
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-        states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children]
-        return [state for state in states if state == "Z"]
+        return [pid for pid in children if (process := read(int(pid))) and process.gone]
 
     home.wait_for(lambda: not dead(), seconds=10)
 
@@ -229,10 +228,10 @@ def test_what_a_notifier_leaves_running_is_not_the_agents(home: Home) -> None:
     home.beat()
     home.wait_for(lambda: home.is_idle)
 
-    def helpers() -> list[int]:
+    def children() -> list[int]:
         return [int(line) for line in said.read_text().split()]
 
     assert home.state()["completed"] == ["S1", "S2", "S3"]
-    assert [pid for pid in helpers() if not is_running(pid)] == []
+    assert [pid for pid in children() if not is_running(pid)] == []
     assert [result["seconds"] < 10 for result in home.results()] == [True] * 3
-    home.wait_for(lambda: not [kill(pid, signal.SIGKILL, str(home.root)) for pid in helpers()] or not home.processes())
+    home.wait_for(lambda: not [kill(pid, signal.SIGKILL, str(home.root)) for pid in children()] or not home.processes())

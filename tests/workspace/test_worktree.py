@@ -224,6 +224,7 @@ def test_a_checkout_that_fails_leaves_nothing_to_mistake_for_a_worktree(project,
     commit(project, ".gitattributes", "*.big filter=big\n")
     tip = commit(project, "x.big", "x")
     git(project, "config", "filter.big.required", "true")
+    git(project, "config", "filter.big.clean", "cat")
     git(project, "config", "filter.big.smudge", "false")
 
     with pytest.raises(AwmError, match=r"cannot make a worktree at .*x\.big"):
