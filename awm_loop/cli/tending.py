@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -156,6 +157,9 @@ def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
     order, end = tended.order, _nothing_run(tended)
     path = Path(order.workspace)
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.exists():  # a killed attempt's: a merge or rebase it was in the middle of is undone now
+        with suppress(AwmError):
+            worktree.salvage(path, f"{_salvage_ref(order)}-before")
     if worktree.ensure(Path(order.project), path, _branch(order), order.base or ""):
         _ready_path(order).unlink(missing_ok=True)
     if _ready_path(order).exists():
@@ -278,7 +282,7 @@ def _shell(order: Order, line: str, name: str, limit_seconds: float | None) -> S
 
 def _salvage(order: Order, found: _Found) -> bool:
     """Keep what is not committed in the worktree (SPEC 10.3); True where there was something."""
-    ref = f"refs/awm/salvage/{git.ref_name(order.task)}/{order.number}"
+    ref = _salvage_ref(order)
     try:
         commit = worktree.salvage(Path(order.workspace), ref)
     except AwmError as error:
@@ -287,6 +291,10 @@ def _salvage(order: Order, found: _Found) -> bool:
     if commit is not None:
         found.remarks.append(f"its uncommitted work is kept: git show {ref}")
     return commit is not None
+
+
+def _salvage_ref(order: Order) -> str:
+    return f"refs/awm/salvage/{git.ref_name(order.task)}/{order.number}"
 
 
 def _branch(order: Order) -> str:

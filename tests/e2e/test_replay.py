@@ -195,7 +195,13 @@ def test_what_happened_is_decided_again_the_same(story: Callable[[Home], None], 
 
 def golden(home: Home, story: str) -> None:
     """Keep the recording, without what is this machine's."""
-    text = recorded(home).read_text().replace(str(home.root), "/home/you").replace(clock.boot_id(), "boot")
+    text = (
+        recorded(home)
+        .read_text()
+        .replace(str(home.path), "/home/you/sprints")
+        .replace(str(home.root), "/home/you")
+        .replace(clock.boot_id(), "boot")
+    )
     (REPOSITORY / "tests" / "golden").mkdir(exist_ok=True)
     (REPOSITORY / "tests" / "golden" / f"{__version__}-{story}.jsonl").write_text(text)
 
