@@ -295,6 +295,16 @@ def test_after_a_power_loss_the_file_is_the_truth(store: StateFile, lost: bytes 
     assert (settle(store).work, store.path.read_bytes(), edits(store)) == (replace(saved, log=()), newest, [])
 
 
+@pytest.mark.parametrize("lost", [b"", b"\0" * 100])
+def test_a_torn_copy_of_a_save_without_a_row_is_no_edit(store: StateFile, lost: bytes) -> None:
+    """A proof, or a delivery, has no sequence number of its own; its torn copy still tells whose it was (SPEC 6.2)."""
+    store.update(lambda work, now: replace(work, pending=None), NOW)
+    newest = store.path.read_bytes()
+    (store.history_path / "3.json").write_bytes(lost)
+
+    assert (settle(store).work.pending, store.path.read_bytes(), edits(store)) == (None, newest, [])
+
+
 def test_without_any_history_the_file_is_the_truth(store: StateFile) -> None:
     """Somebody tidied up."""
     for path in store.history_path.iterdir():
@@ -375,3 +385,22 @@ def test_a_file_that_stays_half_written_is_bad_within_a_second_and_a_half(store:
         with pytest.raises(BadFileError, match="the file ends"):
             store.load(NOW)
         assert time.monotonic() - began < most_seconds
+
+
+def test_a_file_that_is_spoilt_without_end_is_bad_in_the_end(store: StateFile) -> None:
+    """A beat holds the lock meanwhile, so the wait has a bound of its own (SPEC 4.7)."""
+    store.path.write_bytes(store.path.read_bytes()[:50])
+    is_over = threading.Event()
+
+    def touches() -> None:
+        while not is_over.wait(0.01):
+            os.utime(store.path)
+
+    toucher = threading.Thread(target=touches)
+    toucher.start()
+    try:
+        with pytest.raises(BadFileError, match="the file ends"):
+            store.load(NOW)
+    finally:
+        is_over.set()
+        toucher.join()

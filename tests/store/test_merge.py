@@ -243,6 +243,17 @@ def test_a_limit_met_meanwhile_is_not_lost_by_an_edit_of_another() -> None:
     assert merged.changes == ("account one: deadline set to null",)
 
 
+def test_an_account_taken_out_by_hand_is_open_and_its_clock_stays() -> None:
+    """Else `rateLimitedUntil`, which is left, would pass for a deadline set by hand (SPEC 4.2, 9.1)."""
+    one = {"deadline": "then", "deadlineClock": {"until": "then"}, "source": "x", "agent": "a", "hits": 1}
+    base = state(accounts={"one": one}, rateLimitedUntil="then")
+
+    merged = merge(base, base, base | {"accounts": {}})
+
+    assert merged.state["accounts"] == {"one": {key: one[key] for key in one if key != "deadline"}}
+    assert merged.changes == ("account one: deadline removed",)
+
+
 def test_what_stands_beside_our_keys_in_an_attempt_and_in_the_log_is_theirs() -> None:
     """Unknown data survives (SPEC 4.2, 15.14)."""
     mine = {"seq": 1, "at": "then", "what": "x"}
