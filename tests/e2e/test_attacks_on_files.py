@@ -27,8 +27,16 @@ def leave(name: str, what: str) -> str:
     return f"{DIRECTORY}\nf=$d/{name}\nrm -f $f\n{STRANGE[what]}"
 
 
-@pytest.mark.parametrize("what", STRANGE)
-@pytest.mark.parametrize("name", ["result.json", "samples.jsonl", "evidence.txt", "started", "agent-result.json"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *(("result.json", what) for what in STRANGE),
+        *((name, "a FIFO") for name in ("samples.jsonl", "evidence.txt", "started", "agent-result.json")),
+        ("samples.jsonl", "a link to no end"),
+        ("started", "a dangling link"),
+        ("agent.lock", "a directory"),
+    ],
+)
 def test_a_strange_file_in_its_directory_delays_no_other_task(name: str, what: str, home: Home) -> None:
     """Its own end is recorded, whatever is in the way; what it says of itself may count as malformed (SPEC 8.2)."""
     home.config(QUICK + "max_retries = 0\n")
@@ -49,8 +57,9 @@ def test_a_strange_file_in_its_directory_delays_no_other_task(name: str, what: s
     assert home.begun() == ["S1", "S2"]
 
 
-@pytest.mark.parametrize("what", ["a FIFO", "a dangling link", "a link to no end", "no end of zeros"])
-@pytest.mark.parametrize("name", ["out.log", "evidence.txt", "gate.log"])
+@pytest.mark.parametrize(
+    ("name", "what"), [("out.log", "a FIFO"), ("gate.log", "a FIFO"), ("out.log", "a link to no end")]
+)
 def test_a_strange_log_does_not_keep_the_next_attempt_from_its_prompt(name: str, what: str, home: Home) -> None:
     """It is read with the state lock held (SPEC 5.2, 6.2)."""
     home.spec(

@@ -289,19 +289,23 @@ def test_a_home_that_never_had_a_state_has_no_work(home: Home) -> None:
     assert (done.code, done.out, done.err, home.state_path.exists()) == (0, "", "", False)
 
 
-def test_the_starter_file_put_back_in_a_used_home_is_done_again(home: Home) -> None:
-    """Copied over the old file, its tasks are new work: numbers are never reused, nothing is completed unrun (SPEC 15.2)."""
+def test_the_starter_file_put_back_in_a_used_home_adds_only_what_is_new(home: Home) -> None:
+    """Copied over the old file it has no rev: what is finished stays so, and `awm retry` is told of (SPEC 4.6)."""
     starter = published(home)
     for task in ("S1", "S2", "S3"):
         home.spec(task)
     home.put(starter)
     home.finish()
 
+    home.spec("S4")
+    starter["queue"].append("S4")
+    starter["specFiles"]["S4"] = str(home.root / "SPRINT_S4_SPEC.md")
     home.put(starter)
+    home.wait_for(lambda: len(home.begun()) == 4, beat_every=0.5)
     state = home.finish()
 
-    assert home.begun() == ["S1", "S2", "S3", "S1", "S2", "S3"]
-    assert len(home.attempts()) == 6
+    assert home.begun() == ["S1", "S2", "S3", "S4"]
+    assert state["completed"] == ["S1", "S2", "S3", "S4"]
     assert [line["seq"] for line in home.journal()] == list(range(1, state["seq"] + 1))
 
 
