@@ -45,7 +45,7 @@ class Store(Protocol):
         """The state, or None in a home that never had one. Raises BadFileError."""
 
     def catch_up(self, loaded: Loaded) -> None:
-        """Append to the journal what a crash kept from it, save a hand edit (SPEC 4.3, 4.6). Raises Changed, DiskError."""
+        """Journal what a crash kept from it, save a hand edit (SPEC 4.3, 4.6). Raises Changed, DiskError."""
 
     def is_edited(self, loaded: Loaded) -> bool:
         """Whether somebody else wrote this state: it is not, byte for byte, what AWM wrote last."""
