@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -123,6 +124,24 @@ def test_no_room_for_a_process_is_told_and_costs_no_number(
         NotStarted(),
     )
     assert (started, ended(home, launcher, one).result.outcome) == (True, Outcome.SUCCEEDED)
+
+
+def test_what_the_disk_refuses_before_the_start_costs_no_number(home: Home, launcher: LocalLauncher) -> None:
+    """The agent's script cannot be made, and no agent ran: the same number starts later (SPEC 4.8, 7.3)."""
+    one = attempt(home, home.work())
+    directory = launcher.directory(one.key)
+    replace(launcher, begin=lambda _: None).start(one, Task(id="S1"))
+    spec = (directory / "spec.md").rename(directory / "away")
+
+    start_supervisor(home.path, directory)
+    home.wait_for(lambda: not home.processes())
+    found, told = seen(launcher, one), (directory / "supervisor.log").read_text()
+    spec.rename(directory / "spec.md")
+    start_supervisor(home.path, directory)
+
+    assert found == NotStarted()
+    assert told.startswith(f"awm: cannot write {directory / 'script.sh'}: No such file or directory\n")
+    assert (ended(home, launcher, one).result.outcome, home.begun()) == (Outcome.SUCCEEDED, ["S1"])
 
 
 def test_what_was_never_started_is_not_there(home: Home, launcher: LocalLauncher) -> None:

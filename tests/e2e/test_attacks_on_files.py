@@ -12,19 +12,22 @@ from awm_loop.cli import supervision
 from awm_loop.store import specfile
 from awm_loop.wiring import Home as Wired
 
-DIRECTORY = "d=$(dirname $AWM_RESULT_FILE)"
 STRANGE = {
-    "a FIFO": "mkfifo $f",
-    "a directory": "mkdir $f",
-    "a dangling link": "ln -s /nowhere/at/all $f",
-    "a link to no end": "ln -s /dev/zero $f",
-    "no end of zeros": "truncate -s 1T $f 2> /dev/null || truncate -s 100M $f",
+    "a FIFO": "mkfifo $n",
+    "a directory": "mkdir $n",
+    "a dangling link": "ln -s /nowhere/at/all $n",
+    "a link to no end": "ln -s /dev/zero $n",
+    "no end of zeros": "truncate -s 1T $n 2> /dev/null || truncate -s 100M $n",
 }
 
 
+def replace(path: str, what: str) -> str:
+    """A script that puts something strange in the place of a file, whoever makes that file anew meanwhile."""
+    return f"f={path}\nn=$f.strange\n{STRANGE[what]}\nuntil mv -T $n $f; do rm -f $f; done"
+
+
 def leave(name: str, what: str) -> str:
-    """A script that replaces a file of its attempt by something strange."""
-    return f"{DIRECTORY}\nf=$d/{name}\nrm -f $f\n{STRANGE[what]}"
+    return replace(f"$(dirname $AWM_RESULT_FILE)/{name}", what)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_whatever_is_called_stop_is_a_request(what: str, home: Home) -> None:
 @pytest.mark.parametrize("what", ["a FIFO", "a link to no end"])
 def test_a_strange_head_asks_a_person_and_stops_no_beat(name: str, what: str, home: Home) -> None:
     """Git would wait for a writer, for ever; the agent ended well, so it did not fail (SPEC 10.1, 17)."""
-    home.spec("S1", f"f=$PWD/.git/{name}\nrm -f $f\n{STRANGE[what]}")
+    home.spec("S1", replace(f"$PWD/.git/{name}", what))
     home.spec("S2")
     home.queue("S1", "S2")
     path = home.project / ".git" / name
