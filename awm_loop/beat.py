@@ -69,7 +69,7 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
 def _with_priorities(loaded: Loaded, ports: Ports) -> Work:
     """A person wrote the file: learn the priorities of what is queued, before the next task is chosen from it."""
     work = loaded.work
-    if not work.queue or not ports.store.is_edited(loaded):
+    if work.paused or not work.queue or not ports.store.is_edited(loaded):
         return work
     tasks = dict(work.tasks)
     for task_id in work.queue:

@@ -74,7 +74,7 @@ TROUBLE = {
         PROSE + "agents that could do it: helper (`**Model:** …`)",
     ),
 }
-UNBUILT = ("Depends: S0", "Verify: pytest -q", "Gate-files: tests/test_x.py", "Isolation: worktree")
+UNBUILT = ("Depends: S0",)
 
 
 def with_a_second_agent(home: Home) -> None:
@@ -102,7 +102,7 @@ def test_a_spec_that_cannot_be_used_blocks_its_task_only(name: str, home: Home) 
 
 @pytest.mark.parametrize("line", UNBUILT)
 def test_a_header_that_is_not_built_yet_blocks_and_is_not_ignored(line: str, home: Home) -> None:
-    """A gate that nobody runs would be a false "done" (SPEC 5.1, 15.7)."""
+    """An order that nobody keeps would be a false one (SPEC 5.1)."""
     name, _, value = line.partition(": ")
     home.spec("S1", header=f"**{name}:** {value}")
     home.queue("S1")
