@@ -123,11 +123,16 @@ def status_lines(found: standing.Standing, hints: Sequence[str]) -> list[str]:
         row("limited", f"{account} until {_local(until)} ({standing.wait_text(until, now)})", "yellow")
     for channel in found.channels:
         undelivered = f"{counted(int(str(channel['waiting'])), 'notice')} for {channel['channel']}"
-        tried = f", not delivered: {channel['problem']}; next try {standing.wait_text(str(channel['nextTry']), now)}"
-        row("notices", undelivered + (tried if "nextTry" in channel else ", with the next beat"))
+        row("notices", undelivered + _tried(channel, now))
     for index, hint in enumerate(hints):
         row("next" if index == 0 else "", hint)
     return lines
+
+
+def _tried(channel: Mapping[str, object], now: datetime) -> str:
+    if not channel.get("nextTry"):
+        return ", with the next beat"
+    return f", not delivered: {channel['problem']}; next try {standing.wait_text(str(channel['nextTry']), now)}"
 
 
 def _local(moment: str) -> str:

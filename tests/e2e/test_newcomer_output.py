@@ -205,6 +205,22 @@ def test_status_names_the_channel_its_trouble_and_the_next_try(home: Home) -> No
     assert [(one["waiting"], one["problem"]) for one in said] == [(1, "discord: not a URL that Apprise understands")]
 
 
+def test_status_names_a_notice_that_waits_for_the_next_beat(home: Home) -> None:
+    """SPEC 12.2: a supervisor has no console, so what it has to tell there is told by the next beat that has one."""
+    home.config("[loop]\nretry_backoff_seconds = [1000]\n")
+    home.spec("S1", "exit 3")
+    home.queue("S1")
+    home.beat()
+    home.wait_for(lambda: any(notice["kind"] == "retry" for notice in home.state()["outbox"]))
+
+    done = awm(home, "status")
+
+    assert (done.code, done.err) == (0, "")
+    assert [line for line in done.out.splitlines() if line.startswith("  notices")] == [
+        "  notices    1 notice for console, with the next beat"
+    ]
+
+
 def test_status_says_why_a_task_waits_for_its_next_try(home: Home) -> None:
     """SPEC 14: the reason stands beside the wait."""
     home.config("[loop]\nretry_backoff_seconds = [1000]\n")
