@@ -88,7 +88,9 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
-    title, headers = _head(text, task_id)
+    title, headers, repeated = _head(text, task_id)
+    if "verify" in repeated:  # the second would be ignored, and the task pass for done without it
+        return SpecBad(reason="`Verify:` stands there twice; make one line of them: `Verify: first && second`")
     files = _names(headers.get("files", ""))
     timeout = headers.get("timeout", "")
     timeout_minutes = minutes(timeout)
@@ -123,8 +125,9 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
 
 def warnings(text: str) -> list[str]:
     """What in a spec may be meant and is probably a slip: near-miss header names, values that cannot be read."""
-    _, headers = _head(text, "")
-    found = []
+    _, headers, repeated = _head(text, "")
+    known = repeated & {name.lower() for name in _MEANT.values()}
+    found = [f"`{name.capitalize()}:` stands there twice; the first counts" for name in sorted(known)]
     for name in headers:
         near = difflib.get_close_matches(name, _MEANT, n=1, cutoff=0.7)
         if near and name != _MEANT[near[0]].lower():
@@ -154,12 +157,13 @@ def _code(value: str) -> str:
     return span["code"].strip() if span and span["ticks"] not in re.findall("`+", span["code"]) else value
 
 
-def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
-    """Title and header lines: those before the next heading or code fence, so that prose is never a setting.
+def _head(text: str, task_id: str) -> tuple[str, dict[str, str], set[str]]:
+    """Title, header lines, and the names of those repeated with another value, of which the first counts.
 
-    Nothing said (`-`, `none`) is no header, but for `Commit: none`. What is cut here ends up in state and notices.
+    They stand before the next heading or code fence, so that prose is never a setting. Nothing said (`-`, `none`) is no
+    header, but for `Commit: none`. What is cut here ends up in state and notices.
     """
-    title, headers = "", dict[str, str]()
+    title, headers, repeated = "", dict[str, str](), set[str]()
     for line in _LINE_END.split(_COMMENT.sub("", text)):
         header = _HEADER.match(line)
         if _HEAD_END.match(line) or (title and line.startswith("# ")):
@@ -171,8 +175,8 @@ def _head(text: str, task_id: str) -> tuple[str, dict[str, str]]:
             chars_max = SPEC_LINE_CHARS_MAX + 1 if name in _LONG else SPEC_VALUE_CHARS_MAX
             value = _code(header["value"].strip()[:chars_max])
             if value.strip("`").lower() not in _NOTHING or name == "commit":
-                headers.setdefault(name, value)
-    return title or task_id, headers
+                repeated |= {name} if headers.setdefault(name, value) != value else set()
+    return title or task_id, headers, repeated
 
 
 def _title(heading: str, task_id: str) -> str:

@@ -35,6 +35,9 @@ NO_ANSWER = "`Commit: {}` is neither yes nor no; a commit is required"
         ("```sh run\nls\n```", []),
         ("```sh  run\nls\n```", []),
         ("```bash\nls\n```", []),
+        ("**Est:** 5 min\n**Est:** 10 min", ["`Est:` stands there twice; the first counts"]),
+        ("**Est:** 5 min\n**Est:** 5 min", []),
+        ("**Author:** me\n**Author:** you", []),
         ("", []),
     ],
 )

@@ -299,6 +299,15 @@ def test_another_kind_of_workspace_is_refused(path: Path, value: str) -> None:
     )
 
 
+def test_a_second_gate_is_refused_instead_of_ignored(path: Path) -> None:
+    """SPEC 10.1: a task never passes for done without a gate that its spec names."""
+    text = "# T\n**Verify:** make test\n**Verify:** make lint\n"
+
+    assert read(path, text) == SpecBad(
+        reason="`Verify:` stands there twice; make one line of them: `Verify: first && second`"
+    )
+
+
 def test_a_byte_order_mark_and_crlf_are_accepted(path: Path) -> None:
     """As editors of other systems write them; the script has plain line ends (SPEC 5.1, 8.7)."""
     found = spec(path, b"\xef\xbb\xbf# Sprint S1: Thing\r\n**Model:** codex\r\n\r\n```sh run\r\ntrue\r\n```\r\n")
