@@ -10,16 +10,21 @@ agent four times as fast.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from awm_loop.attempt.spawn import Spare, close_all_but
 from awm_loop.cli.inherited import set_right
 from awm_loop.errors import AwmError
 
+FRESH = 3  # arguments: HOME KEY LOCK_FD
+
 
 def main(arguments: list[str]) -> int:
     set_right()
     close_all_but({int(fd) for fd in arguments[2:4]})
+    if len(arguments) == FRESH:
+        _wait_to_be_moved()
     try:
         spare = Spare.fork()
     except AwmError as error:
@@ -27,6 +32,14 @@ def main(arguments: list[str]) -> int:
     from awm_loop.cli import supervision  # noqa: PLC0415  not before the fork
 
     return supervision.main(arguments, spare)
+
+
+def _wait_to_be_moved() -> None:
+    """Until the beat that started us has seen to our scope, or is gone. A child forked before would stay behind."""
+    os.read(0, 1)
+    null_fd = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null_fd, 0)
+    os.close(null_fd)
 
 
 if __name__ == "__main__":
