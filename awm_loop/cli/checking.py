@@ -65,8 +65,9 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
         findings.append(f"{path}: ok, {len(work.queue)} queued")
         project = home.project_path(work.project)
     found = Verdict()
-    _check_agents(home, project, found)
-    _check_notify(home, found)
+    for name in home.config.agents:
+        check_agent(home, name, project, found)
+    check_notify(home, found)
     if work is not None:
         _check_project(home, work, found)
         of_tasks = verdict(home, work, settings, work.queue)
@@ -115,15 +116,16 @@ def _check_project(home: Home, work: Work, found: Verdict) -> None:
         found.problems.append(error.message)
 
 
-def _check_agents(home: Home, project: Path | None, found: Verdict) -> None:
-    for name, agent in home.config.agents.items():
-        unknown = sorted({*re.findall(r"\{(\w+)\}", " ".join(agent.command))} - PLACEHOLDERS)
-        for word in unknown:
-            known = ", ".join(sorted(PLACEHOLDERS - {"script_file", "key"}))
-            found.warnings.append(f"agents.{name}.command: {{{word}}} is not filled in; these are: {known}")
-        if agent.command and not unknown:
-            problem = _why_not_run(agent.command[0], project)
-            found.problems += [f"agents.{name}.command: {problem}"] if problem else []
+def check_agent(home: Home, name: str, project: Path | None, found: Verdict) -> None:
+    """Whether the agent's command can be filled in, and its program started in `project`."""
+    command = home.config.agents[name].command
+    unknown = sorted({*re.findall(r"\{(\w+)\}", " ".join(command))} - PLACEHOLDERS)
+    for word in unknown:
+        known = ", ".join(sorted(PLACEHOLDERS - {"script_file", "key"}))
+        found.warnings.append(f"agents.{name}.command: {{{word}}} is not filled in; these are: {known}")
+    if command and not unknown:
+        problem = _why_not_run(command[0], project)
+        found.problems += [f"agents.{name}.command: {problem}"] if problem else []
 
 
 def _why_not_run(program: str, directory: Path | None) -> str:
@@ -140,7 +142,7 @@ def _why_not_run(program: str, directory: Path | None) -> str:
     return "" if os.access(path, os.X_OK) else f"`{program}`: {path} is not executable"
 
 
-def _check_notify(home: Home, found: Verdict) -> None:
+def check_notify(home: Home, found: Verdict) -> None:
     """URLs may be secrets, so none is repeated."""
     notify = home.config.notify
     for number, entry in enumerate(notify.urls, start=1):

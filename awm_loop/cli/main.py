@@ -8,8 +8,9 @@ import sys
 import click
 
 from awm_loop import __version__, terminal
-from awm_loop.cli import checking, demo, heartbeat, look, queueing, replaying, running, setting_up
+from awm_loop.cli import checking, demo, heartbeat, installing, look, queueing, replaying, running, setting_up
 from awm_loop.cli.answering import answer
+from awm_loop.cli.doctor import doctor
 from awm_loop.cli.editing import edit
 from awm_loop.cli.inherited import set_right
 from awm_loop.cli.watching import watch
@@ -63,7 +64,8 @@ GROUPS = {
     "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
     "Look": (look.status, why, watch, look.logs, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
-    "Mend": (checking.check, look.restore, replaying.replay),
+    "On a timer": (installing.install, installing.uninstall),
+    "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }
 for verb in (verb for verbs in GROUPS.values() for verb in verbs):
     awm.add_command(verb)

@@ -66,13 +66,16 @@ def home_option(context: click.Context) -> tuple[str, ...]:
 
 
 def find_home(named: str | None) -> Path:
-    """`--home`, $AWM_HOME, or the nearest awm.toml at or above the current directory. Raises ConfigError."""
+    """`--home`, $AWM_HOME, or the nearest awm.toml at or above the current directory. Raises ConfigError, DiskError."""
     given = named or os.environ.get("AWM_HOME")
     if given:
-        home_path = Path(given).expanduser().resolve()
-        if home_path.is_file():
+        home_path = Path(os.path.realpath(os.path.expanduser(given)))  # noqa: PTH111  a loop, a ~stranger
+        with durable.disk_trouble(home_path, "open"):
+            is_file = home_path.is_file()
+            is_home = not home_path.is_dir() or any((home_path / trace).exists() for trace in TRACES)
+        if is_file:
             raise ConfigError(f"the home {home_path} is a file", f"name the directory it lies in: {home_path.parent}")
-        if home_path.is_dir() and not any((home_path / trace).exists() for trace in TRACES):
+        if not is_home:
             raise ConfigError(f"{home_path} is not a home", f"`awm init {home_path}` makes it one")
         return home_path
     here = Path.cwd()

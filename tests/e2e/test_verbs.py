@@ -25,6 +25,7 @@ VERBS = [
     "retry",
     "skip",
     "check",
+    "doctor",
     "restore",
     "metrics",
     "replay",
@@ -32,6 +33,8 @@ VERBS = [
     "watch",
     "answer",
     "edit",
+    "install",
+    "uninstall",
     "demo",
     "table",
 ]
