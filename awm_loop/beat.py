@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from awm_loop import fault
 from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX
 from awm_loop.core import choice
 from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
@@ -53,7 +54,9 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     moment = Moment(now=now, policy=ports.policy(loaded.settings))
     redone = loaded.work.pending
     if redone is not None and not dry_run and not (loaded.work.paused and isinstance(redone, Launch)):
+        fault.point("beat.redo:before")
         _perform(ports, loaded.work, redone)
+        fault.point("beat.redo:after")
     start = replace(_with_priorities(loaded, ports), pending=None)
     steps = tuple(_advance(start, ports, moment))
     work = steps[-1].work if steps else start
@@ -86,10 +89,15 @@ def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, 
     """
     news = work.report if work.report != loaded.work.report or loaded.work.pending is not None else ()
     if work.pending is not None:
+        fault.point("beat.promise:before-save")
         loaded = ports.store.save(loaded, work, ports.clock())
+        fault.point("beat.effect:before")
         _perform(ports, work, work.pending)
+        fault.point("beat.effect:after")
         work = replace(loaded.work, pending=None)
+    fault.point("beat.record:before")
     set_aside = ports.record(news, ports.clock()) if news else None
+    fault.point("beat.record:after")
     return ports.store.save(loaded, work, ports.clock()).work, (set_aside,) if set_aside else ()
 
 
@@ -108,6 +116,7 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> None:
 def _advance(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
     """Rows until one has an effect or nothing changes: live attempts oldest first, accounts, loop, the next task."""
     seen = ports.launcher.probe(work.attempts) if work.attempts else {}
+    fault.point("beat.probe:after")
     for count, step in enumerate(_rows(work, seen, ports, moment), start=1):
         yield step
         if step.work.pending is not None or count >= BEAT_STEPS_MAX:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from awm_loop import clock
+from awm_loop import clock, fault
 from awm_loop.attempt import gitlocks, reap
 from awm_loop.attempt.directory import AttemptDirectory, let_go, take_lock
 from awm_loop.attempt.liveness import Liveness
@@ -26,8 +26,11 @@ def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
     """
     try:
         if directory.result() is None:
+            fault.point("abandoned.fence:before")
             never_started = directory.pass_start(marker(fenced=True))
+            fault.point("abandoned.fence:after")
             directory.write_result(_swept(directory, never_started))
+            fault.point("abandoned.result:written")
     finally:
         let_go(lock_fd)
 
@@ -55,12 +58,14 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
         if seen:
             text = Liveness(directory.path, (), 1.0).evidence({who.pid for who in seen}, now)
             keep_evidence(directory, text)
+        fault.point("abandoned.sweep:before")
         sweep = reap.Sweep(find, order.stop_grace_seconds if order else 0.0)
         give_up_at = time.monotonic() + UNSEEN_SECONDS_MAX
         while not sweep.step(time.monotonic()) or (_is_held(directory) and time.monotonic() < give_up_at):
             time.sleep(SWEEP_STEP_SECONDS)
         if sweep.left or _is_held(directory):
             error += f"; could not be ended: {', '.join(str(who.pid) for who in sweep.left) or 'one that hides'}"
+    fault.point("abandoned.sweep:after")
     if order is not None and not never_started:
         locks = gitlocks.remove_git_locks(Path(order.workspace), began)
     return Result(
@@ -68,7 +73,7 @@ def _swept(directory: AttemptDirectory, never_started: bool) -> Result:
         exit_code=None,
         started_at=began,
         ended_at=now.wall,
-        seconds=now.boottime - marker.boottime if marker and same_boot and not never_started else 0.0,
+        seconds=max(now.boottime - marker.boottime, 0.0) if marker and same_boot and not never_started else 0.0,
         error=error,
         removed_locks=tuple(locks),
     )

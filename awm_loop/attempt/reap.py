@@ -19,6 +19,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from awm_loop import fault
 from awm_loop.attempt import procfs
 from awm_loop.attempt.procfs import Identity, Process
 
@@ -130,7 +131,9 @@ class Sweep:
             process = procfs.read(identity.pid)
             if process is None or process.identity != identity:
                 return ""
+            fault.point("reap.signal:before")
             signal.pidfd_send_signal(pidfd, number)
+            fault.point("reap.signal:after")
             if process.state == "T":
                 signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # a stopped process sees no TERM
         except ProcessLookupError:

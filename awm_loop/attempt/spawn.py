@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from awm_loop import fault
 from awm_loop.errors import AwmError
 
 PR_SET_PDEATHSIG = 1
@@ -69,6 +70,7 @@ class Spare:
             raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -u -n; free -h`") from error
         if pid == 0:
             _wait_to_become_agent(theirs, supervisor)
+        fault.point("spawn.fork:after")
         theirs.close()
         if select.select([ours], [], [], PATIENCE_SECONDS)[0]:
             ours.recv(1)
@@ -110,6 +112,7 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
 
     Raises AwmError where no process can be made.
     """
+    fault.point("spawn.agent:before")
     output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     error_fd, report_fd = os.pipe2(os.O_CLOEXEC)
     fds = (write_fd, agent_lock_fd, report_fd)
@@ -119,7 +122,11 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
     except OSError:  # somebody ended it: it has not become anything
         os.close(spare.pidfd)
         spare = Spare.fork()
-        spare.become(invocation, fds)
+        try:
+            spare.become(invocation, fds)
+        except OSError as error:
+            raise AwmError(f"cannot start another process: {error.strerror}", "`dmesg | tail`") from error
+    fault.point("spawn.agent:sent")
     os.close(write_fd)
     os.close(report_fd)
     problem = _report(error_fd, spare).decode(errors="backslashreplace")
@@ -128,6 +135,7 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
         os.waitpid(spare.pid, 0)
         os.close(output_fd)
         return problem
+    fault.point("spawn.agent:runs")
     os.set_blocking(output_fd, False)
     return Child(spare.pid, output_fd)
 
@@ -157,6 +165,7 @@ def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
         os.umask(0o077)
         close_all_but({orders.fileno()})
         orders.send(b"\0")
+        fault.point("spawn.spare:waits")
         _, fds, _, _ = socket.recv_fds(orders, 1, 4)
         if fds:
             *fds, invocation_fd = fds
@@ -184,6 +193,7 @@ def _become_agent(invocation: Invocation, fds: list[int]) -> None:
         os.set_inheritable(lock_fd, True)
         is_relative = "/" in invocation.argv[0] and not invocation.argv[0].startswith("/")
         what = f"program {invocation.argv[0]}" + (f" (from {invocation.directory})" if is_relative else "")
+        fault.point("spawn.agent:before-exec")
         os.execvpe(invocation.argv[0], list(invocation.argv), dict(invocation.environment))  # noqa: S606  argv, no shell
     except OSError as error:
         os.write(report_fd, f"{what}: {error.strerror}".encode(errors="backslashreplace"))

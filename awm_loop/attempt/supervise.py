@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from awm_loop import clock
+from awm_loop import clock, fault
 from awm_loop.attempt import gitlocks, procfs, reap
 from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, StopRequest, let_go, put, take_lock
 from awm_loop.attempt.liveness import Liveness
@@ -114,11 +114,15 @@ def begin(
             agent_fd = take_lock(directory / "agent.lock")
         if agent_fd is None:
             return None
+        fault.point("supervise.begin:locked")
         first = None if order.problem else prepare(order)
         spare = spare or (Spare.fork() if first else None)
+        fault.point("supervise.start:before")
         if directory.pass_start(marker()):
             tended = Tended(directory, order, lock_fd, None, order.problem)
+            fault.point("supervise.start:passed")
             _run_first(tended, first, agent_fd, spare)
+            fault.point("supervise.agent:begun")
         return tended
     finally:
         if agent_fd is not None:
@@ -154,7 +158,9 @@ def watch(tended: Tended, course: Course, spared: set[int]) -> Result:
     refused_at = time.monotonic()
     while True:
         try:
+            fault.point("supervise.result:before")
             tended.directory.write_result(result)
+            fault.point("supervise.result:written")
             break
         except DiskError as error:
             # Without the result a finished task would be done again; who looks meanwhile finds the lock held: alive.
@@ -162,7 +168,9 @@ def watch(tended: Tended, course: Course, spared: set[int]) -> Result:
             if not is_full or time.monotonic() > refused_at + DISK_WAIT_SECONDS_MAX:
                 raise
             time.sleep(DISK_POLL_SECONDS)
+    fault.point("supervise.release:before")
     let_go(tended.lock_fd)
+    fault.point("supervise.release:after")
     return result
 
 
@@ -191,7 +199,9 @@ def _run(tended: Tended, stage: Stage, marker: Marker, spared: set[int]) -> End:
             return _not_run(marker, Outcome.FAILED, f"{tended.directory / 'agent.lock'}: {error.strerror}")
         if agent_fd is None:
             return _not_run(marker, Outcome.FAILED, "something that hides still holds the attempt's lock")
+        fault.point("supervise.stage:before")
         started = _spawned(stage.invocation, agent_fd)
+        fault.point("supervise.stage:begun")
         os.close(agent_fd)
         tended.child, tended.problem = (started, "") if isinstance(started, Child) else (None, started)
     if tended.child is None:
@@ -270,6 +280,7 @@ class _Watch:
                 break
             if now >= sample_at and self.sweep is None:
                 sample_at = self._sample(liveness)
+        fault.point("supervise.tree:gone")
         self._drain(log, liveness)
         log.close()
         if self.sweep.left:
@@ -313,6 +324,7 @@ class _Watch:
             seen = liveness.evidence({who.pid for who in self._tree()}, clock.now())
             keep_evidence(self.tended.directory, seen)
             self.error = self.error or _first_line(seen).removeprefix("Likely cause: ")
+        fault.point("supervise.sweep:before")
         self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
 
     def _tree(self) -> set[Identity]:

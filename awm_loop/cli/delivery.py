@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from awm_loop import clock, config, durable
+from awm_loop import clock, config, durable, fault
 from awm_loop.attempt.spawn import become_subreaper
 from awm_loop.beat import Beat
 from awm_loop.cli.pulse import LOOKS_MAX
@@ -31,7 +31,9 @@ def deliver(home: Home, console: Send | None) -> None:
     channels: Mapping[str, Send] = senders(home.config) | ({outbox.CONSOLE: console} if console else {})
     with home.store.delivering() as is_ours:
         if is_ours:
+            fault.point("delivery.outbox:locked")
             outbox.deliver(home.store, channels, channel_names(home.config), clock.now)
+            fault.point("delivery.outbox:after")
 
 
 def console_text(notice: Notice, now: datetime) -> str:

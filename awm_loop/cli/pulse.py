@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from awm_loop import beat
+from awm_loop import beat, fault
 from awm_loop.config import LOCK_WAIT_SECONDS
 from awm_loop.errors import BusyError
 from awm_loop.ports import Ports
@@ -37,11 +37,15 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
     """False when somebody else is at it."""
     with store.locked(0) as is_free:
         if is_free:
+            fault.point("pulse.mark:before")
             store.take_mark()
+            fault.point("pulse.beat:before")
             beats.append(_whole(store, ports))
             return True
+    fault.point("pulse.busy:before-mark")
     if not store.leave_mark():
         raise BusyError(f"the lock of {store.directory} is held, and no mark can be left there")
+    fault.point("pulse.busy:marked")
     with store.locked(LOCK_WAIT_SECONDS) as is_free:
         if is_free and store.take_mark():
             beats.append(_whole(store, ports))
@@ -51,6 +55,7 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
 def _whole(store: StateFile, ports: Ports) -> beat.Beat:
     """One beat; where there is more to do at once than one beat may, the next is asked for."""
     done = beat.run(recording.recorded(ports, store.directory))
+    fault.point("pulse.beat:after")
     if done.wants_another:
         store.leave_mark()
     return done

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import markdown_it  # noqa: F401  the next beat reads specs with it: imported now, while the agent works
 
-from awm_loop import beat, clock
+from awm_loop import beat, clock, fault
 from awm_loop.attempt import abandoned, supervise
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
@@ -37,6 +37,7 @@ def main(arguments: list[str], spare: Spare) -> int:
     """Tend the attempt, then run the next beat; `arguments` are those of `supervise`. Returns the exit code."""
     home_path, key, *rest = arguments
     os.chdir(home_path)
+    fault.point("supervision.image:begun")
     become_subreaper()
     directory = AttemptDirectory(Path(home_path) / "state" / "attempts" / key)
     spared = {spare.pid}
@@ -49,10 +50,12 @@ def main(arguments: list[str], spare: Spare) -> int:
         try:
             with suppress(AwmError):  # trouble is for the beat itself to tell
                 _rehearse(Home.open(Path(home_path)))
+            fault.point("supervision.rehearsal:after")
             gc.freeze()  # what there is now is not looked through again: that would fall between two agents
         finally:  # a bug in what the rehearsal runs must not leave a healthy agent untended
             if tended is not None:
                 supervise.watch(tended, tending.course(tended), spared)
+        fault.point("supervision.beat:before")
         return _next_beat(Path(home_path), spare, spared)
     except AwmError as error:
         return error.show()
@@ -133,8 +136,10 @@ def _next_beat(home_path: Path, spare: Spare, spared: set[int]) -> int:
     finally:
         for tended in begun:
             spared.discard(spare.pid)  # it became the agent, or ends with this image
+            fault.point("supervision.agent:begun")
             _become_its_supervisor(home, tended, spared)
             home.store.leave_mark()
+    fault.point("supervision.beat:after")
     # A later beat starts its attempt in a fresh process: threads of a delivery may linger in this one.
     delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
     delivery.send_ping(home, 0)
@@ -156,6 +161,7 @@ def _become_its_supervisor(home: Home, tended: Tended, spared: set[int]) -> None
     arguments = [*program, str(home.path), tended.order.key, *left, *delivering]
     sys.stderr.flush()
     try:
+        fault.point("supervision.exec:before")
         os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  our own program
     except OSError as error:
         print(f"awm: cannot run {sys.executable} again: {error.strerror}", file=sys.stderr)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from awm_loop import clock, config
+from awm_loop import clock, config, fault
 from awm_loop.agents import generic
 from awm_loop.attempt.directory import AttemptDirectory, Order, put
 from awm_loop.attempt.output import tail
@@ -127,7 +127,9 @@ def course(tended: Tended) -> Course:
                 return _ended(order, found, f"`prepare` failed: {_last_line(tended.directory / 'prepare.log')}")
         if order.verify:
             names = gatefiles.named(order.verify, order.gate_files, Path(order.workspace))
+            fault.point("tending.gate-files:before-keep")
             gatefiles.keep(Path(order.workspace), names, _kept(order))
+            fault.point("tending.gate-files:kept")
         if order.verify and order.gate_first:
             found.end = yield _gate(order, "gate-before")
             if found.end.cut_short not in {None, Outcome.TIMED_OUT}:
@@ -160,7 +162,7 @@ def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
     if path.exists():  # a killed attempt's: a merge or rebase it was in the middle of is undone now
         with suppress(AwmError):
             worktree.salvage(path, f"{_salvage_ref(order)}-before")
-    if worktree.ensure(Path(order.project), path, _branch(order), order.base or ""):
+    if worktree.ensure(Path(order.project), path, _branch(order), _start(tended)):
         _ready_path(order).unlink(missing_ok=True)
     if _ready_path(order).exists():
         return end
@@ -168,8 +170,18 @@ def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
         end = yield _shell(order, line, "prepare", None)
         if end.exit_code or end.cut_short:
             return end
+    fault.point("tending.prepare:before-ready")
     _ready_path(order).touch(mode=0o600)
+    fault.point("tending.prepare:ready")
     return end
+
+
+def _start(tended: Tended) -> str:
+    """The commit a missing branch begins with: the task's base, or where its work was integrated before."""
+    order, directory = tended.order, tended.directory
+    if any(directory.path.parent.glob(f"{directory.of_task}.*/integrated")):  # by one killed before its result
+        return git.tip(Path(order.project), f"refs/heads/{order.branch}") or order.base or ""
+    return order.base or ""
 
 
 def _ended(order: Order, found: _Found, error: str) -> Result:
@@ -212,6 +224,7 @@ def _proved(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
     if order.require_commit and found.gate is None and not _commits(order):
         return found.result(order, Outcome.HOLLOW, "it ended well but left no new commit")
     if order.is_worktree and _salvage(order, found):
+        fault.point("tending.clean:before")
         worktree.clean(Path(order.workspace))  # what is judged is what will be integrated
     failed = yield from _judged(tended, found)
     for _ in range(INTEGRATIONS_MAX):
@@ -221,7 +234,11 @@ def _proved(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
         match integration.integrate(path, project, order.branch, _integration_lock(project)):
             case integration.Integrated():
                 result = found.result(order, Outcome.SUCCEEDED)
+                fault.point("tending.integrated:before-remove")
+                with suppress(OSError):
+                    (tended.directory / "integrated").touch(mode=0o600)  # before the branch goes: see `_start`
                 worktree.remove(project, path, _branch(order))
+                fault.point("tending.integrated:removed")
                 _ready_path(order).unlink(missing_ok=True)
                 return result
             case integration.Refused(reason=reason):
@@ -245,7 +262,9 @@ def _judged(tended: Tended, found: _Found) -> Generator[Stage, End, Result | Non
     changed = tuple(map(git.printable, gatefiles.swap_in(Path(order.workspace), _kept(order), saved)))
     begun = clock.now()
     try:
+        fault.point("tending.gate:before")
         found.end = yield _gate(order, "gate")
+        fault.point("tending.gate:after")
     finally:
         gatefiles.swap_out(Path(order.workspace), saved)
     end, found.removed_locks = found.end, [*found.removed_locks, *found.end.removed_locks]

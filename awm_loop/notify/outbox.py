@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from awm_loop import fault
 from awm_loop.config import DELIVERY_BUDGET_SECONDS, NOTICE_BACKOFF_SECONDS, NOTICE_KEEP_SECONDS
 from awm_loop.core.consequence import note
 from awm_loop.core.model import Channel, Deadline, Instant, Notice, Work
@@ -65,6 +66,7 @@ def deliver(
             return
         sent = _send_to_all(batches, senders, deadline)
         store.try_update(partial(_settled, sent), clock())
+        fault.point("outbox.sent:saved")
 
 
 def _send_to_all(batches: Mapping[str, Sequence[Notice]], senders: Mapping[str, Send], deadline: float) -> list[_Sent]:
@@ -82,7 +84,9 @@ def _send_all(name: str, notices: Sequence[Notice], send: Send, deadline: float)
     """In order, up to the first that fails: a later one must not overtake it."""
     arrived: list[str] = []
     for notice in notices:
+        fault.point("outbox.send:before")
         problem = send(notice)
+        fault.point("outbox.send:after")
         if problem is not None:
             return _Sent(name, frozenset(arrived), problem)
         arrived.append(notice.id)

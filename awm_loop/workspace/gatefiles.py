@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple, TypeAlias
 
+from awm_loop import fault
 from awm_loop.durable import disk_trouble, write_durably
 
 FILES_MAX = 500
@@ -74,6 +75,7 @@ def keep(workspace: Path, names: Sequence[str], into: Path) -> None:
             if _is_copied(_state(workspace, name)):
                 _copy(workspace / name, half_made / name)
         _sync(half_made)
+        fault.point("gatefiles.keep:before-rename")
         half_made.rename(into)
         _sync_one(into.parent)
 
@@ -97,6 +99,7 @@ def swap_in(workspace: Path, kept: Path, saved: Path) -> tuple[str, ...]:
                 _copy(workspace / change.name, swap / "files" / change.name)
         _sync(swap)
         _sync_one(saved)
+    fault.point("gatefiles.swap:before-listed")
     write_durably(swap / "swap.json", json.dumps(changes).encode("ascii"))
     with disk_trouble(workspace):
         for number, (name, was, put) in enumerate(changes):
@@ -108,6 +111,7 @@ def swap_in(workspace: Path, kept: Path, saved: Path) -> tuple[str, ...]:
                 path.mkdir()
             else:
                 _place(kept / name, path, aside.with_suffix(".tmp"), _second_unlike(path))
+    fault.point("gatefiles.swap:in")
     return tuple(change.name for change in changes if change.put != DIRECTORY)
 
 
@@ -125,6 +129,7 @@ def swap_out(workspace: Path, saved: Path) -> None:
                 aside = _aside(workspace / change.name, swap, number)
                 is_all_back &= _put_back(workspace, change, aside, swap / "files" / change.name)
         with disk_trouble(saved):
+            fault.point("gatefiles.swap:out")
             listed.unlink()
             if is_all_back:
                 shutil.rmtree(swap)

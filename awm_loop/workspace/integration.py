@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from awm_loop import fault
 from awm_loop.workspace import git, unfinished
 from awm_loop.workspace.locks import GitDirs, exclusive, git_dirs
 from awm_loop.workspace.worktree import put_back, set_aside, undo_half_done
@@ -91,7 +92,9 @@ def _integrate(worktree: Path, project: Path, ref: str, lock: int) -> Integrated
 
 def _move(project: Path, checked_out: Sequence[_Place], step: unfinished.Step, lock: int) -> git.Ran:
     where = checked_out[0].path if checked_out else project
+    fault.point("integration.move:before-note")
     unfinished.note(lock, where, step)
+    fault.point("integration.move:noted")
     if checked_out:
         # Ignored files are somebody's too, and git would overwrite them without a word.
         arguments = ["merge", "--quiet", "--ff-only", "--no-overwrite-ignore", step.new]
@@ -103,8 +106,10 @@ def _move(project: Path, checked_out: Sequence[_Place], step: unfinished.Step, l
         if ran.code == 0 or "index.lock" not in ran.err or time.monotonic() >= deadline:
             break
         time.sleep(POLL_SECONDS)
+    fault.point("integration.move:moved")
     if ran.code >= 0:  # a git that was killed may have done half of it
         unfinished.done(lock)
+    fault.point("integration.move:after")
     return ran
 
 
@@ -166,7 +171,9 @@ def rebase(worktree: Path, base_branch: str) -> str | None:
         with exclusive(dirs.own) as lock:
             put_back(worktree)
             set_aside(worktree)
+            fault.point("integration.rebase:before")
             ran = git.run(worktree, "rebase", "--quiet", tip, lock=lock)
+            fault.point("integration.rebase:after")
             why = _conflict(worktree, base_branch, tip, before) or git.complaint(ran) if ran.code else None
             if ran.code:
                 undo_half_done(worktree, dirs, lock)

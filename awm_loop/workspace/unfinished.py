@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from awm_loop import fault
 from awm_loop.durable import disk_trouble
 from awm_loop.workspace import git
 from awm_loop.workspace.locks import drop_dead, git_dirs, tree_locks
@@ -59,6 +60,7 @@ def settle(lock: int) -> str:
         if stuck:
             return f"git is at work, or died, in {path}: {stuck[0]} is there; remove it when no git runs there"
         # Elsewhere the branch has gone on, by us or by a person with our files or without: what is there is theirs.
+        fault.point("unfinished.settle:before")
         if is_checked_out and git.tip(path, step.ref) == step.old:
             _finish_or_undo(path, step)
     done(lock)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from awm_loop import fault
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError
 from awm_loop.workspace import git
@@ -57,7 +58,9 @@ def ensure(project: Path, path: Path, branch: str, base: str) -> bool:
         _discard(path, entry)
         drop_dead([common / f"{ref}.lock"], common)
         how = [str(path), branch] if git.tip(project, ref) else ["-b", branch, str(path), base]
+        fault.point("worktree.add:before")
         added = git.run(project, "worktree", "add", "--quiet", *how, lock=lock)
+        fault.point("worktree.add:after")
         if added.code:
             _discard(path, _entry(common, path))  # where git failed among the files it leaves them, and no sign of that
             raise AwmError(
@@ -80,8 +83,10 @@ def remove(project: Path, path: Path, branch: str) -> None:
             raise AwmError(
                 f"{path} is not a worktree of {project}: it stays", f"look into it, then remove it: `rm -r {path}`"
             )
+        fault.point("worktree.remove:before")
         _discard(path, entry)
         drop_dead([common / f"{ref}.lock"], common)
+        fault.point("worktree.remove:discarded")
         if git.tip(project, ref):
             git.run(project, "branch", "--quiet", "-D", "--", branch, lock=lock)
 
@@ -114,7 +119,9 @@ def salvage(path: Path, ref: str) -> str | None:
         return None
     parents = ["-p", base] if base else []
     commit = git.demanded(git.run(path, "commit-tree", tree, *parents, "-m", "AWM: uncommitted work")).strip()
+    fault.point("worktree.salvage:before-ref")
     git.demanded(git.run(path, "update-ref", "--create-reflog", "-m", "awm: salvage", ref, commit))
+    fault.point("worktree.salvage:kept")
     return commit
 
 
@@ -122,6 +129,7 @@ def set_aside(path: Path) -> None:
     """Take the uncommitted work out of `path`, to be put back by `put_back`; ignored files stay. Raises AwmError."""
     saved = salvage(path, ASIDE)
     if saved is not None:
+        fault.point("worktree.set-aside:before-clean")
         clean(path)
 
 
@@ -145,6 +153,7 @@ def put_back(path: Path) -> None:
     if ours:
         arguments = ["restore", f"--source={saved}", "--worktree", "--pathspec-from-file=-", "--pathspec-file-nul"]
         git.demanded(git.run(path, *arguments, feed="\0".join(sorted(ours)), environment=git.LITERAL))
+    fault.point("worktree.put-back:before-forget")
     git.demanded(git.run(path, "update-ref", "-d", ASIDE))
 
 
