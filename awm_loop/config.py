@@ -163,7 +163,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", f"ls -l {path}") from error
     # Who may write it says what runs here. A group is often its user's alone (umask 002), so that is let pass.
     if mode & stat.S_IWOTH or (folder_mode & (stat.S_IWOTH | stat.S_ISVTX)) == stat.S_IWOTH:
         raise ConfigError(f"{path}: anyone on this machine may change it", f"chmod o-w {path} {path.parent}")

@@ -17,11 +17,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from awm_loop import fault
+from awm_loop.config import COUNT_MAX, SECONDS_MAX
 from awm_loop.core.model import Advised, Instant, Outcome
 from awm_loop.core.observation import (
     Advice,
@@ -89,7 +91,7 @@ class Marker(_File):
     """`started`: the start was passed, by whom and when. Empty on a full disk; its existence is what counts."""
 
     boot_id: str
-    boottime: float
+    boottime: Annotated[float, Field(ge=0, le=SECONDS_MAX)]
     at: AwareDatetime
     supervisor: tuple[int, int]  # pid and start time in ticks
     fenced: bool = False  # passed by a reaper, so that nobody ever starts it
@@ -120,24 +122,24 @@ class AdviceEntry(_File):
 
 
 class ResultEntry(_File):
-    """`result.json` (SPEC 8.2)."""
+    """`result.json` (SPEC 8.2). No number is larger than the state that takes it over may hold."""
 
     outcome: Outcome
-    exit_code: int | None
+    exit_code: Annotated[int, Field(ge=-255, le=255)] | None
     started_at: AwareDatetime
     ended_at: AwareDatetime
-    seconds: float
+    seconds: Annotated[float, Field(ge=0, le=SECONDS_MAX)]
     summary: str
     error: str
     question: str
     session_id: str
-    tokens: dict[str, int] | None
-    cost_usd: float | None
+    tokens: dict[str, Annotated[int, Field(ge=0, le=COUNT_MAX)]] | None
+    cost_usd: Annotated[float, Field(ge=0, le=COUNT_MAX)] | None
     commits: tuple[str, ...]
     gate: GateEntry | None
     limit: LimitEntry | None
     advice: AdviceEntry | None
-    context_share: float | None
+    context_share: Annotated[float, Field(ge=0, le=1)] | None
     remark: str
     removed_locks: tuple[str, ...]
 
@@ -201,16 +203,19 @@ class AttemptDirectory:
 
     def _pass_start(self, marker: Marker) -> bool:
         try:
+            fault.point("attempt.marker:before")
             fd = os.open(self / "started", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return False
         try:
+            fault.point("attempt.marker:made")
             os.write(fd, marker.to_bytes())
             os.fsync(fd)
         except OSError:
             pass
         finally:
             os.close(fd)
+        fault.point("attempt.marker:written")
         directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -229,7 +234,7 @@ class AttemptDirectory:
         for line in reversed(lines[:-1]):
             try:
                 sample = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(sample, dict):
                 return sample
@@ -252,12 +257,15 @@ def take_lock(path: Path, wait_seconds: float = 0.0) -> int | None:
                 return None
             time.sleep(POLL_SECONDS)
         else:
+            fault.point("attempt.lock:taken")
             return fd
 
 
 def let_go(fd: int) -> None:
     """Let the lock go at once, also where a process forked a moment ago has not closed its copy yet."""
+    fault.point("attempt.lock:before-release")
     fcntl.flock(fd, fcntl.LOCK_UN)
+    fault.point("attempt.lock:released")
     os.close(fd)
 
 
@@ -268,7 +276,9 @@ def put(path: Path, text: str) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
+    fault.point("attempt.put:before-rename")
     temporary.rename(path)
+    fault.point("attempt.put:after-rename")
 
 
 @contextmanager
@@ -287,12 +297,15 @@ def look(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
     if not directory.path.is_dir():
         return NotStarted()
     try:
+        fault.point("attempt.look:before")
         with tending(directory) as was_free:
             if not was_free:
                 return _tended(directory, now)
+            fault.point("attempt.look:locked")
             result = directory.result()
             if result is not None:
                 return Exited(result=result)
+            fault.point("attempt.look:no-result")
             return Unattended() if _is_there(directory / "started") else NotStarted()
     except OSError as error:
         return ProbeFailed(reason=f"{directory.path}: {error.strerror}")
@@ -304,14 +317,15 @@ def _tended(directory: AttemptDirectory, now: Instant) -> AttemptSeen:
     marker, sample = directory.marker(), directory.last_sample()
     same_boot = marker is not None and marker.boot_id == now.boot_id
     return Alive(
-        idle_seconds=_number(sample.get("idleSeconds")),
-        busy_seconds=_number(sample.get("busySeconds")),
-        running_seconds=now.boottime - marker.boottime if marker and same_boot else 0.0,
+        idle_seconds=_seconds(sample.get("idleSeconds")),
+        busy_seconds=_seconds(sample.get("busySeconds")),
+        running_seconds=_seconds(now.boottime - marker.boottime) if marker and same_boot else 0.0,
     )
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _seconds(value: object) -> float:
+    """A length as we would have written it; 0 for anything else: the agent can write there too."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= SECONDS_MAX else 0.0
 
 
 def _is_there(path: Path) -> bool:

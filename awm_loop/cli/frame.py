@@ -147,8 +147,8 @@ def _lately(home: Home, width: int) -> list[Text]:
             said = Text.assemble(
                 _cell(tell or what, ENDS.get(tell or "", "")), Text(f" {_cell(note)}" if note else "", DIM)
             )
-            at = datetime.fromisoformat(str(entry.get("at"))).astimezone()
-            rows.append([Text(f"{at:%H:%M:%S}", DIM), _cell(str(entry.get("task", ""))), said])
+            at = standing.local_text(str(entry.get("at")), "%H:%M:%S")
+            rows.append([Text(at, DIM), _cell(str(entry.get("task", ""))), said])
     return _columns(rows[-LATELY_MAX:], width, flexible=2)
 
 

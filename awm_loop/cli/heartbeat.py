@@ -43,7 +43,7 @@ def main(arguments: Sequence[str], checkout: Path | None = None) -> int:
     terminal.escape_what_cannot_be_encoded()
     signal.alarm(BEAT_WATCHDOG_SECONDS)
     try:
-        home = Home.open(Path(options.home or os.environ.get("AWM_HOME") or checkout or ".").resolve())
+        home = Home.open(Path(os.path.realpath(options.home or os.environ.get("AWM_HOME") or checkout or ".")))
     except AwmError as error:
         return error.show()
     exit_code = EXIT_BUG

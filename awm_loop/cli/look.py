@@ -120,7 +120,7 @@ def status_lines(found: standing.Standing, hints: Sequence[str]) -> list[str]:
         for task_id, reason in tasks.items():
             row(label, f"{task_id} — {reason or 'no reason recorded'}", style)
     for account, until in found.limits.items():
-        row("limited", f"{account} until {_local(until)} ({standing.wait_text(until, now)})", "yellow")
+        row("limited", f"{account} until {standing.local_text(until)} ({standing.wait_text(until, now)})", "yellow")
     for channel in found.channels:
         undelivered = f"{counted(int(str(channel['waiting'])), 'notice')} for {channel['channel']}"
         row("notices", undelivered + _tried(channel, now))
@@ -133,10 +133,6 @@ def _tried(channel: Mapping[str, object], now: datetime) -> str:
     if not channel.get("nextTry"):
         return ", with the next beat"
     return f", not delivered: {channel['problem']}; next try {standing.wait_text(str(channel['nextTry']), now)}"
-
-
-def _local(moment: str) -> str:
-    return datetime.fromisoformat(moment).astimezone().strftime("%a %H:%M:%S")
 
 
 @click.command()
@@ -177,7 +173,7 @@ def logs(context: click.Context, task_id: str | None, count: int, is_followed: b
 def entry_text(entry: Mapping[str, object], who: str = "") -> str:
     """A line of the journal: when, what, and why."""
     note = f"  ({entry['note']})" if entry.get("note") else ""
-    return terminal.plain(f"{_local(str(entry.get('at')))}  {who}{entry.get('what')}{note}")
+    return terminal.plain(f"{standing.local_text(str(entry.get('at')))}  {who}{entry.get('what')}{note}")
 
 
 def _show_output(home: Home, task_id: str, count: int, as_json: bool) -> None:
@@ -241,8 +237,8 @@ def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
 
 def last_good(home: Home) -> Path | None:
     """The newest state in history that validates."""
-    revs = [path for path in home.store.history_path.glob("*.json") if path.stem.isdigit()]
-    for path in sorted(revs, key=lambda path: int(path.stem), reverse=True):
+    for rev in sorted(durable.history_revs(home.store.history_path), reverse=True):
+        path = home.store.history_path / f"{rev}.json"
         try:
             home.store.parse(path.read_bytes(), clock.now())
         except BadFileError:

@@ -145,6 +145,14 @@ def when_text(until: datetime, now: datetime) -> str:
     return f"{wait_text(until, now)} ({until.astimezone().strftime(form)})"
 
 
+def local_text(moment: str, form: str = "%a %H:%M:%S") -> str:
+    """An ISO 8601 time as local time; the text itself where it is none, for people write in the journal's files."""
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime(form)
+    except (ValueError, OverflowError):
+        return moment
+
+
 def length_text(seconds: float) -> str:
     """`4 s`, `12 min`, `2 h 05 min`, `3 d 4 h`."""
     whole = round(seconds)

@@ -1,11 +1,14 @@
 """Which task next, and which agent for it (SPEC 7.5, 7.6)."""
 
+import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from awm_loop.core.model import Agent, Deadline, Instant, Outcome, Policy, Priority, Spec, Task, Work
 from awm_loop.core.observation import SpecBad, SpecRead
+
+LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
 
 
 class Place(NamedTuple):
@@ -79,12 +82,13 @@ def reset_due(work: Work, policy: Policy) -> str:
 
 
 def next_due(work: Work, now: Instant) -> datetime | None:
-    """When the earliest known wait ends: of a task, an account, or a channel; None where none is known."""
+    """When the earliest known wait ends: of a task, an account, or a channel; None where none is known or none ends."""
     deadlines = [task.not_before for task in work.tasks.values()]
     deadlines += [account.deadline for account in work.accounts.values()]
     deadlines += [channel.not_before for channel in work.channels.values() if work.outbox]
     waits = [deadline.remaining_seconds(now) for deadline in deadlines if deadline and is_before(deadline, now)]
-    return now.wall + timedelta(seconds=min(waits)) if waits else None
+    first = min(waits, default=math.inf)
+    return now.wall + timedelta(seconds=first) if first < (LAST - now.wall).total_seconds() else None
 
 
 def fit_agents(spec: Spec, task: Task, policy: Policy) -> list[Agent] | SpecBad:

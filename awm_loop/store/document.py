@@ -80,12 +80,12 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
         raise _schema_complaint(path, text, raw, error) from error
     _check_lists(path, text, document)
     work = _work(document, now, default_agent)
+    if guarantee.is_baseless(work):  # a person took the live attempt out between a promise and its proof (SPEC 4.6)
+        work = replace(work, pending=None)
     broken = guarantee.broken(work, work)
     if broken:
-        is_about_pending = guarantee.is_baseless(work)
-        place = ("pending",) if is_about_pending else ("attempts",)
-        hint = "write null" if is_about_pending else "`awm restore` shows the last good copy"
-        raise jsontext.complaint(path, text, place, f"no state can have this (guarantee {broken})", hint)
+        hint = "`awm restore` shows the last good copy"
+        raise jsontext.complaint(path, text, ("attempts",), f"no state can have this (guarantee {broken})", hint)
     settings = Settings(
         max_retries=document.max_retries,
         retry_on_limit=document.retry_on_rate_limit,

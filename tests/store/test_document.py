@@ -527,16 +527,20 @@ def test_a_live_task_in_a_terminal_list_is_refused_with_how_to_end_it() -> None:
         ({"attempts": [*FULL["attempts"], {**FULL["attempts"][0], "number": 3, "workspace": "/w"}]}, "/attempts: no state can have this (guarantee 4.3: "),
         ({"reset": "resetting"}, "/attempts: no state can have this (guarantee 13: "),
         ({"attempts": [{**FULL["attempts"][0], "verify": "a\0"}]}, "/attempts/0/verify: string should match pattern"),
-        ({"attempts": []}, "/pending: no state can have this (guarantee 4: "),
         ({"attempts": [{**FULL["attempts"][0], "phase": "queued"}]}, "/attempts/0/phase: should be 'launching', 'running', 'stopping' or 'ended'"),
         ({"report": [{**FULL["report"][0], "outcome": "queued"}]}, "/report/0/outcome: should be 'completed', 'failed', 'skipped' or 'blocked'"),
         ({"tasks": {"S1": {"base": "--output=x"}}}, "/tasks/S1/base: string should match pattern '^[0-9a-f]*$'"),
     ],
-    ids=["two in one workspace", "two of one task", "a reset beside it", "a NUL in a gate", "a promise for nobody", "no phase of an attempt", "no end", "no commit"],
+    ids=["two in one workspace", "two of one task", "a reset beside it", "a NUL in a gate", "no phase of an attempt", "no end", "no commit"],
 )  # fmt: skip
 def test_a_state_that_no_save_would_write_is_refused_when_read(fields: dict[str, Any], message: str) -> None:
     """Else a beat would fail later, with a traceback and exit 70 (SPEC 6.3, 15)."""
     assert message in refusal(FULL | fields)[0]
+
+
+def test_a_promise_about_an_attempt_that_was_taken_out_is_none() -> None:
+    """Removing a live task is a request, also between a promise and its proof, and no bad file (SPEC 4.6)."""
+    assert read(FULL | {"attempts": [], "inProgress": None}).pending is None
 
 
 def test_counters_never_fall_below_what_is_live() -> None:
