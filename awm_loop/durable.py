@@ -21,12 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
 
+from awm_loop import fault
 from awm_loop.errors import DiskError
 
 HISTORY_MAX = 50  # SPEC 3.2
 _RENAME_EXCHANGE = 2  # <linux/fs.h>
 
-_REVISION = re.compile(r"(0|[1-9][0-9]*)\.json")
+_REVISION = re.compile(r"(0|[1-9][0-9]{0,11})\.json")
 
 
 class ChangedError(Exception):
@@ -58,9 +59,11 @@ def write_durably(
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise DiskError(f"cannot write {target}: it is not a regular file", "move it away")
         with _temporary(folder, data) as (name, descriptor):
+            fault.point("durable.write:before-sync")
             os.fsync(descriptor)
             if before is not None:
                 before()
+            fault.point("durable.write:before-rename")
             found = _status(folder, target.name)
             if unless_changed_since is not ... and _identity(found) != _identity(unless_changed_since):
                 raise ChangedError(str(path))
@@ -71,7 +74,9 @@ def write_durably(
                 while _identity(_status(folder, name)) != _identity(written) and _exchange(folder, name, target.name):
                     pass  # and again, where yet another came in between
                 raise ChangedError(str(path))
+        fault.point("durable.write:after-rename")
         os.fsync(folder)
+    fault.point("durable.write:after-sync")
     return written
 
 
@@ -83,9 +88,11 @@ def _exchange(folder: int, name: str, other: str) -> bool:
     import ctypes  # noqa: PLC0415  a beat that saves nothing has no use for it
 
     libc = ctypes.CDLL(None, use_errno=True)
+    fault.point("durable.exchange:before")
     if not hasattr(libc, "renameat2"):
         return False
     if libc.renameat2(folder, os.fsencode(name), folder, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        fault.point("durable.exchange:after")
         return True
     error = ctypes.get_errno()
     if error == errno.ENOENT:
@@ -93,6 +100,12 @@ def _exchange(folder: int, name: str, other: str) -> bool:
     if error in {errno.EINVAL, errno.ENOSYS}:
         return False
     raise OSError(error, os.strerror(error))
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a directory durable, as they are now. Raises OSError."""
+    with _folder(path) as folder:
+        os.fsync(folder)
 
 
 def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY_MAX) -> None:
@@ -106,7 +119,9 @@ def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY
         directory.mkdir(mode=0o700, exist_ok=True)
         with _folder(directory) as folder:
             with _temporary(folder, data) as (name, _):
+                fault.point("durable.history:before-rename")
                 os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                fault.point("durable.history:after-rename")
             for surplus in _surplus(folder, rev, keep_max):
                 with suppress(FileNotFoundError):
                     os.unlink(f"{surplus}.json", dir_fd=folder)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from awm_loop import fault
 from awm_loop.agents import prompt
-from awm_loop.attempt import reap
+from awm_loop.attempt import reap, scope
 from awm_loop.attempt.directory import AttemptDirectory, Order, look, put, take_lock
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.procfs import Identity
@@ -24,7 +25,7 @@ from awm_loop.config import (
 )
 from awm_loop.core.model import Attempt, Instant, Outcome, Spec, Task, attempt_key
 from awm_loop.core.observation import Alive, AttemptSeen, NotStarted, SpecBad, Unattended
-from awm_loop.durable import disk_trouble
+from awm_loop.durable import disk_trouble, sync_folder
 from awm_loop.errors import AwmError, ConfigError
 from awm_loop.regular import open_regular
 
@@ -57,8 +58,11 @@ class LocalLauncher:
         if not isinstance(look(directory, self.clock()), NotStarted):
             return False
         with disk_trouble(directory.path):
+            fault.point("launch.order:before-write")
             self._write(directory, attempt, task)
+        fault.point("launch.begin:before")
         self.begin(directory)
+        fault.point("launch.begin:after")
         return True
 
     def probe(self, attempts: Sequence[Attempt]) -> dict[str, AttemptSeen]:
@@ -75,7 +79,9 @@ class LocalLauncher:
         directory = self.directory(key)
         with disk_trouble(directory.path):
             directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fault.point("launch.stop:before-request")
         directory.write_stop_request(why)
+        fault.point("launch.stop:requested")
         if isinstance(look(directory, self.clock()), NotStarted | Unattended):
             start_supervisor(self.home, directory)
 
@@ -83,12 +89,10 @@ class LocalLauncher:
         """The directory entry is durable before the start; the files are as good as the start marker that follows."""
         parent = directory.path.parent
         parent.mkdir(mode=0o700, exist_ok=True)
+        if next(parent.iterdir(), None) is None:  # the first of this home: what is in a lost directory is lost with it
+            sync_folder(parent.parent)
         directory.path.mkdir(mode=0o700, exist_ok=True)
-        parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(parent_fd)
-        finally:
-            os.close(parent_fd)
+        sync_folder(parent)
         config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
@@ -123,6 +127,7 @@ class LocalLauncher:
             is_analysis=attempt.is_analysis,
             problem=spec.reason if isinstance(spec, SpecBad) else "",
         )
+        fault.point("launch.order:before-order")
         put(directory / "order.json", order.to_bytes().decode())
 
     def _config(self, attempt: Attempt) -> AgentConfig:
@@ -160,6 +165,7 @@ def start_supervisor(home: Path, directory: AttemptDirectory) -> None:
         with disk_trouble(directory / "sup.lock"):
             lock_fd = take_lock(directory / "sup.lock", ATTEMPT_LOCK_WAIT_SECONDS)  # `awm status` may be looking
         if lock_fd is not None:
+            fault.point("launch.supervisor:before-spawn")
             _spawn_supervisor(home, directory.path.name, lock_fd, log_fd)
     finally:
         os.close(log_fd)
@@ -169,21 +175,26 @@ def _spawn_supervisor(home: Path, key: str, lock_fd: int, log_fd: int) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in OF_AN_ATTEMPT}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
     os.set_inheritable(lock_fd, True)
+    stdin_fd, held_fd = os.pipe()  # while it is open, or this process lives, the supervisor waits
     arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), key, str(lock_fd)]
     try:
-        os.posix_spawn(
+        pid = os.posix_spawn(
             sys.executable,
             arguments,
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, stdin_fd, 0),
                 (os.POSIX_SPAWN_DUP2, log_fd, 1),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
         )
+        scope.enter(home, key, pid)
     except OSError as error:
         hint = NO_PROCESS_HINTS.get(error.errno or 0, f"`ls -l {sys.executable}`")
         raise AwmError(f"cannot start a supervisor: {error.strerror}", hint) from error
     finally:
-        os.close(lock_fd)
+        fault.point("launch.supervisor:spawned")
+        for fd in (lock_fd, stdin_fd, held_fd):
+            os.close(fd)
+        fault.point("launch.supervisor:let-go")

@@ -14,8 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from awm_loop import fault
+from awm_loop.config import COUNT_MAX
 from awm_loop.durable import disk_trouble
 
+SEQ_MAX = COUNT_MAX // 1000  # a state that went on from more could soon not be read
 _BLOCK_BYTES = 64 * 1024
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -32,6 +35,7 @@ def append(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
         end = _whole_bytes(descriptor)
         if end < os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, end)
+        fault.point("journal.append:before-write")
         rest = memoryview(data)
         try:
             while rest:
@@ -39,6 +43,7 @@ def append(path: Path, lines: Sequence[Mapping[str, object]]) -> None:
         except OSError:
             os.ftruncate(descriptor, end)
             raise
+        fault.point("journal.append:written")
 
 
 def last_seq(path: Path) -> int:
@@ -71,7 +76,8 @@ def _entry(line: bytes) -> dict[str, object] | None:
         value = json.loads(line.decode())
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) and type(value.get("seq")) is int else None
+    is_one = isinstance(value, dict) and type(value.get("seq")) is int and value["seq"] <= SEQ_MAX
+    return value if is_one and isinstance(value.get("what", ""), str) else None
 
 
 @contextmanager

@@ -6,27 +6,33 @@ import os
 from pathlib import Path
 
 from awm_loop.core.model import Ended, Instant, Phase, Work
-from awm_loop.durable import disk_trouble
+from awm_loop.durable import disk_trouble, sync_folder
 
 
 def write(folder: Path, work: Work, key: str, now: Instant) -> None:
-    """Append to `folder/YYYY-MM-DD.md` (local date) what was done since the last reset; once for each `key`.
+    """Append to `folder/YYYY-MM-DD.md` (local date) what was done since the last reset; once for each `key`, durably.
 
-    The file is the assistant's own: what stands in it stays. Raises DiskError.
+    The file is the assistant's own: what stands in it stays. The mark of the key comes last, so that a section which a
+    full disk or a kill cut short does not pass for one. Raises DiskError.
     """
     local = now.wall.astimezone()
     path = folder / f"{local:%Y-%m-%d}.md"
     mark = f"<!-- awm {key} -->"
     with disk_trouble(path):
+        is_new = not folder.exists()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(mark in other.read_text(encoding="utf-8", errors="replace") for other in _recent(folder)):
-            return
-        lines = [mark, f"## {local:%H:%M} — session reset", "", *_highlights(work), ""]
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        recent = {other: other.read_text(encoding="utf-8", errors="replace") for other in _recent(folder)}
+        done = next((other for other, text in recent.items() if mark in text), None)
+        fd = os.open(done or path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write("\n".join(["", *lines]))
-            file.flush()
-            os.fsync(fd)
+            if done is None:
+                lines = [f"## {local:%H:%M} — session reset", "", *_highlights(work), "", mark, ""]
+                file.write("\n".join(["", *lines]))
+                file.flush()
+            os.fsync(fd)  # also of what a killed beat wrote
+        sync_folder(folder)
+        if is_new:
+            sync_folder(folder.parent)
 
 
 def _recent(folder: Path) -> list[Path]:

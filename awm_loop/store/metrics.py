@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from awm_loop import durable
+from awm_loop import durable, fault
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Ended, Instant, Outcome, Phase
 from awm_loop.errors import BadFileError, BusyError, DiskError
@@ -76,7 +76,9 @@ def append(path: Path, entries: Sequence[Mapping[str, Any]], now: Instant) -> st
                 sprints.append(dict(entry))
         if len(sprints) > before:
             _summarize(document)
+            fault.point("metrics.append:before-write")
             durable.write_durably(path, jsontext.layout(document))
+            fault.point("metrics.append:written")
     return set_aside
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from awm_loop import __version__
+from awm_loop import __version__, fault
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, Policy, Spec, Task, Work
 from awm_loop.core.observation import AttemptSeen, SpecBad
@@ -260,7 +260,9 @@ class _Ear:
             if path.stat().st_size >= BYTES_MAX:
                 path.replace(older)
         with suppress(DiskError, ValueError):  # NaN and lone surrogates are ValueErrors of `append`
+            fault.point("recording.keep:before-append")
             journal.append(path, [line])
+            fault.point("recording.keep:appended")
 
 
 class _Replayed:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from awm_loop import clock, durable
+from awm_loop import clock, durable, fault
 from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, LOCK_WAIT_SECONDS
 from awm_loop.core import notice
 from awm_loop.core.consequence import note
@@ -29,7 +29,7 @@ EDIT_CHARS_MAX = 1000  # of its words there
 SETTLING_SECONDS = 1.0  # no editor takes longer to write a file of some KiB; then a bad one is told as bad
 SETTLING_POLL_SECONDS = 0.02
 State = Mapping[str, object]
-_ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,15})")  # `core.model.attempt_key`
+_ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attempt_key`; far from COUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,9 @@ class StateFile:
     def prepare(self) -> None:
         """Make `state/` 0700 (SPEC 3.3). Raises DiskError."""
         with durable.disk_trouble(self.directory, "prepare"):
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.directory.exists():
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                durable.sync_folder(self.directory.parent)
             if self.directory.stat().st_mode & 0o077:
                 self.directory.chmod(0o700)
 
@@ -94,9 +96,12 @@ class StateFile:
         with durable.disk_trouble(self.directory, "lock"), suppress(Timeout):  # an OSError too, but not the disk's
             lock.acquire(poll_interval=0.01)
         try:
+            fault.point("store.lock:taken")
             yield lock.is_locked
         finally:
+            fault.point("store.lock:before-release")
             lock.release()
+            fault.point("store.lock:released")
 
     def load(self, now: Instant) -> Loaded | None:
         """The state, a person's edit of the file merged with what AWM wrote since they read it (SPEC 4.6).
@@ -142,7 +147,7 @@ class StateFile:
         """What a person's edit began with, None where that is not known, and what AWM wrote last; None: no edit.
 
         A save keeps its history first, so a file of a rev that history does not have is not AWM's, but for a power
-        loss: that leaves copies without contents, and sequence numbers which only AWM gives.
+        loss: that leaves copies without contents, and sequence numbers and times which only AWM gives.
         """
         revs = sorted(durable.history_revs(self.history_path), reverse=True)
         if not revs or (loaded.rev == revs[0] and self._is_as_written(loaded)):
@@ -151,7 +156,7 @@ class StateFile:
         if ours is None:
             return None
         if loaded.rev > rev:
-            is_ours = loaded.rev in revs or _seq(loaded.raw) > _seq(ours)
+            is_ours = loaded.rev in revs or _is_later(loaded.raw, ours)
             return None if is_ours else (ours, ours)
         return ours if loaded.rev == rev else self._kept(loaded.rev, now), ours
 
@@ -194,6 +199,8 @@ class StateFile:
     def catch_up(self, loaded: Loaded) -> None:
         """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError.
 
+        A promise found is durable after it, for its caller to keep.
+
         A person's edit is saved as it was merged; then Changed is raised, for its caller to load what stands now.
         """
         log = loaded.raw.get("log")
@@ -202,15 +209,20 @@ class StateFile:
         last = journal.last_seq(self.journal_path) if entries else 0
         missing = [entry for entry in entries if entry["seq"] > last]
         if missing:
+            fault.point("store.catch-up:before-journal")
             journal.append(self.journal_path, missing)
+            fault.point("store.catch-up:after-journal")
         if isinstance(loaded, Edited):
             self.save(loaded, loaded.work, clock.now())
             raise Changed
+        if loaded.work.pending is not None:  # who promised it may have been killed before that was durable
+            with durable.disk_trouble(self.path):
+                durable.sync_folder(self.path.resolve().parent)
 
     def is_edited(self, loaded: Loaded) -> bool:
         """Whether a person wrote in it what no row was taken on since: their bytes, or an edit that was merged."""
         log = loaded.raw.get("log")
-        told = [entry.get("what") for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
+        told = [str(entry.get("what")) for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
         newest = next((what for what in reversed(told) if what == EDITED or what in guarantee.ROWS), None)
         return newest == EDITED or not self._is_as_written(loaded)
 
@@ -282,16 +294,23 @@ class StateFile:
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):
             raise AssertionError("this state was not loaded from this store")
         try:
-            # History first: whatever a kill leaves, a file of this rev can be compared to what AWM wrote.
+            # History first: whatever a kill leaves, a file of this rev can be compared to what AWM wrote. But a first
+            # file without it is only a new home, and a first copy without its file would be a home that lost its own.
+            fault.point("store.save:before-write")
             keep = partial(durable.keep_history, self.history_path, rev, data)
-            written = durable.write_durably(self.path, data, unless_changed_since=loaded.token, before=keep)
+            early, late = (None, keep) if loaded.token is None else (keep, None)
+            written = durable.write_durably(self.path, data, unless_changed_since=loaded.token, before=early)
+            if late is not None:
+                late()
         except (durable.ChangedError, DiskError) as error:
             with suppress(OSError):
                 (self.history_path / f"{rev}.json").unlink()
             if isinstance(error, DiskError):
                 raise
             raise Changed from error
+        fault.point("store.save:before-journal")
         journal.append(self.journal_path, [document.log_line(entry) for entry in work.log])
+        fault.point("store.save:after-journal")
         return Loaded(replace(work, log=()), loaded.settings, raw, data, rev, written)
 
     @property
@@ -301,7 +320,9 @@ class StateFile:
     def leave_mark(self) -> bool:
         """Ask the beat that holds the lock to look once more (SPEC 6.5); False where no mark can be left."""
         try:
+            fault.point("store.mark:before-leave")
             self.mark_path.touch(mode=0o600)
+            fault.point("store.mark:left")
         except OSError:
             return False
         return True
@@ -309,12 +330,20 @@ class StateFile:
     def take_mark(self) -> bool:
         """Remove the mark; True when there was one."""
         try:
+            fault.point("store.mark:before-take")
             self.mark_path.unlink()
+            fault.point("store.mark:taken")
         except FileNotFoundError:
             return False
         except OSError as error:
             raise DiskError(f"{self.mark_path}: {error.strerror}") from error
         return True
+
+
+def _is_later(state: State, than: State) -> bool:
+    """Whether AWM wrote it after the other: with entries in between, or, where a save had none, at another time."""
+    seq, other = _seq(state), _seq(than)
+    return seq > other or (seq == other and state.get("lastUpdated") != than.get("lastUpdated"))
 
 
 def _seq(state: State) -> int:

@@ -1,0 +1,59 @@
+"""Bugs of the product that the simulation found, each as its shortest story."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from disk import Fault
+from truth import Edit
+from world import World
+
+
+@contextmanager
+def told(seed: int = 0, tasks: int = 1) -> Iterator[World]:
+    """A world in which nothing happens by itself, with some tasks to do."""
+    world = World(seed)
+    with world.mounted():
+        world.is_calm = True
+        world.begins(tasks)
+        with world.aside():
+            for number in range(1, tasks + 1):
+                (world.root / "specs" / f"S{number}.md").write_text(f"# Sprint S{number}: Work\n")
+        yield world
+
+
+def edit(world: World, change: Callable[[dict[str, Any]], object], **wanted: Any) -> None:
+    """A person changes what stands in the file."""
+    doc = json.loads(world.home.store.path.read_bytes())
+    change(doc)
+    data = json.dumps(doc).encode()
+    world.truth.wrote(data, Edit(world.truth.tick, **wanted), from_stale=False)
+    world.person.saves(data, in_place=False)
+
+
+def test_a_live_task_is_removed_between_promise_and_proof() -> None:
+    """The promise names an attempt that the edited file has not: that was refused as a bad file (SPEC 4.6)."""
+    with told() as world:
+        world.heartbeat({"spawn": Fault.CRASH_BEFORE})
+        edit(world, lambda doc: doc.update(inProgress=None, attempts=[]), removed=("S1",))
+        world.heartbeat({})
+        state = json.loads(world.home.store.path.read_bytes())
+
+        assert [attempt["stop"] for attempt in state["attempts"]] == ["removed"]
+        world.calms()
+
+
+def test_power_is_lost_after_a_delivery_was_settled() -> None:
+    """Its save has no line of the journal, and the copy of it is lost: what was sent was sent again (SPEC 15.11)."""
+    with told() as world:
+        world.heartbeat({})
+        rev = json.loads(world.home.store.path.read_bytes())["rev"]
+        (world.home.store.history_path / f"{rev}.json").unlink()
+        sent = [*world.truth.got["console"]]
+        world.heartbeat({})
+
+        assert [notice for notice in world.truth.got["console"] if notice not in sent] == []
+        world.calms()
