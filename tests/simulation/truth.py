@@ -372,6 +372,7 @@ class Truth:
         ended = {task for name in LISTS[1:] for task in doc[name]}
         missing = self.accepted - ended - self.may_vanish
         self.expect(not missing, "15", "without an end:", sorted(missing))
+        self._check_metrics()
         with _open(self.journal, encoding="utf-8") as file:
             given_up = "\n".join(line for line in file if '"undelivered ' in line or '"dropped ' in line)
         for name, notice in self.noticed.items():
@@ -380,6 +381,17 @@ class Truth:
             for channel in notice["channels"]:
                 is_known = name in self.got[channel] or json.dumps(notice["text"], ensure_ascii=False) in given_up
                 self.expect(is_known or channel not in channels, "11", name, "never came to", channel)
+
+    def _check_metrics(self) -> None:
+        """Each end of a task is recorded once, and no completion is missing (SPEC 7.2, 12.3)."""
+        found = []
+        with suppress(FileNotFoundError), _open(self.path.with_name("work_metrics.json"), "rb") as file:
+            found = json.loads(file.read())["sprints"]
+        ends = Counter((one["sprint"], one["attempt"]) for one in found)
+        self.expect(not ends or max(ends.values()) == 1, "12.3", "recorded twice:", ends.most_common(1))
+        done = {one["sprint"] for one in found if one["status"] == "success"}
+        missing = {*self.doc["completed"]} - done - {*self.touched}
+        self.expect(not missing, "12.3", "completed and not recorded:", sorted(missing))
 
 
 def succeeded(run: Run) -> bool:
