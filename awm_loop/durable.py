@@ -4,7 +4,8 @@ Guarantee: a reader sees the old contents or the new, never a mixture, also afte
 refuses, the old contents stand and nothing is left lying beside them. What was returned from is on disk. What stands in
 the bytes is not looked at here: a caller reads with `jsontext.parse` first and does not write over what that refuses.
 
-A process killed inside a write can leave a `.*.tmp` behind, which nobody reads. Callers hold the state lock.
+A process killed inside a write can leave a `.*.tmp` behind: a write that never was, or what somebody had saved in that
+very moment (`left_behind`). Callers hold the state lock.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from awm_loop.errors import DiskError
 HISTORY_MAX = 50  # SPEC 3.2
 _RENAME_EXCHANGE = 2  # <linux/fs.h>
 
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _REVISION = re.compile(r"(0|[1-9][0-9]{0,11})\.json")
 
 
@@ -106,6 +108,12 @@ def sync_folder(path: Path) -> None:
     """Make the names in a directory durable, as they are now. Raises OSError."""
     with _folder(path) as folder:
         os.fsync(folder)
+
+
+def left_behind(directory: Path) -> list[Path]:
+    """The temporary files of writes in `directory` that were killed. Raises DiskError."""
+    with disk_trouble(directory, "read"), os.scandir(directory) as entries:
+        return [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name)]
 
 
 def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY_MAX) -> None:

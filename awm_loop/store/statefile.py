@@ -168,8 +168,11 @@ class StateFile:
             return None
 
     def _is_as_written(self, loaded: Loaded) -> bool:
+        return self._has_kept(loaded.rev, loaded.data)
+
+    def _has_kept(self, rev: int, data: bytes) -> bool:
         try:
-            return (self.history_path / f"{loaded.rev}.json").read_bytes() == loaded.data
+            return (self.history_path / f"{rev}.json").read_bytes() == data
         except OSError:
             return False
 
@@ -212,12 +215,34 @@ class StateFile:
             fault.point("store.catch-up:before-journal")
             journal.append(self.journal_path, missing)
             fault.point("store.catch-up:after-journal")
+        for path in durable.left_behind(self.directory):
+            self._take_left(path, loaded)
         if isinstance(loaded, Edited):
             self.save(loaded, loaded.work, clock.now())
             raise Changed
         if loaded.work.pending is not None:  # who promised it may have been killed before that was durable
             with durable.disk_trouble(self.path):
                 durable.sync_folder(self.path.resolve().parent)
+
+    def _take_left(self, path: Path, loaded: Loaded) -> None:
+        """A save that was killed left this file: its own, of a rev that never was, or an edit that it had taken out.
+
+        Merging that twice, where we are killed here too, is merging it once. Where the file was edited since, only what
+        is new is taken: their last word is there. Raises Changed where it was an edit.
+        """
+        now = clock.now()
+        with durable.disk_trouble(path):
+            data, edited = path.read_bytes(), None
+            with suppress(BadFileError):
+                _, _, theirs, rev = self.parse(data, now)
+                if rev <= max(durable.history_revs(self.history_path), default=0) and not self._has_kept(rev, data):
+                    base = None if isinstance(loaded, Edited) else self._kept(rev, now)
+                    edited = self._edited(loaded, (base, loaded.raw, theirs), now)
+            if edited is not None:
+                self.save(edited, edited.work, now)
+            path.unlink()
+        if edited is not None:
+            raise Changed
 
     def is_edited(self, loaded: Loaded) -> bool:
         """Whether a person wrote in it what no row was taken on since: their bytes, or an edit that was merged."""

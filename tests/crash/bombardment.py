@@ -525,9 +525,12 @@ def main(arguments: Sequence[str]) -> int:
     verdicts: list[Verdict] = []
     begun = time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for verdict in pool.map(_one, work):
-            verdicts.append(verdict)
-            _say(verdict, f"{len(verdicts)}/{len(work)}, {time.monotonic() - begun:.0f} s")
+        try:
+            for verdict in pool.map(_one, work):
+                verdicts.append(verdict)
+                _say(verdict, f"{len(verdicts)}/{len(work)}, {time.monotonic() - begun:.0f} s")
+        except KeyboardInterrupt:  # what was seen so far counts
+            pool.shutdown(wait=False, cancel_futures=True)
     print(table(verdicts))
     missing = [] if options.only or options.no_sweep else never_struck(verdicts)
     if missing:

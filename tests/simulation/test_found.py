@@ -57,3 +57,27 @@ def test_power_is_lost_after_a_delivery_was_settled() -> None:
 
         assert [notice for notice in world.truth.got["console"] if notice not in sent] == []
         world.calms()
+
+
+def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
+    """A save had taken the edit out by its exchange and died before it put it back: the edit was lost (SPEC 4.6)."""
+    with told() as world:
+        plan: dict[str, Any] = {}
+
+        def save_and_be_killed() -> None:
+            def change(doc: dict[str, Any]) -> None:
+                doc["queue"].append("X1")
+                doc["specFiles"]["X1"] = "specs/S1.md"
+
+            edit(world, change, added=("X1",))
+            plan["exchange"] = Fault.CRASH_BEFORE
+
+        plan["exchange"] = save_and_be_killed
+        world.heartbeat(plan)
+        left = [*(world.root / "state").glob(".*.tmp")]
+        world.heartbeat({})
+
+        assert len(left) == 1
+        assert [*(world.root / "state").glob(".*.tmp")] == []
+        assert "X1" in json.loads(world.home.store.path.read_bytes())["specFiles"]
+        world.calms()
