@@ -242,16 +242,25 @@ def _proved(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
                 _ready_path(order).unlink(missing_ok=True)
                 return result
             case integration.Refused(reason=reason):
-                return found.result(order, Outcome.BLOCKED, reason, question=reason)
+                return _left_on_branch(order, found, reason)
             case integration.Behind():
                 conflict = integration.rebase(path, order.branch)
                 if conflict is not None:
-                    return found.result(order, Outcome.BLOCKED, conflict, question=conflict)
+                    return _left_on_branch(order, found, conflict)
                 failed = yield from _judged(tended, found)
     else:
-        moving = f"{order.branch} moved {INTEGRATIONS_MAX} times while it was to be integrated"
-        return found.result(order, Outcome.BLOCKED, moving, question=moving)
+        return _left_on_branch(
+            order, found, f"{order.branch} moved {INTEGRATIONS_MAX} times while it was to be integrated"
+        )
     return failed or found.result(order, Outcome.SUCCEEDED)
+
+
+def _left_on_branch(order: Order, found: _Found, reason: str) -> Result:
+    """Finished and not integrated: a person merges its branch, or has the task done again on top of what there is."""
+    question = (
+        f"{reason}. Its work is on {_branch(order)}: merge that and `awm skip {order.task}`, or have it done again"
+    )
+    return found.result(order, Outcome.BLOCKED, reason, question)
 
 
 def _judged(tended: Tended, found: _Found) -> Generator[Stage, End, Result | None]:

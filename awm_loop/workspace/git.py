@@ -102,9 +102,17 @@ def names(directory: Path, *arguments: str) -> set[str]:
 
 
 def _git_path(directory: Path) -> Path | None:
-    """Walk up for `.git`, as git does: no process is started for a directory outside git."""
+    """Walk up for `.git`, as git does: no process is started for a directory outside git.
+
+    Raises AwmError where it may not be looked at.
+    """
     here = directory.resolve()
-    return next((path for parent in (here, *here.parents) if (path := parent / ".git").exists()), None)
+    try:
+        return next((path for parent in (here, *here.parents) if (path := parent / ".git").exists()), None)
+    except PermissionError as error:
+        raise AwmError(
+            f"{error.filename} cannot be looked at: {error.strerror}", f"`ls -ld {directory}`; run as its owner"
+        ) from error
 
 
 def _loose_head(git_path: Path) -> str | None:

@@ -239,3 +239,21 @@ def test_a_state_directory_of_another_user_is_named(home: Home) -> None:
     assert (done.code, done.out, home.truth()) == (74, "", []), done
     assert "Permission denied" in done.err
     assert "belongs to root" in done.err
+
+
+def test_a_project_that_may_not_be_looked_at_is_the_operators_trouble(home: Home) -> None:
+    """One line and what to type, no traceback (SPEC 6.3)."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("NOT TESTED: no setpriv here")
+    home.spec("S1")
+    home.queue("S1")
+    home.prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    home.project.chmod(0)
+
+    done = home.heartbeat()
+
+    assert (done.code, done.out, home.truth()) == (78, "", []), done
+    assert done.err == (
+        f"awm: {home.project}/.git cannot be looked at: Permission denied\n"
+        f"hint: `ls -ld {home.project}`; run as its owner\n"
+    )

@@ -64,6 +64,7 @@ def test_tasks_that_touch_one_line_are_not_both_integrated(home: Home) -> None:
     assert "a.txt" in reason
     assert "S1: one" in reason
     assert "S2: two" in reason
+    assert reason.endswith(". Its work is on awm/S2: merge that and `awm skip S2`, or have it done again")
     assert (home.project / "a.txt").read_text() == "one\n"
     assert home.git("show", "awm/S2:a.txt") == "two"
 
