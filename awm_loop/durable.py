@@ -111,7 +111,7 @@ def sync_folder(path: Path) -> None:
 
 
 def left_behind(directory: Path) -> list[Path]:
-    """The temporary files of writes in `directory` that were killed. Raises DiskError."""
+    """The temporary files in `directory`, of writes that were killed or go on. Raises DiskError."""
     with disk_trouble(directory, "read"), os.scandir(directory) as entries:
         return [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name)]
 

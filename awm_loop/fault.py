@@ -15,13 +15,21 @@ has passed. Which process comes first is up to the kernel: one seed gives runs t
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 import time
 
 _SETTING = os.environ.get("AWM_FAULT", "")
+_FORM = re.compile(r"(?=.*\blog=\S)(?=.*\b(?:seed=\S|at=\S.*\bdo=(?:kill|pause|stop)\b))(?:\w+=\S+(?: |$))+")
 _PAUSE_SECONDS = "0.02"
 _places: dict[int, int] = {}  # by pid: a forked child shall not repeat its parent's draws
 _passed: dict[str, int] = {}  # by point; "" counts all
+
+
+if _SETTING and not _FORM.fullmatch(_SETTING):
+    print("awm: AWM_FAULT is for tests, and this is none of its forms\nhint: unset AWM_FAULT", file=sys.stderr)  # noqa: T201
+    sys.exit(78)
 
 
 def point(name: str) -> None:

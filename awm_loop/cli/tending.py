@@ -179,7 +179,9 @@ def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
 def _start(tended: Tended) -> str:
     """The commit a missing branch begins with: the task's base, or where its work was integrated before."""
     order, directory = tended.order, tended.directory
-    if any(directory.path.parent.glob(f"{directory.of_task}.*/integrated")):  # by one killed before its result
+    integrated = directory.path.parent.glob(f"{directory.of_task}.*/integrated")  # by one killed before its result
+    # An attempt before the gate was taken belongs to another run of the task: `awm retry` takes it anew.
+    if any(int(path.parent.name.rpartition(".")[2]) >= order.gate_number for path in integrated):
         return git.tip(Path(order.project), f"refs/heads/{order.branch}") or order.base or ""
     return order.base or ""
 

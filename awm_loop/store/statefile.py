@@ -21,6 +21,7 @@ from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
+from awm_loop.regular import read_regular
 from awm_loop.store import document, guarantee, journal, jsontext, merge
 
 STATE_NAME = "current_work.json"
@@ -29,6 +30,7 @@ EDIT_CHARS_MAX = 1000  # of its words there
 SETTLING_SECONDS = 1.0  # no editor takes longer to write a file of some KiB; then a bad one is told as bad
 SETTLING_POLL_SECONDS = 0.02
 State = Mapping[str, object]
+_SAVED_WITHOUT_ENTRY = {"rev", "lastUpdated", "pending", "report", "outbox", "channels"}  # proofs and deliveries
 _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attempt_key`; far from COUNT_MAX
 
 
@@ -227,19 +229,22 @@ class StateFile:
     def _take_left(self, path: Path, loaded: Loaded) -> None:
         """A save that was killed left this file: its own, of a rev that never was, or an edit that it had taken out.
 
+        What is no state is left alone: it may be another file that somebody writes at this moment.
         Merging that twice, where we are killed here too, is merging it once. Where the file was edited since, only what
         is new is taken: their last word is there. Raises Changed where it was an edit.
         """
-        now = clock.now()
+        now, edited = clock.now(), None
+        try:
+            data = read_regular(path, jsontext.BYTES_MAX)
+            _, _, theirs, rev = self.parse(data, now)
+        except (OSError, BadFileError):
+            return
+        if rev <= max(durable.history_revs(self.history_path), default=0) and not self._has_kept(rev, data):
+            base = None if isinstance(loaded, Edited) else self._kept(rev, now)
+            edited = self._edited(loaded, (base, loaded.raw, theirs), now)
+        if edited is not None:
+            self.save(edited, edited.work, now)
         with durable.disk_trouble(path):
-            data, edited = path.read_bytes(), None
-            with suppress(BadFileError):
-                _, _, theirs, rev = self.parse(data, now)
-                if rev <= max(durable.history_revs(self.history_path), default=0) and not self._has_kept(rev, data):
-                    base = None if isinstance(loaded, Edited) else self._kept(rev, now)
-                    edited = self._edited(loaded, (base, loaded.raw, theirs), now)
-            if edited is not None:
-                self.save(edited, edited.work, now)
             path.unlink()
         if edited is not None:
             raise Changed
@@ -366,9 +371,13 @@ class StateFile:
 
 
 def _is_later(state: State, than: State) -> bool:
-    """Whether AWM wrote it after the other: with entries in between, or, where a save had none, at another time."""
+    """Whether AWM wrote it after the other: with entries in between, or the same work at another time.
+
+    A person who counts `rev` and time on as AWM does changes something else as well.
+    """
     seq, other = _seq(state), _seq(than)
-    return seq > other or (seq == other and state.get("lastUpdated") != than.get("lastUpdated"))
+    is_same = all(state.get(key) == than.get(key) for key in (state.keys() | than.keys()) - _SAVED_WITHOUT_ENTRY)
+    return seq > other or (seq == other and is_same and state.get("lastUpdated") != than.get("lastUpdated"))
 
 
 def _seq(state: State) -> int:

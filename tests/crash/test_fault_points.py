@@ -121,3 +121,12 @@ def test_processes_killed_and_paused_by_chance_lose_and_double_nothing(tmp_path:
     verdict = bombard(tmp_path, drawn(seed))
 
     assert verdict.broken == (), f"{verdict.plan}\n{verdict.story}"
+
+
+@pytest.mark.parametrize("setting", ["1", "seed=1", "at=a.b:c log=x", "at=a.b:c do=kil log=x"])
+def test_a_setting_that_is_none_is_told_in_one_line(setting: str) -> None:
+    """Whoever has it in the environment by accident is told what to do (SPEC 6.3)."""
+    done = passing(setting, "a.b:c")
+
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == "awm: AWM_FAULT is for tests, and this is none of its forms\nhint: unset AWM_FAULT\n"

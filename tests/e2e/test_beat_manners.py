@@ -246,3 +246,13 @@ def test_the_caller_waits_for_no_agent(home: Home) -> None:
     assert (done.code, done.err) == (0, "")
     home.wait_for(lambda: home.begun() == ["S1"])
     assert home.agents()
+
+
+def test_what_was_done_is_promised_no_more(home: Home) -> None:
+    """The beat that does it proves it: the next has nothing to do again, and writes nothing (SPEC 6.2, 6.4)."""
+    home.spec("S1", home.work("sleep 300"))
+    home.queue("S1")
+
+    home.beat()
+
+    assert home.state()["pending"] is None

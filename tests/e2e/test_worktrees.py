@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from e2e.home import QUICK, Home, kill
+from test_verbs import awm
 
 PARALLEL = f"{QUICK}max_parallel = 2\n"
 
@@ -214,3 +215,21 @@ def test_a_killed_supervisor_loses_no_worktree(home: Home) -> None:
     state = home.finish(beat_every=0.2)
 
     assert (state["completed"], (home.project / "a.txt").read_text()) == (["S1"], "one\n")
+
+
+def test_work_of_another_time_is_no_work_of_a_retry(home: Home) -> None:
+    """That the task was integrated once says nothing of an attempt that leaves no commit (SPEC 10.1, 10.3)."""
+    home.config(f"{QUICK}max_retries = 0\n")
+    home.spec("S1", written(home, "a.txt", "one"), header="**Isolation:** worktree")
+    home.queue("S1")
+    home.finish()
+    home.spec("S1", "true", header="**Isolation:** worktree")
+    home.environment["AWM_FAULT"] = f"at=beat.effect:before do=kill nth=1 log={home.root}/faults"
+    awm(home, "retry", "S1")
+    home.heartbeat()
+    del home.environment["AWM_FAULT"]
+    home.git("commit", "-q", "--allow-empty", "-m", "by a person")
+
+    state = home.finish()
+
+    assert (state["completed"], state["failed"]) == ([], ["S1"])

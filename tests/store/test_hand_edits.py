@@ -170,6 +170,36 @@ def test_a_live_task_removed_by_hand_is_asked_to_end(store: StateFile) -> None:
     assert edits(store) == ["pending put back, it is counted by AWM; S1 removed while it runs: asked to end"]
 
 
+def test_an_edit_that_counts_rev_and_time_on_as_awm_does_is_an_edit(store: StateFile) -> None:
+    """Taken for AWM's own save, it would forget a live attempt and start its task again (SPEC 4.6, 15.1)."""
+
+    def change(state: State) -> None:
+        state |= {"rev": state["rev"] + 1, "lastUpdated": "2031-01-01T00:00:00Z", "attempts": [], "inProgress": None}
+        state["queue"] = ["S1", *state["queue"]]
+
+    edit(store, change)
+
+    after = settle(store).work
+
+    assert [(attempt.task, attempt.stop) for attempt in after.attempts] == [("S1", StopReason.REQUEUED)]
+
+
+@pytest.mark.parametrize("kind", ["metrics", "fifo", "directory", "link"])
+def test_what_is_no_state_of_a_killed_save_is_left_alone(store: StateFile, kind: str) -> None:
+    """It may be a file that another process writes at this moment, and nothing waits for it (SPEC 6.1)."""
+    path = store.directory / ".0123456789abcdef.tmp"
+    {
+        "metrics": lambda: path.write_text('{"metrics": []}'),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+        "link": lambda: path.symlink_to("nowhere"),
+    }[kind]()
+
+    settle(store)
+
+    assert os.path.lexists(path)
+
+
 def test_a_file_of_no_rev_in_a_used_home_only_adds(store: StateFile) -> None:
     """An assistant that writes the published form from memory (SPEC 4.6)."""
     store.path.write_bytes(jsontext.layout({"queue": ["S1", "S2", "S4"], "project": "/elsewhere", "maxRetries": 9}))
