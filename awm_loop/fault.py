@@ -21,7 +21,7 @@ import sys
 import time
 
 _SETTING = os.environ.get("AWM_FAULT", "")
-_FORM = re.compile(r"(?=.*\blog=\S)(?=.*\b(?:seed=\S|at=\S.*\bdo=(?:kill|pause|stop)\b))(?:\w+=\S+(?: |$))+")
+_FORM = re.compile(r"(?=.*\blog=\S)(?=.*\b(?:seed=\S|at=\S.*\bdo=(?:kill|pause|stop)\b))(?:\w+=\S*(?: |$))+")
 _PAUSE_SECONDS = "0.02"
 _places: dict[int, int] = {}  # by pid: a forked child shall not repeat its parent's draws
 _passed: dict[str, int] = {}  # by point; "" counts all
