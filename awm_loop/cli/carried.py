@@ -32,8 +32,12 @@ def search_path(config: Config, warnings: list[str]) -> str:
     lines = [config.project.verify, *config.project.prepare]
     found_in_shell = [shutil.which(word) for line in lines for word in re.findall(r"[\w.+-]+", line)]
     wanted |= {str(Path(found).parent) for found in found_in_shell if found is not None}
-    shell = [directory.rstrip("/") or "/" for directory in os.environ.get("PATH", "").split(":")]
+    shell = [str(Path(directory)) for directory in os.environ.get("PATH", "").split(":")]
     kept = dict.fromkeys(directory for directory in shell if directory.startswith("/") and directory in wanted)
+    lost = sorted(wanted - {*kept, *EVERYWHERE})
+    warnings += [
+        f"a timer cannot look in {directory}, which your PATH names from here: write it out" for directory in lost
+    ]
     return ":".join([*kept, *(directory for directory in EVERYWHERE if directory not in kept)])
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import click
 
 from awm_loop import clock, config
+from awm_loop.cli import timers
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
 from awm_loop.core.machine import Signal, classify_queued
 from awm_loop.core.model import Spec, Work
@@ -29,6 +32,7 @@ from awm_loop.wiring import Home
 
 # SPEC 8.6, and two that are filled in as well
 PLACEHOLDERS = {"prompt_file", "workspace", "task", "attempt", "model", "result_file", "script_file", "key"}
+_OPERATORS = frozenset(";|&()\n")
 
 
 @dataclass
@@ -53,33 +57,36 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     Example:  awm check
     """
     home = open_home(context)
-    findings = [f"{home.path / CONFIG_NAME}: ok"]
-    path = file or home.store.path
+    path, found = file or home.store.path, Verdict()
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        findings.append(f"{path}: not there yet")
+        read = f"{path}: not there yet"
         work, settings, project = None, Settings(), None
     else:
         work, settings, *_ = home.store.parse(data, clock.now())
-        findings.append(f"{path}: ok, {len(work.queue)} queued")
+        read = f"{path}: ok, {len(work.queue)} queued"
         project = home.project_path(work.project)
-    found = Verdict()
     for name in home.config.agents:
         check_agent(home, name, project, found)
     check_notify(home, found)
+    said_of_config = counted(len(found.problems), "problem") if found.problems else "ok"
+    findings, unfit = [f"{home.path / CONFIG_NAME}: {said_of_config}", read], ""
     if work is not None:
         _check_project(home, work, found)
+        for gate in gates(home, work):
+            check_gate(gate, project, found)
         of_tasks = verdict(home, work, settings, work.queue)
         found.problems += of_tasks.problems
         found.warnings += of_tasks.warnings
+        unfit = of_tasks.problems[0].partition(":")[0] if of_tasks.problems else ""
     if as_json:
         said = {"ok": not found.problems, "checked": findings}
         click.echo(json.dumps({**said, "problems": found.problems, "warnings": found.warnings}, ensure_ascii=False))
     else:
         click.echo("\n".join([*findings, *found.lines()]))
     if found.problems:
-        hint = "mend what is named above; `awm skip TASK` gives a task up"
+        hint = "mend what is named above" + (f"; `awm skip {unfit}` gives {unfit} up" if unfit else "")
         context.exit(AwmError(f"{counted(len(found.problems), 'problem')} found", hint).show())
 
 
@@ -92,7 +99,8 @@ def verdict(home: Home, work: Work, settings: Settings, tasks: Sequence[str]) ->
             found.warnings += [f"{task_id}: {warning}" for warning in specfile.warnings(spec.text)]
         reason = _would_block(home, work, settings, task_id)
         if reason:
-            found.problems.append(f"{task_id}: {reason}")
+            to_do = "" if work.spec_files.get(task_id) else ": name its file there with `awm edit`"
+            found.problems.append(f"{task_id}: {reason}{to_do}")
     return found
 
 
@@ -140,6 +148,54 @@ def _why_not_run(program: str, directory: Path | None) -> str:
     if not path.is_file():
         return f"`{program}`: there is no file {path}"
     return "" if os.access(path, os.X_OK) else f"`{program}`: {path} is not executable"
+
+
+def gates(home: Home, work: Work) -> list[str]:
+    """The project's gate and those of the queued specs, each once (SPEC 10.1)."""
+    specs = [home.read_spec(work, task_id) for task_id in work.queue]
+    found = [home.config.project.verify, *(spec.verify for spec in specs if isinstance(spec, Spec))]
+    return list(dict.fromkeys(gate for gate in found if gate))
+
+
+# What makes programs of words in ways that only running it tells: functions, case, a virtual environment.
+_OWN_SHELL = re.compile(r"[(`]|\bcase\b|\bPATH=|(?:^|[;&|])\s*(?:\.|source|eval|alias)\s")
+
+
+def check_gate(gate: str, project: Path | None, found: Verdict) -> str:
+    """Whether a shell can parse it, and has its programs; returns the first that is not on PATH, "" where all are.
+
+    A file of the project that is not there is a warning: a task may be to make it.
+    """
+    parsed = subprocess.run(["sh", "-n", "-c", gate], capture_output=True, check=False)
+    if parsed.returncode:
+        why = parsed.stderr.decode(errors="replace").strip().rpartition(": ")[2]
+        found.problems.append(f"gate `{gate}`: sh cannot parse it: {why}")
+        return ""
+    words = _programs(gate)
+    sought = [word for word in words if "/" not in word or word.startswith("/")]
+    missing = [word for word in sought if not timers.said("sh", "-c", 'command -v "$1"', "sh", word)]
+    if missing:
+        found.problems.append(f"gate `{gate}`: `{missing[0]}` is not on this PATH")
+    if project is not None and "cd" not in words:  # else it is not known where it looks
+        unfit = (_why_not_run(word, project) for word in words if word not in sought)
+        found.warnings += [f"gate `{gate}`: {why}" for why in unfit if why]
+    return missing[0] if missing else ""
+
+
+def _programs(gate: str) -> list[str]:
+    """The first word of each command of a shell line, where that can be looked for before any work is done."""
+    lexer = shlex.shlex(gate, posix=True, punctuation_chars=True)
+    found, is_first = [], True
+    try:
+        for word in lexer:
+            if _OPERATORS.issuperset(word):
+                is_first = True
+            elif is_first and not re.match(r"\w+=", word):
+                found += [word] if re.fullmatch(r"[\w.+/-]+", word) else []
+                is_first = False
+    except ValueError:  # quotes that do not end, as `sh -n` says
+        return []
+    return [] if _OWN_SHELL.search(gate) else found
 
 
 def check_notify(home: Home, found: Verdict) -> None:

@@ -89,7 +89,7 @@ def _as_scheduler(path: Path, is_told: bool) -> list[Finding]:
     found = timers.of(path)
     timer = next((timer for timer in found if timer.is_active), found[0] if found else None)
     sets = timer.environment if timer else {}
-    whose = str(timer) if timer else "cron, as no timer is found"
+    whose = str(timer) if timer else "cron, as no timer is found (`awm install` gives its own a longer PATH)"
     environment = {**BARE, "HOME": str(Path.home()), **sets, "PYTHONPATH": str(CHECKOUT)}
     first = fitness.ok(f"as {whose}: PATH={environment['PATH']}")
     environment[fitness.LOGIN_PATH] = os.environ.get("PATH", "")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shlex
 import shutil
 import stat
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,10 +24,11 @@ from awm_loop.cli import checking, standing, timers, waiting
 from awm_loop.cli.look import BEAT_LATE_SECONDS
 from awm_loop.cli.setting_up import CONFIG_NAME
 from awm_loop.core import choice
-from awm_loop.core.model import Spec, Work, task_key
+from awm_loop.core.model import Work, task_key
 from awm_loop.core.notice import counted
 from awm_loop.errors import AwmError
 from awm_loop.ports import Loaded
+from awm_loop.store import metrics
 from awm_loop.wiring import Home
 from awm_loop.workspace import git, locks
 
@@ -39,7 +39,6 @@ FREE_INODES_MIN = 1000
 GIT_LOCK_SECONDS_MAX = 60.0  # no honest git holds its index longer
 CLOCK_BACK_SECONDS_MAX = 300.0
 FAR = {"nfs", "cifs", "smb", "smb2", "v9fs", "afs", "ceph", "coda", "gfs/gfs2", "gpfs", "lustre", "ocfs2", "fuseblk"}
-_OPERATORS = frozenset(";|&()\n")
 
 
 class Mark(StrEnum):
@@ -111,6 +110,8 @@ def _directory(path: Path) -> Iterator[Finding]:
         yield problem(f"{strange[0]} belongs to another user", f"run as that user, or: chown -R {os.geteuid()} {path}")
     elif path.stat().st_mode & stat.S_IWOTH:
         yield problem(f"{path}: anyone on this machine may change it", f"chmod o-w {path}")
+    elif shut := [one for one in (path, state, state / "history") if _is_shut(one)]:
+        yield problem(f"{shut[0]} cannot be written", f"ls -ld {shut[0]}; chmod u+rwx {shut[0]}")
     elif state.is_dir() and state.stat().st_mode & 0o077:
         yield warning(f"{state} can be read by others", f"chmod 700 {state}")
     else:
@@ -119,6 +120,11 @@ def _directory(path: Path) -> Iterator[Finding]:
     if kind in FAR:
         yield problem(f"{path} is on {kind}, where locks may not hold", "move the home to a local disk")
     yield _space(path)
+
+
+def _is_shut(path: Path) -> bool:
+    """Whether what is there is no directory that we can write to; a link that leads nowhere is there."""
+    return os.path.lexists(path) and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK))
 
 
 def _space(path: Path) -> Finding:
@@ -170,13 +176,20 @@ def _to_find(program: str, place: str, how: str = "") -> str:
 def _work(home: Home, loaded: Loaded) -> Iterator[Finding]:
     """The state and the queued specs, as a beat would take them (SPEC 4.7, 5.1), and what stands in the way."""
     work, found = loaded.work, standing.standing(home, loaded.work)
-    yield ok(f"{home.store.path}: {counted(found.queued_count, 'task')} queued, the loop is {found.loop}")
+    yield ok(f"{home.store.path}: {counted(found.queued_count, 'task')} queued, {len(work.attempts)} running")
     if found.loop == "paused":
         yield warning("the loop is paused: nothing new starts", "awm resume")
     if work.blocked:
         yield warning(f"blocked until you decide: {', '.join(work.blocked)}", f"awm why {work.blocked[0]}")
-    verdict = checking.verdict(home, work, loaded.settings, work.queue)
-    yield from _of(verdict, "", "mend the spec; `awm skip TASK` gives a task up")
+    for task_id in work.queue:
+        verdict = checking.verdict(home, work, loaded.settings, [task_id])
+        yield from (problem(line, f"mend that; `awm skip {task_id}` gives it up") for line in verdict.problems)
+        spec_path = home.spec_path(work, task_id)
+        yield from (warning(line, f"where it is not meant so: correct {spec_path}") for line in verdict.warnings)
+    try:
+        metrics.load(home.metrics_path)
+    except AwmError as error:
+        yield warning(f"{error.message}: no estimate is learnt from it", "mend it; else the next entry sets it aside")
     for channel in found.channels:
         if channel.get("problem"):
             what = f"{channel['channel']} did not take {counted(int(str(channel['waiting'])), 'notice')}"
@@ -202,34 +215,14 @@ def _holder(lock: Path) -> procfs.Process | None:
 
 def _gates(home: Home, work: Work) -> Iterator[Finding]:
     """Of each distinct gate, whether a shell can parse it and its programs are found (SPEC 10.1)."""
-    specs = [home.read_spec(work, task_id) for task_id in work.queue]
-    gates = [home.config.project.verify, *(spec.verify for spec in specs if isinstance(spec, Spec))]
-    for gate in dict.fromkeys(gate for gate in gates if gate):
-        parsed = subprocess.run(["sh", "-n", "-c", gate], capture_output=True, check=False)
-        missing = [word for word in _programs(gate) if not timers.said("sh", "-c", 'command -v "$1"', "sh", word)]
-        if parsed.returncode:
-            why = parsed.stderr.decode(errors="replace").strip().rpartition(": ")[2]
-            yield problem(f"gate `{gate}`: sh cannot parse it: {why}", "correct `Verify:` in the spec, or [project]")
-        elif missing:
-            yield problem(f"gate `{gate}`: `{missing[0]}` is not on this PATH", _to_find(missing[0], "the gate"))
-        else:
+    for gate in checking.gates(home, work):
+        verdict = checking.Verdict()
+        missing = checking.check_gate(gate, home.project_path(work.project), verdict)
+        remedy = _to_find(missing, "the gate") if missing else "correct `Verify:` in the spec, or [project]"
+        yield from (problem(line, remedy) for line in verdict.problems)
+        yield from (warning(line, "correct the gate, unless a task is to make it") for line in verdict.warnings)
+        if not verdict.lines():
             yield ok(f"gate `{gate}`: its programs are there")
-
-
-def _programs(gate: str) -> list[str]:
-    """The first word of each command of a shell line, where that can be looked for before any work is done."""
-    lexer = shlex.shlex(gate, posix=True, punctuation_chars=True)
-    found, is_first = [], True
-    try:
-        for word in lexer:
-            if _OPERATORS.issuperset(word):
-                is_first = True
-            elif is_first and not re.match(r"\w+=", word):
-                found += [word] if re.fullmatch(r"[\w.+-]+|/[\w.+/-]+", word) else []
-                is_first = False
-    except ValueError:  # quotes that do not end, as `sh -n` says
-        return []
-    return [] if "()" in gate else found  # it has functions of its own
 
 
 def _project(home: Home, work: Work) -> Iterator[Finding]:
@@ -242,28 +235,39 @@ def _project(home: Home, work: Work) -> Iterator[Finding]:
             what = f"{project} is no git repository: what agents change there cannot be told apart or taken back"
             yield warning(what, f"git -C {project} init")
             return
-        unset = [name for name in ("user.name", "user.email") if not _git_setting(project, name)]
         is_apart = loop.isolation == "worktree" or (loop.isolation == "auto" and loop.max_parallel > 1)
-        changed = "" if is_apart else git.said(project, "status", "--porcelain") or ""
+        untracked = "--untracked-files=" + ("no" if is_apart else "normal")
+        changed = (git.said(project, "status", "--porcelain", untracked) or "").splitlines()
     except AwmError as error:
         yield problem(error.message, error.hint)
         return
     old = [path for path in locks.tree_locks(dirs) if _age_seconds(path) > GIT_LOCK_SECONDS_MAX]
     if old:
         yield problem(f"{old[0]} was left by a git that is gone: no agent can commit", f"rm {old[0]}")
-    if unset:
-        yield warning(f"git has no {' and no '.join(unset)}: agents cannot commit", f"git config --global {unset[0]} …")
+    is_named = _can_commit(project)
+    if not is_named:
+        remedy = "git config --global user.name …, and user.email"
+        yield warning("git does not know whose a commit would be: agents cannot commit", remedy)
     if changed:
-        count = counted(len(changed.splitlines()), "file")
-        what = f"{project} has {count} that are not committed: agents will find, and may commit, them"
-        yield warning(what, f"git -C {project} stash, or commit")
-    if not (old or unset or changed):
+        what = f"{project} has {counted(len(changed), 'change')} not committed: "
+        what += "work on the same files cannot be integrated" if is_apart else "agents will find, and may commit, that"
+        yield warning(what, _to_put_away(project, changed))
+    if is_named and not (old or changed):
         yield ok(f"{project} is ready to be worked in")
 
 
-def _git_setting(project: Path, name: str) -> str:
-    """As the agents' git has it, which reads the machine's configuration too."""
-    return git.run(project, "config", name, environment={"GIT_CONFIG_NOSYSTEM": "0"}).out.strip()
+def _can_commit(project: Path) -> bool:
+    """As the agents' git can, which reads the machine's configuration too, and sees nothing of this environment."""
+    bare = [f"{name}={os.environ.get(name, '')}" for name in ("PATH", "HOME")]
+    asked = ["git", "-c", "safe.directory=*", "-C", str(project), "var", "GIT_COMMITTER_IDENT"]
+    return bool(timers.said("env", "-i", *bare, *asked))
+
+
+def _to_put_away(project: Path, changed: Sequence[str]) -> str:
+    """`changed` are lines of `git status --porcelain`."""
+    stash = f"git -C {shlex.quote(str(project))} stash"
+    is_any_new = any(line.startswith("??") for line in changed)  # which a bare `git stash` leaves
+    return f"{stash} --include-untracked, or commit, or .gitignore" if is_any_new else f"{stash}, or commit"
 
 
 def _age_seconds(path: Path) -> float:
@@ -281,7 +285,9 @@ def _leftovers(home: Home, work: Work) -> Iterator[Finding]:
         yield warning(what, f"rm {torn[0].parent}/.*.tmp")
     kept = {task_key(task_id) for task_id in (*work.queue, *(attempt.task for attempt in work.attempts))}
     folder = home.path / "worktrees"
-    over = [path for path in folder.iterdir() if path.name not in kept] if folder.is_dir() else []
+    over: list[Path] = []
+    with suppress(OSError):  # there are none, or they are not ours to look at
+        over = [path for path in folder.iterdir() if path.name not in kept]
     if over:
         remedy = f"look into them, then: git -C {home.project_path(work.project)} worktree remove {over[0]}"
         yield warning(f"{counted(len(over), 'worktree')} of tasks that are over", remedy)

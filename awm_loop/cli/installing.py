@@ -78,24 +78,29 @@ Step = File | Run
 
 
 @click.command()
-@click.option(
-    "--systemd", "scheduler", flag_value="systemd", help="A timer of systemd: yours, or the system's for root."
-)
-@click.option("--cron", "scheduler", flag_value="cron", help="A line in your crontab.")
+@click.option("--systemd", is_flag=True, help="A timer of systemd: yours, or the system's for root.")
+@click.option("--cron", is_flag=True, help="A line in your crontab.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written and run; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
-def install(context: click.Context, scheduler: str | None, dry_run: bool, as_json: bool) -> None:
-    """Put this home on a timer, one beat a minute: systemd's where a manager answers, else cron's. Repeat to update.
+def install(context: click.Context, systemd: bool, cron: bool, dry_run: bool, as_json: bool) -> None:
+    """Put this home on a timer, one beat a minute.
+
+    It is systemd's where a manager answers, else cron's. Repeat to update.
 
     \b
     Example:  awm install --dry-run
     """
+    if systemd and cron:
+        raise click.UsageError("--systemd or --cron, not both")
     home = open_home(context)
     warnings = ["agents will run as root, and can do what root can"] if os.geteuid() == 0 else []
-    chosen = scheduler or _whoever_answers()
-    if chosen == "systemd" and not dry_run and not _answers():
-        raise AwmError(f"no systemd manager answers `systemctl {_whose()} show`", "awm install --cron")
+    chosen = "systemd" if systemd else "cron" if cron else _whoever_answers()
+    if systemd and not _answers():
+        silence = f"no systemd manager answers `systemctl {_whose()} show`"
+        if not dry_run:
+            raise AwmError(silence, "awm install --cron")
+        warnings.append(f"{silence}: only --cron can be installed here")
     values = _values(home, warnings)
     if chosen == "systemd":
         steps, keys_path = _systemd_steps(values), Path.home() / ".config" / "awm" / "environment"
@@ -114,7 +119,8 @@ def install(context: click.Context, scheduler: str | None, dry_run: bool, as_jso
     _take(steps, said, warnings, dry_run=dry_run, as_json=as_json)
     if not as_json:
         word = "up to date" if not steps else "a dry run: nothing was done" if dry_run else "a beat every minute"
-        click.echo(f"{chosen}: {values['name']}: {word}")
+        why = "" if systemd or cron or chosen == "systemd" else ", as no systemd manager answers"
+        click.echo(f"{chosen}{why}: {values['name']}: {word}")
 
 
 @click.command()
@@ -136,10 +142,10 @@ def uninstall(context: click.Context, dry_run: bool, as_json: bool) -> None:
     if units:
         systemctl = ["systemctl", _whose()]
         steps += [
-            Run([*systemctl, "disable", "--now", f"{name}.timer"]),
+            Run([*systemctl, "disable", "--now", f"{name}.timer"], if_refused="systemd did not disable the timer"),
             Run([*systemctl, "clean", "--what=state", f"{name}.timer"], if_refused="its stamp file stays"),
             *(File(path, None) for path in units),
-            Run([*systemctl, "daemon-reload"]),
+            Run([*systemctl, "daemon-reload"], if_refused="systemd knows the units until it is restarted"),
         ]
     warnings: list[str] = []
     if shutil.which("crontab") is not None:
@@ -173,7 +179,8 @@ def _take(
 
 def _say(step: Step, *, dry_run: bool) -> None:
     if isinstance(step, Run):
-        click.echo(f"{'would run' if dry_run else 'ran'}     {shlex.join(step.command)}")
+        whole = "    # with the whole crontab; its other lines stay as they are:" if dry_run and step.stdin else ""
+        click.echo(f"{'would run' if dry_run else 'ran'}     {shlex.join(step.command)}{whole}")
         text = step.stdin.decode(errors="backslashreplace")
     else:
         verb, text = ("remove", "") if step.text is None else ("write", step.text)
@@ -214,7 +221,7 @@ def _values(home: Home, warnings: list[str]) -> dict[str, str]:
         "path": search_path(home.config, warnings),
     }
     for value in values.values():
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
+        if re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]", value):
             raise ConfigError(f"{value!r} cannot stand in a unit or a crontab", "rename the directory")
     return values
 
@@ -235,13 +242,25 @@ def _unit_directory() -> Path:
     if os.geteuid() == 0:
         return Path("/etc/systemd/system")
     # The manager was started by the login and not by this shell: it goes by neither its HOME nor its XDG_CONFIG_HOME.
-    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".config" / "systemd" / "user"
+    return Path(_account().pw_dir) / ".config" / "systemd" / "user"
+
+
+def _account() -> pwd.struct_passwd:
+    """Who we are to the login. Raises ConfigError where nobody knows, as in some containers."""
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError as error:
+        raise ConfigError(f"uid {os.getuid()} has no name on this machine", "awm install --cron") from error
 
 
 def _systemd_steps(values: Mapping[str, str]) -> list[Step]:
     """What is left to do. Raises AwmError where systemd finds fault with the units."""
     timer = f"{values['name']}.timer"
-    texts = {f"{values['name']}.{kind}": _filled(f"awm.{kind}", values, _unit_word) for kind in ("service", "timer")}
+    run = {name: values[name].replace("$", "$$") for name in ("python", "heartbeat")}  # ExecStart= alone expands
+    texts = {
+        f"{values['name']}.{kind}": _filled(f"awm.{kind}", {**values, **run}, _unit_word)
+        for kind in ("service", "timer")
+    }
     _verify(texts)
     systemctl = ["systemctl", _whose()]
     steps: list[Step] = [
@@ -251,7 +270,7 @@ def _systemd_steps(values: Mapping[str, str]) -> list[Step]:
         steps.append(Run([*systemctl, "daemon-reload"]))
     if any(_run([*systemctl, "--quiet", is_so, timer]).returncode for is_so in ("is-enabled", "is-active")):
         steps.append(Run([*systemctl, "enable", "--now", timer]))
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = _account().pw_name
     lingers = ["loginctl", "show-user", user, "--property=Linger", "--value"]
     if os.geteuid() != 0 and _run(lingers).stdout.strip() != b"yes":
         refused = f"the timer and its agents end when you log out; have root run: loginctl enable-linger {user}"

@@ -19,7 +19,17 @@ from awm_loop.errors import EXIT_OK, AwmError, DiskError
 
 
 class Verbs(click.Group):
-    """A group whose help lists the verbs by what they are for."""
+    """A group whose help lists the verbs by what they are for, and which takes `help VERB` as `VERB --help`."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Of a reader that goes away, as `head` does, click makes exit code 1; it is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return EXIT_OK
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's name
         width = max(map(len, self.commands))
@@ -91,6 +101,8 @@ def _exit_code() -> int:
     except click.Abort:
         return 130
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.option_name == "--home" and error.ctx:
+            error = click.UsageError(f"--home goes before the verb: awm --home DIR {error.ctx.info_name}", error.ctx)
         error.show()
         return error.exit_code
     except AwmError as error:

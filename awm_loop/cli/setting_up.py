@@ -82,7 +82,8 @@ def find_home(named: str | None) -> Path:
     for parent in (here, *here.parents):
         if (parent / CONFIG_NAME).is_file():
             return parent
-    raise ConfigError(f"no {CONFIG_NAME} at or above {here}", "`awm init` makes this directory a home")
+    hint = "go into your home, or name it: `awm --home DIR …`, AWM_HOME; `awm init` makes this directory one"
+    raise ConfigError(f"no {CONFIG_NAME} at or above {here}", hint)
 
 
 def open_home(context: click.Context) -> Home:

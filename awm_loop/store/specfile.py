@@ -50,6 +50,9 @@ _MEANT = {  # headers by the names people give them
     **{name.lower(): name for name in ("Depends", "Verify", "Gate-files")},
     "estimate": "Est",
 }
+_NEARLY_HEADER = re.compile(  # as those that people write: without the colon, the stars, or a value
+    rf"[ \t>*_+-]{{0,9}}(?P<name>{'|'.join(_MEANT)})(?:[*_]{{0,3}}[ \t]{{0,9}}:|\*\*|__)", re.IGNORECASE
+)
 _ISOLATIONS = {"": "", "auto": "", "in-place": "in-place", "worktree": "worktree"}
 
 
@@ -71,7 +74,8 @@ def read(path: Path, task_id: str, project: Path) -> Spec | SpecBad:
         return SpecBad(reason=f"spec file {path} is not UTF-8 (byte {error.start})")
     if not text.strip():
         return SpecBad(reason=f"spec file {path} is empty")
-    return _parse(text, str(path), task_id, project)
+    found = _parse(text, str(path), task_id, project)
+    return SpecBad(reason=f"spec file {path}: {found.reason}") if isinstance(found, SpecBad) else found
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -88,7 +92,7 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
-    title, headers, repeated = _head(text, task_id)
+    title, headers, repeated, _ = _head(text, task_id)
     if "verify" in repeated:  # the second would be ignored, and the task pass for done without it
         return SpecBad(reason="`Verify:` stands there twice; make one line of them: `Verify: first && second`")
     files = _names(headers.get("files", ""))
@@ -124,14 +128,18 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
 
 
 def warnings(text: str) -> list[str]:
-    """What in a spec may be meant and is probably a slip: near-miss header names, values that cannot be read."""
-    _, headers, repeated = _head(text, "")
+    """What in a spec may be meant and is probably a slip: near-miss header lines, values that cannot be read."""
+    _, headers, repeated, others = _head(text, "")
     known = repeated & {name.lower() for name in _MEANT.values()}
     found = [f"`{name.capitalize()}:` stands there twice; the first counts" for name in sorted(known)]
     for name in headers:
         near = difflib.get_close_matches(name, _MEANT, n=1, cutoff=0.7)
         if near and name != _MEANT[near[0]].lower():
             found.append(f"`{name.capitalize()}:` is no header of a spec and changes nothing; `{_MEANT[near[0]]}:` is")
+    for line in others:
+        if nearly := _NEARLY_HEADER.match(line):
+            meant = f"`**{_MEANT[nearly['name'].lower()]}:** …`"
+            found.append(f"`{line.strip()[:SPEC_VALUE_CHARS_MAX]}` sets nothing; {meant} does")
     asked, length, commit = (headers.get(name, "") for name in ("priority", "est", "commit"))
     if asked and _priority(asked) is None:
         found.append(f"`Priority: {asked}` is none of P0 to P3, critical, high, medium, low; medium is taken")
@@ -157,13 +165,13 @@ def _code(value: str) -> str:
     return span["code"].strip() if span and span["ticks"] not in re.findall("`+", span["code"]) else value
 
 
-def _head(text: str, task_id: str) -> tuple[str, dict[str, str], set[str]]:
-    """Title, header lines, and the names of those repeated with another value, of which the first counts.
+def _head(text: str, task_id: str) -> tuple[str, dict[str, str], set[str], list[str]]:
+    """Title, headers, the names of those repeated with another value, of which the first counts, and the other lines.
 
     They stand before the next heading or code fence, so that prose is never a setting. Nothing said (`-`, `none`) is no
-    header, but for `Commit: none`. What is cut here ends up in state and notices.
+    header, but for `Commit: none`; a gate without a value is another line. What is cut ends up in state and notices.
     """
-    title, headers, repeated = "", dict[str, str](), set[str]()
+    title, headers, repeated, others = "", dict[str, str](), set[str](), list[str]()
     for line in _LINE_END.split(_COMMENT.sub("", text)):
         header = _HEADER.match(line)
         if _HEAD_END.match(line) or (title and line.startswith("# ")):
@@ -176,7 +184,10 @@ def _head(text: str, task_id: str) -> tuple[str, dict[str, str], set[str]]:
             value = _code(header["value"].strip()[:chars_max])
             if value.strip("`").lower() not in _NOTHING or name == "commit":
                 repeated |= {name} if headers.setdefault(name, value) != value else set()
-    return title or task_id, headers, repeated
+            others += [line] if not value and name in _GATE else []
+        else:
+            others.append(line)
+    return title or task_id, headers, repeated, others
 
 
 def _title(heading: str, task_id: str) -> str:

@@ -86,7 +86,7 @@ def test_a_home_that_lacks_nothing_is_told_so_line_by_line(ready: Home) -> None:
         f"{ready.path}/awm.toml can be read",
         f"agent local: {shutil.which('sh', path=ready.environment['PATH'])}",
         "1 channel besides the console; `awm doctor --notify` sends each a test",
-        f"{ready.state_path}: 1 task queued, the loop is working",
+        f"{ready.state_path}: 1 task queued, 0 running",
         "gate `test -d .`: its programs are there",
         f"{ready.project} is ready to be worked in",
         "a line of the crontab beats this home",
@@ -213,7 +213,36 @@ def test_a_spec_that_would_be_blocked_is_a_problem(ready: Home) -> None:
     (ready.root / "SPRINT_S1_SPEC.md").unlink()
 
     said = f"S1: spec file {ready.root}/SPRINT_S1_SPEC.md does not exist"
-    assert ill(ready) == [("problem", said, "mend the spec; `awm skip TASK` gives a task up")]
+    assert ill(ready) == [("problem", said, "mend that; `awm skip S1` gives it up")]
+
+
+def test_a_slip_in_a_spec_is_no_reason_to_give_the_task_up(ready: Home) -> None:
+    """SPEC 5.1: the remedy of a warning names the file it stands in."""
+    path = ready.spec("S1", header="**Est:** soon")
+
+    said = "S1: `Est: soon` is not a length such as `45 min`; it counts as not given"
+    assert ill(ready) == [("warning", said, f"where it is not meant so: correct {path}")]
+
+
+def test_a_task_without_a_spec_is_told_how_it_gets_one(ready: Home) -> None:
+    """SPEC 4.1, 5.1: `awm add` refuses an id that is there, so the state is what to edit."""
+    ready.edit(lambda state: state.update(specFiles={}))
+
+    said = "S1: `specFiles` has no entry for S1: name its file there with `awm edit`"
+    assert ill(ready) == [("problem", said, "mend that; `awm skip S1` gives it up")]
+
+
+def test_metrics_that_cannot_be_read_are_told(ready: Home) -> None:
+    """SPEC 4.7, 12.4: the loop goes on without them, and without what was learnt."""
+    path = ready.path / "state" / "work_metrics.json"
+    path.write_text("garbage")
+    path.chmod(0o600)
+
+    [(mark, what, remedy)] = ill(ready)
+
+    assert what.startswith(f"{path}:1:1: ")
+    assert (mark, what.endswith(": no estimate is learnt from it")) == ("warning", True)
+    assert remedy == "mend it; else the next entry sets it aside"
 
 
 def test_a_channel_that_cannot_work_is_told(ready: Home) -> None:
@@ -257,12 +286,12 @@ def test_a_test_notice_reaches_each_channel_when_asked_for(ready: Home) -> None:
 
 
 def test_a_project_that_agents_would_trip_over_is_told(ready: Home) -> None:
-    """SPEC 10: uncommitted work, no name to commit under, a git lock left behind, no repository, no directory."""
+    """SPEC 10: uncommitted work, nobody to commit as, a git lock left behind, no repository, no directory."""
     (ready.project / "draft.txt").write_text("mine")
     lock = ready.project / ".git" / "index.lock"
     lock.touch()
     os.utime(lock, (time.time() - 100, time.time() - 100))
-    (ready.user / ".gitconfig").write_text("[user]\nname = Agent\n")
+    (ready.user / ".gitconfig").write_text("[user]\nname = Agent\nuseConfigOnly = true\n")
     untidy = ill(ready)
     shutil.rmtree(ready.project / ".git")
     bare = ill(ready)
@@ -271,11 +300,15 @@ def test_a_project_that_agents_would_trip_over_is_told(ready: Home) -> None:
 
     assert untidy == [
         ("problem", f"{lock} was left by a git that is gone: no agent can commit", f"rm {lock}"),
-        ("warning", "git has no user.email: agents cannot commit", "git config --global user.email …"),
         (
             "warning",
-            f"{ready.project} has 1 file that are not committed: agents will find, and may commit, them",
-            f"git -C {ready.project} stash, or commit",
+            "git does not know whose a commit would be: agents cannot commit",
+            "git config --global user.name …, and user.email",
+        ),
+        (
+            "warning",
+            f"{ready.project} has 1 change not committed: agents will find, and may commit, that",
+            f"git -C {ready.project} stash --include-untracked, or commit, or .gitignore",
         ),
     ]
     said = f"{ready.project} is no git repository: what agents change there cannot be told apart or taken back"
@@ -287,6 +320,32 @@ def test_a_project_that_agents_would_trip_over_is_told(ready: Home) -> None:
             "correct `project`, or make the directory (is it on a disk that is not mounted?)",
         )
     ]
+
+
+def test_git_that_can_commit_without_being_told_a_name_is_well(ready: Home) -> None:
+    """SPEC 10.1: what counts is git's own answer to who commits, which it may take from the machine."""
+    script = (
+        f'case "$*" in *"var GIT_COMMITTER_IDENT"*) echo "you <you@host>";; *) exec {shutil.which("git")} "$@";; esac'
+    )
+    program(ready, "git", script)
+    (ready.user / ".gitconfig").write_text("[user]\nuseConfigOnly = true\n")
+
+    assert ill(ready) == []
+
+
+def test_a_changed_file_is_told_with_the_stash_that_takes_it(ready: Home) -> None:
+    """SPEC 10.3: in the project an agent finds it; from a worktree what touches it too cannot be integrated."""
+    (ready.project / "kept.txt").write_text("old")
+    ready.git("add", "kept.txt")
+    ready.git("commit", "-q", "-m", "kept")
+    (ready.project / "kept.txt").write_text("mine")
+    in_place = ill(ready)
+    ready.config(f"{QUICK}max_parallel = 2\n[notify]\n{NOTICES}")
+    apart = ill(ready)
+
+    has, remedy = f"{ready.project} has 1 change not committed: ", f"git -C {ready.project} stash, or commit"
+    assert in_place == [("warning", f"{has}agents will find, and may commit, that", remedy)]
+    assert apart == [("warning", f"{has}work on the same files cannot be integrated", remedy)]
 
 
 def test_uncommitted_work_is_nobodys_trouble_where_tasks_have_worktrees(ready: Home) -> None:
@@ -446,7 +505,8 @@ def test_as_the_scheduler_a_program_that_only_the_login_path_has_is_missing(read
 
     problems = [told for told in found if told[0] == "problem"]
     here_is = f"your shell finds {only_here}:"
-    assert (here, code, found[0]) == ([], 1, ("ok", "as cron, as no timer is found: PATH=/usr/bin:/bin", ""))
+    bare = "as cron, as no timer is found (`awm install` gives its own a longer PATH): PATH=/usr/bin:/bin"
+    assert (here, code, found[0]) == ([], 1, ("ok", bare, ""))
     assert problems == [
         (
             "problem",
@@ -492,3 +552,21 @@ def test_as_the_scheduler_a_doctor_that_cannot_run_is_a_problem(ready: Home) -> 
 
     found = json.loads(done.out)["findings"]
     assert (done.code, [one["mark"] for one in found]) == (1, ["ok", "problem"])
+
+
+@pytest.mark.parametrize(
+    "gate", [". .venv/bin/activate && mytest", "test $((1+2)) -eq 3", "case $(uname) in L*|D*) mytest;; esac"]
+)
+def test_what_only_running_a_gate_can_tell_is_no_problem(ready: Home, gate: str) -> None:
+    """A gate is a shell line: what it makes of its words, and where it looks for them, is its own affair (SPEC 10.1)."""
+    ready.spec("S1", header=f"**Verify:** {gate}")
+
+    assert ill(ready) == []
+
+
+def test_a_history_that_cannot_be_written_is_a_problem(ready: Home) -> None:
+    """Every beat that has something to save would end with 74 (SPEC 4.8)."""
+    (ready.path / "state" / "history").symlink_to("nowhere")
+
+    shut = f"{ready.path}/state/history"
+    assert ill(ready)[0] == ("problem", f"{shut} cannot be written", f"ls -ld {shut}; chmod u+rwx {shut}")

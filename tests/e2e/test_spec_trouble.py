@@ -64,7 +64,10 @@ TROUBLE = {
         with_header("**Model:** gpt-9"),
         "`Model: gpt-9` names no agent and no model of one; agents: helper, local",
     ),
-    "bad timeout": (with_header("**Timeout:** soon"), "`Timeout: soon` is not a length such as `45 min`"),
+    "bad timeout": (
+        with_header("**Timeout:** soon"),
+        "spec file {path}: `Timeout: soon` is not a length such as `45 min`",
+    ),
     "prose": (
         written(b"# Sprint S1: Write a poem\n\nAbout the sea.\n"),
         PROSE + "agents that could do it: helper (`**Model:** …`)",

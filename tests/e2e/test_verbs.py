@@ -70,9 +70,8 @@ def test_without_a_home_the_command_that_makes_one_is_named(home: Home) -> None:
     """SPEC 3.1: never silently the current directory."""
     done = awm(home, "status", cwd=home.root, named=False)
 
-    assert done == Done(
-        78, "", f"awm: no awm.toml at or above {home.root}\nhint: `awm init` makes this directory a home\n"
-    )
+    hint = "go into your home, or name it: `awm --home DIR …`, AWM_HOME; `awm init` makes this directory one"
+    assert done == Done(78, "", f"awm: no awm.toml at or above {home.root}\nhint: {hint}\n")
 
 
 def test_the_nearest_awm_toml_above_is_the_home(home: Home) -> None:

@@ -36,6 +36,8 @@ esac
 """
 SYSTEMCTL = '#!/bin/sh\n[ "$3" = "--property=Version" ] && [ "$ANSWERS" ]\n'
 AS_ROOT = ["agents will run as root, and can do what root can"] if os.geteuid() == 0 else []
+WHOSE = "--user" if os.geteuid() else "--system"
+SILENT = f"no systemd manager answers `systemctl {WHOSE} show`: only --cron can be installed here"
 NAME = "awm-sprints-1a2b3c4d"
 LINE = f"* * * * * AWM_HOME=/s /p /h # {NAME}"
 
@@ -223,6 +225,24 @@ def test_programs_are_found_where_the_installing_shell_finds_them(shell: Shell) 
     assert shell.line_path(path) == ["venv/bin", "nvm/bin", "shims", "node", "tell"]
 
 
+def test_a_directory_is_one_however_path_spells_it(shell: Shell) -> None:
+    """`//` and `/./` in a PATH are the same place; one that begins nowhere is none for a timer, and that is said."""
+    shell.program("claude", below="a/b")
+    shell.program("codex", below="c")
+    shell.home.config(
+        '[agents.a]\nkind = "command"\ncommand = ["claude"]\n[agents.b]\nkind = "command"\ncommand = ["codex"]\n'
+    )
+    path = f"{shell.home.root}/a//./b:{os.path.relpath(shell.home.root / 'c')}:/usr/bin:/bin"
+
+    line = only(shell.said("install", "--cron", "--dry-run", path=path)["steps"])["stdin"]
+    warnings = shell.said("install", "--cron", "--dry-run", path=path)["warnings"]
+
+    assert f"PATH={shell.home.root}/a/b:/usr/bin" in line
+    assert warnings[-1] == (
+        f"a timer cannot look in {os.path.relpath(shell.home.root / 'c')}, which your PATH names from here: write it out"
+    )
+
+
 def test_a_program_that_is_not_found_is_said(shell: Shell) -> None:
     """An agent or an interpreter that this shell does not know either is a warning that names who wants it."""
     shell.program("claude", "#!/usr/bin/env no-such-node\n")
@@ -261,6 +281,7 @@ def test_variables_that_the_timer_will_lack_are_said(shell: Shell) -> None:
     ]
     assert systemd == [
         *AS_ROOT,
+        SILENT,
         *(f"the timer does not know {name}: put {name}=… into {keys}" for name in ("A_KEY", "A_URL")),
     ]
 
@@ -327,16 +348,32 @@ def test_a_fault_that_systemd_finds_is_shown_and_nothing_is_installed(shell: She
 
 
 def test_systemd_is_chosen_where_it_answers_else_cron(shell: Shell) -> None:
-    """Without a flag, and it is said which."""
+    """Without a flag, and it is said which, and why not the other."""
     answered, alone = shell.awm("install", "--dry-run", ANSWERS="yes"), shell.awm("install", "--dry-run")
 
     name = home_name(shell.home.path)
     assert answered.out.splitlines()[-1] == f"systemd: {name}: a dry run: nothing was done"
     assert alone.out.splitlines() == [
-        "would run     crontab -",
+        "would run     crontab -    # with the whole crontab; its other lines stay as they are:",
         f"    {expected_line(shell).rstrip()}",
-        f"cron: {name}: a dry run: nothing was done",
+        f"cron, as no systemd manager answers: {name}: a dry run: nothing was done",
     ]
+
+
+def test_two_schedulers_at_once_are_refused(shell: Shell) -> None:
+    """SPEC 14: neither wins in silence; exit 2 as for any slip on the command line."""
+    done = shell.awm("install", "--systemd", "--cron", "--dry-run")
+
+    assert (done.code, done.out, done.err.splitlines()[-1]) == (2, "", "Error: --systemd or --cron, not both")
+
+
+def test_a_dry_run_says_that_systemd_does_not_answer_here(shell: Shell) -> None:
+    """SPEC 14: what the installation itself would refuse is no surprise; with a manager there is no such word."""
+    alone, answered = (shell.awm("install", "--systemd", "--dry-run", ANSWERS=answer) for answer in ("", "yes"))
+
+    assert (alone.code, answered.code) == (0, 0)
+    assert f"warning: {SILENT}\n" in alone.err
+    assert SILENT not in answered.err
 
 
 def test_a_dry_run_writes_nothing(shell: Shell) -> None:

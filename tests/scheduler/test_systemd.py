@@ -174,6 +174,21 @@ def test_uninstall_leaves_nothing_but_the_running_agents(sprints_of: SprintsOf, 
     sprints.wait_for(lambda: not sprints.units())
 
 
+def test_what_is_half_installed_is_taken_off_whole(sprints_of: SprintsOf) -> None:
+    """An install may be killed between its two files: that systemd does not know the timer is no reason to stop."""
+    sprints = sprints_of("you")
+    installed(sprints)
+    timer = sprints.service.replace(".service", ".timer")
+    sprints.systemctl("disable", "--now", timer)
+    sprints.bed.must("rm", f"/home/you/.config/systemd/user/{timer}")
+    sprints.systemctl("daemon-reload")
+
+    said = sprints.awm("uninstall")
+
+    left = [path for path in files(sprints.bed) if sprints.name in path and "/stamp-" not in path]  # that one is said
+    assert (said.code, left) == (0, []), said
+
+
 def files(bed: Bed) -> list[str]:
     """Every file and link where systemd and its users' managers keep anything."""
     places = ["/etc/systemd", "/var/lib/systemd", "/home/you", "/var/spool/cron"]

@@ -9,6 +9,7 @@ from awm_loop.store import specfile
 NO_HEADER = "`{}:` is no header of a spec and changes nothing; `{}:` is"
 NO_PRIORITY = "`Priority: {}` is none of P0 to P3, critical, high, medium, low; medium is taken"
 NO_LENGTH = "`Est: {}` is not a length such as `45 min`; it counts as not given"
+NOTHING = "`{}` sets nothing; `**{}:** …` does"
 NO_ANSWER = "`Commit: {}` is neither yes nor no; a commit is required"
 
 
@@ -38,6 +39,15 @@ NO_ANSWER = "`Commit: {}` is neither yes nor no; a commit is required"
         ("**Est:** 5 min\n**Est:** 10 min", ["`Est:` stands there twice; the first counts"]),
         ("**Est:** 5 min\n**Est:** 5 min", []),
         ("**Author:** me\n**Author:** you", []),
+        ("**Verify** pytest", [NOTHING.format("**Verify** pytest", "Verify")]),
+        ("Verify: true", [NOTHING.format("Verify: true", "Verify")]),
+        ("**Verify:**", [NOTHING.format("**Verify:**", "Verify")]),
+        ("- *gate-files:* a.py", [NOTHING.format("- *gate-files:* a.py", "Gate-files")]),
+        ("__Commit:__ no", [NOTHING.format("__Commit:__ no", "Commit")]),
+        ("* **Commit**: no", []),
+        ("**Verify:** none", []),
+        ("**Est:**", []),
+        ("Verify that it works: by hand.\n\n## Verify: how", []),
         ("", []),
     ],
 )

@@ -194,7 +194,7 @@ def test_a_length_is_read_as_people_write_it(path: Path, value: str, minutes: fl
 
     limited = read(path, f"# T\n**Timeout:** {value}\n")
     if minutes is None:
-        assert limited == SpecBad(reason=f"`Timeout: {value[:200]}` is not a length such as `45 min`")
+        assert limited == SpecBad(reason=f"spec file {path}: `Timeout: {value[:200]}` is not a length such as `45 min`")
     else:
         assert isinstance(limited, Spec)
         assert limited.timeout_minutes == minutes
@@ -270,9 +270,9 @@ def test_gate_files_are_named_one_by_one(path: Path, value: str, names: tuple[st
 @pytest.mark.parametrize("value", ["x" * 4097, "`" + "x" * 10_000 + "`", "a\x00b"], ids=["long", "very long", "NUL"])
 def test_a_gate_that_cannot_be_taken_whole_is_refused(path: Path, name: str, value: str) -> None:
     """Half of a shell line is another one, perhaps one that is always green (SPEC 10.1, 15.7)."""
-    what = "is longer than 4096 characters or holds a NUL byte"
+    what = f"spec file {path}: `{name}:` is longer than 4096 characters or holds a NUL byte"
 
-    assert read(path, f"# T\n**{name}:** {value}\n") == SpecBad(reason=f"`{name}:` {what}")
+    assert read(path, f"# T\n**{name}:** {value}\n") == SpecBad(reason=what)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_the_workspace_is_named_by_its_kind(path: Path, value: str, isolation: s
 def test_another_kind_of_workspace_is_refused(path: Path, value: str) -> None:
     """Who asked for one of its own is not to be put into the project's (SPEC 10.3)."""
     assert read(path, f"# T\n**Isolation:** {value}\n") == SpecBad(
-        reason=f"`Isolation: {value}` is neither in-place nor worktree"
+        reason=f"spec file {path}: `Isolation: {value}` is neither in-place nor worktree"
     )
 
 
@@ -304,7 +304,7 @@ def test_a_second_gate_is_refused_instead_of_ignored(path: Path) -> None:
     text = "# T\n**Verify:** make test\n**Verify:** make lint\n"
 
     assert read(path, text) == SpecBad(
-        reason="`Verify:` stands there twice; make one line of them: `Verify: first && second`"
+        reason=f"spec file {path}: `Verify:` stands there twice; make one line of them: `Verify: first && second`"
     )
 
 
