@@ -38,10 +38,18 @@ def answer(context: click.Context, task_id: str, words: tuple[str, ...]) -> None
     asked = terminal.plain(steering.question(standing.loaded(home).work, task_id))
     click.echo(f"{task_id} asks: {asked}")
     text = " ".join(words) or _written(task_id, asked)
-    work = edit(home, lambda work, now: steering.answer(work, task_id, text, now))
+    edit(home, lambda work, now: steering.answer(work, task_id, text, now))
     pulse(home.store, home.ports())
-    then = "; the loop is paused, `awm resume` goes on" if work.paused else ""
-    click.echo(f"{task_id} is back at the head of the queue, and its next prompt holds the answer{then}")
+    work = standing.loaded(home).work
+    if steering.whereabouts(work, task_id) == "queue":
+        then = (
+            "; the loop is paused, `awm resume` goes on"
+            if work.paused
+            else f"; `awm why {task_id}` says what it waits for"
+        )
+        click.echo(f"{task_id} is back at the head of the queue, and its next prompt holds the answer{then}")
+    else:
+        click.echo(f"{task_id} goes on now, and its prompt holds the answer")
 
 
 def _written(task_id: str, asked: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -11,11 +12,14 @@ import click
 
 from awm_loop import clock
 from awm_loop.cli import steering
+from awm_loop.cli.queueing import edit, wait_until_gone
 from awm_loop.cli.running import play
 from awm_loop.core.model import Instant, Priority, Work
 from awm_loop.errors import AwmError
 from awm_loop.wiring import Home
 
+GONE = "left; its agents are stopped, and the throw-away home is removed"
+KEPT = "left; the agents go on"
 CONFIG = """\
 [loop]
 stall_minutes = 0.05             # 3 seconds
@@ -100,11 +104,12 @@ def demo(keep: bool) -> None:
     try:
         home = _demo_home(directory)
         click.echo(f"a throw-away home with four sprints: {directory}\n")
-        work = play(home)
+        if play(home, left=KEPT if keep else GONE) is None and not keep:
+            wait_until_gone(home, [attempt.key for attempt in edit(home, steering.stop).attempts])
         commits = _git(directory / "project", "log", "--oneline", "--reverse").stdout
         click.echo(f"\nwhat the agents committed:\n{commits}")
-        if work is not None and keep:
-            click.echo(f"look around:  ./scripts/run --home {directory} status")
+        if keep:
+            click.echo(f"look around:  ./scripts/run --home {shlex.quote(str(directory))} status")
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)

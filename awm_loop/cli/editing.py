@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from awm_loop.cli.setting_up import open_home
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.terminal import plain
 from awm_loop.wiring import Home
+
+RESTORES = re.compile(
+    r"(?:^|[;,:] ?(?:or:)?) ?`awm restore`.*"
+)  # of a hint: nothing is wrong with the state file itself
 
 
 @click.command()
@@ -44,7 +49,7 @@ def edit(context: click.Context, dry_run: bool) -> None:
     try:
         changes = _take(home, before, after, dry_run=dry_run)
     except AwmError as error:
-        raise type(error)(error.message, f"{error.hint}; your edit is kept in {copy}".removeprefix("; ")) from error
+        raise type(error)(error.message, f"{error.hint}; {_kept(home, copy)}".removeprefix("; ")) from error
     copy.unlink()
     for change in changes:
         click.echo(plain(change))
@@ -91,17 +96,23 @@ def _edited(home: Home, editor: list[str], copy: Path, before: bytes) -> bytes |
         if after == before:
             return None
         if code:
-            raise AwmError(
-                f"{editor[0]} ended with exit code {code}", f"nothing was changed; your edit is kept in {copy}"
-            )
+            hint = f"nothing was changed; {_kept(home, copy)}"
+            raise AwmError(f"{editor[0]} ended with exit code {code}", hint)
         try:
             home.store.parse(after, clock.now())
         except BadFileError as error:
-            click.echo(f"awm: {error.message}\nhint: {error.hint}", err=True)
+            message = error.message.replace(str(home.store.path), str(copy), 1)
+            click.echo(f"awm: {message}\nhint: {RESTORES.sub('', error.hint)}", err=True)
             if not (sys.stdin.isatty() and click.confirm("edit again?", default=True, err=True)):
-                raise AwmError("nothing was changed", f"your edit is kept in {copy}") from error
+                raise AwmError(f"nothing was changed in {home.store.path}", f"mend it: {_kept(home, copy)}") from error
         else:
             return after
+
+
+def _kept(home: Home, copy: Path) -> str:
+    """Where an edit is that was not taken, and how it is: it carries the `rev` that it began from (SPEC 4.6)."""
+    command = shlex.join(["mv", str(copy), str(home.store.path)])
+    return f"your edit is kept in {copy}; when it is right, `{command}`, and the next beat merges it"
 
 
 def _take(home: Home, before: bytes, after: bytes, *, dry_run: bool) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from awm_loop.attempt.output import tail
 from awm_loop.cli import standing, waiting
 from awm_loop.core import choice
 from awm_loop.core.machine import TABLE, Tell
-from awm_loop.core.model import Instant, attempt_key
+from awm_loop.core.model import Instant, Work, attempt_key
+from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError
 from awm_loop.ports import Loaded
 from awm_loop.store import journal
@@ -31,10 +32,11 @@ STALL_CELLS = 8
 PROGRESS_CELLS = 10
 TASK_CELLS_MAX = 16
 FLEXIBLE_CELLS_MIN = 12
+TITLE_SHARE = 4  # of the queue's width at most the fourth part: what a task waits for matters more
 WIDE_CELLS = 60
 GAP = "  "
 DIM = "bright_black"
-STYLES = {"working": "green", "idle": DIM, "paused": "yellow"}
+STYLES = {"working": "green", "waiting": "cyan", "idle": DIM, "paused": "yellow"}
 TELLS = {str(row): row.tell for row in TABLE}
 ENDS = {"completed": "green", "failed": "red", "skipped": "yellow", "blocked": "magenta"}
 
@@ -59,7 +61,7 @@ def frame(home: Home, width: int, height: int) -> list[Text]:
     found = standing.standing(home, loaded.work)
     sections = [
         Section("running", _running(found, width)),
-        Section("needs you", _troubles(found, width)),
+        Section("needs you", _troubles(loaded.work, width)),
         Section(f"queue {found.queued_count}", _queue(home, loaded, now, width)),
         Section("limits", _limits(found, now.wall, width)),
         Section("lately", _lately(home, width), keeps_last=True),
@@ -92,31 +94,29 @@ def _running(found: standing.Standing, width: int) -> list[Text]:
         eta = f" of ~{standing.length_text(one.eta_seconds)}" if one.eta_seconds is not None else ""
         spent = standing.length_text(one.running_seconds) + eta if one.phase == "running" else one.phase
         style = "red" if one.stall_share >= 0.8 else "yellow" if one.stall_share >= 0.5 else DIM
-        quiet = f"quiet {standing.length_text(one.quiet_seconds)}" if one.quiet_seconds >= 1 else ""
+        quiet = standing.length_text(one.quiet_seconds) if one.quiet_seconds >= 1 else ""
         rows.append(
             [
                 _cell(one.task, "bold green"),
                 _cell(one.title),
                 Text(spent, justify="right"),
-                Text.assemble(_bar(one.stall_share, STALL_CELLS, style), GAP, (quiet, style)),
+                Text.assemble(("quiet ", style), _bar(one.stall_share, STALL_CELLS, style), GAP, (quiet, style)),
                 _cell(f"{one.agent} #{one.attempt}", DIM),
             ]
         )
     return _columns(rows, width)
 
 
-def _troubles(found: standing.Standing, width: int) -> list[Text]:
-    ends = {"blocked": found.blocked, "failed": found.failed, "skipped": found.skipped}
+def _troubles(work: Work, width: int) -> list[Text]:
     rows = [
         [
             _cell(task_id, f"bold {ENDS[end]}"),
-            _cell(f"{end} — {reason or 'no reason recorded'}"),
+            _cell(f"{end} — {work.task(task_id).reason or 'no reason recorded'}"),
             _cell(f"awm why {task_id}", DIM),
         ]
-        for end, tasks in ends.items()
-        for task_id, reason in tasks.items()
+        for task_id, end in standing.troubles(work)[:TROUBLES_MAX]
     ]
-    return _columns(rows[:TROUBLES_MAX], width)
+    return _columns(rows, width)
 
 
 def _queue(home: Home, loaded: Loaded, now: Instant, width: int) -> list[Text]:
@@ -124,7 +124,9 @@ def _queue(home: Home, loaded: Loaded, now: Instant, width: int) -> list[Text]:
     for task_id in islice(choice.in_order(loaded.work), QUEUE_MAX):
         wait = next(iter(waiting.waits(home, loaded, task_id, now)), None)
         what = f"waits for {waiting.text_of(wait, now.wall)}" if wait else "starts with the next beat"
-        rows.append([_cell(task_id, "bold"), _cell(what, DIM)])
+        spec = home.read_spec(loaded.work, task_id)
+        title = _cell("" if isinstance(spec, SpecBad) else spec.title)
+        rows.append([_cell(task_id, "bold"), _cell(what, DIM), _fitted(title, width // TITLE_SHARE)])
     return _columns(rows, width)
 
 
@@ -145,7 +147,8 @@ def _lately(home: Home, width: int) -> list[Text]:
         if tell is not Tell.NOTHING:
             note = f" — {entry['note']}" if entry.get("note") else ""
             said = Text.assemble(
-                _cell(tell or what, ENDS.get(tell or "", "")), Text(f" {_cell(note)}" if note else "", DIM)
+                _cell((tell or what).replace("_", " "), ENDS.get(tell or "", "")),
+                Text(f" {_cell(note)}" if note else "", DIM),
             )
             at = standing.local_text(str(entry.get("at")), "%H:%M:%S")
             rows.append([Text(at, DIM), _cell(str(entry.get("task", ""))), said])

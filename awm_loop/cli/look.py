@@ -26,7 +26,8 @@ from awm_loop.wiring import Home
 
 BEAT_LATE_SECONDS = 300.0  # without a beat although work waits: there is no timer, or it is slow
 LOOKED_AT_BYTES = 1024 * 1024  # of the end of a log, for its last lines
-STYLES = {"working": "green", "idle": "bright_black", "paused": "yellow"}
+ASKED_SHOWN_MAX = 3
+STYLES = {"working": "green", "waiting": "cyan", "idle": "bright_black", "paused": "yellow"}
 
 
 def print_json(value: object) -> None:
@@ -68,9 +69,11 @@ def status(context: click.Context, as_json: bool) -> None:
 
 def hints(home: Home, loaded: Loaded, found: standing.Standing) -> list[str]:
     """What to type next, or why nothing happens."""
-    now, said = clock.now(), []
-    if found.failed or found.skipped or found.blocked:
-        said.append("awm retry TASK queues it again; awm why TASK says more")
+    now, troubles = clock.now(), [task_id for task_id, _ in standing.troubles(loaded.work)]
+    asked = [task_id for task_id in troubles if task_id in found.blocked and standing.asks(loaded.work.task(task_id))]
+    said = [f'awm answer {task_id} "…" answers it' for task_id in asked[:ASKED_SHOWN_MAX]]
+    for task_id in [task_id for task_id in troubles if task_id not in asked][:1]:
+        said.append(f"awm retry {task_id} queues it again; awm why {task_id} says more")
     if found.loop == "paused":
         said.append("awm resume goes on")
     elif not found.queue and not found.running:
@@ -79,8 +82,9 @@ def hints(home: Home, loaded: Loaded, found: standing.Standing) -> list[str]:
         task_id = str(found.queue[0]["task"])
         waits = waiting.waits(home, loaded, task_id, now)
         said += [f"{task_id} waits for {waiting.text_of(wait, now.wall)}" for wait in waits[:1] if wait.until is None]
-        if not waits and now.wall.timestamp() - home.store.path.stat().st_mtime > BEAT_LATE_SECONDS:
-            said.append("no beat lately: awm run, or put it on a timer (README)")
+        if not waits:
+            is_late = now.wall.timestamp() - home.store.path.stat().st_mtime > BEAT_LATE_SECONDS
+            said.append(f"{'no beat lately: ' if is_late else ''}awm run, or awm install for a timer")
     return said
 
 
@@ -191,7 +195,7 @@ def _show_output(home: Home, task_id: str, count: int, as_json: bool) -> None:
         print_json({"task": task_id, "attempt": number, "lines": lines, "outcome": outcome, "error": why})
         return
     if not lines or outcome not in {None, Outcome.SUCCEEDED}:
-        parts = [f"attempt {number}: {outcome or 'no result yet'}{f' — {why}' if why else ''}"]
+        parts = [f"attempt {number}: {standing.outcome_text(outcome or 'no result yet')}{f' — {why}' if why else ''}"]
         parts += [] if lines else ["it printed nothing"]
         parts += [str(path)] if (path := directory / "evidence.txt").exists() else []
         lines.append(f"({'; '.join(parts)}; more: awm why {task_id})")
@@ -225,7 +229,7 @@ def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
         lineterm="",
     )
     click.echo("\n".join(terminal.plain(line) for line in difference))
-    if dry_run or not (yes or click.confirm(f"put {good.name} back as {path.name}?")):
+    if dry_run or not (yes or _is_wanted(f"put {good.name} back as {path.name}?")):
         return
     with home.store.locked_for_command():
         if current:
@@ -233,6 +237,16 @@ def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
             click.echo(f"kept the replaced bytes as {copy}")
         durable.write_durably(path, good.read_bytes())
     click.echo(f"restored {path} from {good.name}")
+
+
+def _is_wanted(question: str) -> bool:
+    """A person's yes. Raises AwmError where there is nobody to ask."""
+    try:
+        return click.confirm(question)
+    except click.Abort as error:
+        if sys.stdin.isatty():
+            raise
+        raise AwmError("nothing was restored: there is nobody to ask", "`awm restore --yes` does not ask") from error
 
 
 def last_good(home: Home) -> Path | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from typing import TextIO
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -12,18 +16,26 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from awm_loop import clock
+from awm_loop import clock, durable
 from awm_loop.cli import delivery, standing
-from awm_loop.cli.heartbeat import step_text
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core.machine import Tell
+from awm_loop.core.consequence import Step
+from awm_loop.core.machine import Signal, Tell
 from awm_loop.core.model import Notice, Phase, Work
 from awm_loop.wiring import Home
 
 BEAT_SECONDS = 1.0  # between beats in the foreground; each is a few ms
 BEAT_SHARE_MAX = 0.05  # of the time that beats of a very long queue may take
 FRAME_SECONDS = 0.1
+LEFT = "left; the agents go on. `awm status` shows them, `awm run` comes back, `awm stop` ends them"
+SECOND = "another `awm run` shows the notices of this home; they come here when that one ends"
+WORDS = {  # of the rows without a notice, by what follows; nothing is said of the others
+    Phase.STOPPING: "is being stopped",
+    Phase.LAUNCHING: "is started again",
+    Phase.QUEUED: "is back in the queue",
+    Phase.REMOVED: "is removed",
+}
 
 
 @click.command()
@@ -39,8 +51,11 @@ def run(context: click.Context) -> None:
     play(open_home(context))
 
 
-def play(home: Home) -> Work | None:
-    """Beat in the foreground until there is nothing left to do; returns the state it left. Raises AwmError."""
+def play(home: Home, left: str = LEFT) -> Work | None:
+    """Beat in the foreground until there is nothing left to do; returns the state it left.
+
+    None, after the words `left`, where the person left before. Raises AwmError.
+    """
     home.store.prepare()
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -49,7 +64,7 @@ def play(home: Home) -> Work | None:
         with Live(console=console, refresh_per_second=1 / FRAME_SECONDS, transient=True) as live:
             return _loop(home, lambda text: live.console.print(Text(text)), live.update)
     except KeyboardInterrupt:
-        console.print("\nleft; the agents go on. `awm status` shows them, `awm run` comes back, `awm stop` ends them")
+        console.print(f"\n{left}")
         return None
 
 
@@ -58,25 +73,51 @@ def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType
         say(delivery.console_text(notice, clock.now().wall) + "\n")
 
     had_work = False
-    while True:
-        began_at = time.monotonic()
-        for beat in pulse(home.store, home.ports()):
-            for step in beat.steps:
-                if step.row.tell is Tell.NOTHING and step.row.then not in {Phase.RUNNING, Phase.ENDED}:
-                    say(step_text(step))
-            for line in beat.lines:
-                say(line)
-        delivery.deliver(home, hear)
-        work = standing.loaded(home).work
-        had_work = had_work or bool(work.queue or work.attempts)
-        if standing.rests(work):
-            if work.paused:
-                say("paused; `awm resume` goes on")
-            elif not had_work:
-                say("nothing queued: awm add SPEC.md")
-            return work
-        took_seconds = time.monotonic() - began_at
-        _watch(home, work, show, until=time.monotonic() + max(BEAT_SECONDS, took_seconds / BEAT_SHARE_MAX))
+    with _console_lock(home) as lock:
+        is_first = _is_had(lock)
+        if not is_first:
+            say(SECOND)
+        while True:
+            began_at = time.monotonic()
+            for beat in pulse(home.store, home.ports()):
+                had_work = had_work or any(step.task for step in beat.steps)
+                for line in (*filter(None, map(_words, beat.steps)), *beat.lines):
+                    say(line)
+            work = standing.loaded(home).work  # looked at before: at rest, its report is delivered below
+            is_first = is_first or _is_had(lock)
+            delivery.deliver(home, hear if is_first else None)
+            had_work = had_work or bool(work.queue or work.attempts)
+            if standing.rests(work):
+                if work.paused:
+                    say("paused; `awm resume` goes on")
+                elif not had_work:
+                    say("nothing queued: awm add SPEC.md")
+                return work
+            took_seconds = time.monotonic() - began_at
+            _watch(home, work, show, until=time.monotonic() + max(BEAT_SECONDS, took_seconds / BEAT_SHARE_MAX))
+
+
+def _console_lock(home: Home) -> TextIO:
+    """The file whose lock says who shows the notices. Raises DiskError."""
+    path = home.store.directory / "run.lock"
+    with durable.disk_trouble(path):
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w")
+
+
+def _is_had(lock: TextIO) -> bool:
+    """Whether the console's notices of this home are ours from now on, until we end (SPEC 6.6)."""
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _words(step: Step) -> str:
+    """What a row did that has no notice, for people; "" where there is nothing to tell them."""
+    if step.row.tell is not Tell.NOTHING or step.row.then not in WORDS or not step.task:
+        return ""
+    reason = "by hand" if step.row.signal is Signal.UNWANTED else step.reason
+    return f"{step.task} {WORDS[step.row.then]}" + (f": {reason}" if reason else "")
 
 
 def _watch(home: Home, work: Work, show: Callable[[RenderableType], None], until: float) -> None:

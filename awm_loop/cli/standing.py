@@ -17,7 +17,8 @@ from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.output import tail
 from awm_loop.config import BUSY_FACTOR
 from awm_loop.core import choice
-from awm_loop.core.model import Instant, Phase, Priority, Work, attempt_key
+from awm_loop.core.machine import BY_HAND
+from awm_loop.core.model import Instant, Outcome, Phase, Priority, StopReason, Task, Work, attempt_key
 from awm_loop.core.observation import Alive
 from awm_loop.errors import AwmError
 from awm_loop.notify import outbox
@@ -27,6 +28,7 @@ from awm_loop.store.document import iso
 from awm_loop.wiring import Home
 
 QUEUE_SHOWN_MAX = 20
+OUTCOMES = {"hollow": "not accepted", "timed_out": "over its time limit", "rebooted": "cut short by a reboot"}
 PROBLEMS_LOOKED_AT_MAX = 1000  # newest journal lines in which a channel's trouble is looked for
 
 
@@ -49,7 +51,10 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The whole of it. `loop` is working, idle or paused; `queue` the next few, in the order they will run."""
+    """The whole of it; `queue` is the next few, in the order they will run.
+
+    `loop` is working, resetting or resuming; waiting where there is work and none of it runs; idle; paused.
+    """
 
     home: str
     loop: str
@@ -82,7 +87,7 @@ def standing(home: Home, work: Work) -> Standing:
     newest = journal.tail(home.store.journal_path, 1)
     return Standing(
         home=str(home.path),
-        loop="paused" if work.paused else str(work.phase),
+        loop=_loop(work),
         running=running(home, work),
         queued_count=len(work.queue),
         queue=tuple(_queued(work, task_id, now) for task_id in islice(choice.in_order(work), QUEUE_SHOWN_MAX)),
@@ -100,6 +105,36 @@ def standing(home: Home, work: Work) -> Standing:
         next_due=iso(due),
         last=newest[0] if newest else None,
     )
+
+
+def _loop(work: Work) -> str:
+    if work.paused:
+        return "paused"
+    if work.phase is not Phase.WORKING or work.attempts:
+        return str(work.phase)
+    return "waiting" if work.queue else "idle"
+
+
+def troubles(work: Work) -> list[tuple[str, str]]:
+    """The tasks that need a person, each with its list. What a person skipped needs nobody."""
+    ends = {"blocked": work.blocked, "failed": work.failed, "skipped": work.skipped}
+    found = [(task_id, end) for end, ids in ends.items() for task_id in ids]
+    return [(task_id, end) for task_id, end in found if end != "skipped" or not is_by_hand(work.task(task_id))]
+
+
+def is_by_hand(task: Task) -> bool:
+    """Of a skipped task: a person did it. By itself the loop skips only what stalled."""
+    return not task.strikes or task.reason == BY_HAND[StopReason.SKIP][1]
+
+
+def asks(task: Task) -> bool:
+    """Of a blocked task: it is its agent's question, which `awm answer` answers, and no spec to be mended."""
+    return bool(task.earlier) and task.earlier[-1].outcome is Outcome.BLOCKED
+
+
+def outcome_text(outcome: str) -> str:
+    """How an attempt ended, for people: some words of `result.json` say little to them."""
+    return OUTCOMES.get(outcome, outcome)
 
 
 def _channels(home: Home, work: Work) -> tuple[dict[str, object], ...]:

@@ -17,6 +17,7 @@ from awm_loop.core import choice
 from awm_loop.core.model import Earlier, Outcome, Task, Work
 from awm_loop.core.notice import one_line
 from awm_loop.core.observation import SpecBad
+from awm_loop.errors import AwmError
 from awm_loop.ports import Loaded
 from awm_loop.store import journal
 from awm_loop.wiring import Home
@@ -94,7 +95,7 @@ def why(context: click.Context, task_id: str, as_json: bool) -> None:
 def explain(home: Home, loaded: Loaded, task_id: str) -> Why:
     """Look everything up; takes no lock and writes nothing. Raises AwmError for an unknown task."""
     work, now, policy = loaded.work, clock.now(), home.policy(loaded.settings)
-    there = steering.known(work, task_id)
+    there = steering.whereabouts(work, task_id) or _gone(home, work, task_id)
     where = "queued" if there == "queue" else there
     task, spec = work.task(task_id), home.read_spec(work, task_id)
     directories = standing.attempt_directories(home, task_id)
@@ -128,6 +129,18 @@ def explain(home: Home, loaded: Loaded, task_id: str) -> Why:
     )
 
 
+def _gone(home: Home, work: Work, task_id: str) -> str:
+    """Raises AwmError: there is no such task, or only the journal knows it still."""
+    rows = _rows(home, task_id)
+    if not rows:
+        return steering.known(work, task_id)
+    when = standing.local_text(str(rows[-1].get("at")))
+    is_removed = str(rows[-1].get("what")).endswith("-> removed")
+    said = f"it was removed by hand, {when}" if is_removed else f"the journal's last word of it is of {when}"
+    has_output = standing.attempt_directories(home, task_id)
+    raise AwmError(f"{task_id} is no task any more: {said}", f"awm logs {task_id}" if has_output else "")
+
+
 def _next(task: Task, where: str, waits: tuple[waiting.Wait, ...], now: datetime) -> tuple[str, str]:
     """The command to type and when; where there is none to type, what happens by itself."""
     match where:
@@ -135,12 +148,14 @@ def _next(task: Task, where: str, waits: tuple[waiting.Wait, ...], now: datetime
             return f"awm logs -f {task.id}", "shows what it prints; it goes on by itself"
         case "completed":
             return "", "it is done"
-        case "blocked" if task.earlier and task.earlier[-1].outcome is Outcome.BLOCKED:
+        case "blocked" if standing.asks(task):
             return f'awm answer {task.id} "…"', "and it goes on"
         case "blocked":
             return f"awm retry {task.id}", "when that is mended"
+        case "skipped" if standing.is_by_hand(task):
+            return f"awm retry {task.id}", "queues it again"
         case "failed" | "skipped":
-            return f"awm retry {task.id}", f"when its cause is mended; `awm logs {task.id}` shows its output"
+            return f"awm retry {task.id}", f"when its cause is mended; {_look_at(task)}"
     command = next((wait.then for wait in waits if wait.then), "")
     until = max((wait.until for wait in waits if wait.until), default=None)
     if command:
@@ -150,6 +165,15 @@ def _next(task: Task, where: str, waits: tuple[waiting.Wait, ...], now: datetime
     if until:
         return "", f"it goes on by itself {standing.when_text(until, now)}, with the first beat after that"
     return "", "its turn comes by itself"
+
+
+def _look_at(task: Task) -> str:
+    """Where the cause of a task's end shows."""
+    if task.earlier and task.earlier[-1].outcome is Outcome.HOLLOW:
+        if "no new commit" in task.reason:
+            return "where none is wanted, `**Commit:** no` in its spec says so"
+        return "the file at `gate` shows what its gate printed"
+    return f"`awm logs {task.id}` shows its output"
 
 
 def _startable_since(home: Home, task: Task) -> datetime:
@@ -244,7 +268,10 @@ def lines_of(found: Why, now: datetime) -> Iterator[str]:
 def _place(found: Why) -> str:
     if found.place is not None:
         return f"place {found.place} of {found.queued_count}"
-    return f"with attempt {found.attempts[-1].number}" if found.attempts else "no reason is recorded"
+    if not found.attempts:
+        return "no reason is recorded"
+    number, count = found.attempts[-1].number, len(found.attempts)
+    return f"with attempt {number}" + ("; the numbers count all tasks' attempts" if number > count else "")
 
 
 def _row(label: str, lines: Sequence[str], style: str | None = None) -> Iterator[str]:
@@ -266,4 +293,4 @@ def _tried_line(tried: Tried) -> str:
     began = f"{tried.began_at.astimezone():%a %H:%M:%S}" if tried.began_at else ""
     took = "" if tried.seconds is None else standing.length_text(tried.seconds)
     known = ", ".join(part for part in (tried.agent, began, took) if part)
-    return " — ".join(part for part in (f"{tried.outcome}  {known}", tried.why) if part)
+    return " — ".join(part for part in (f"{standing.outcome_text(tried.outcome)}  {known}", tried.why) if part)

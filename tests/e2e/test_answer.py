@@ -14,7 +14,7 @@ from test_verbs import awm
 ASK = """\
 if grep -q '[U]se the' "$AWM_PROMPT_FILE"; then git commit -q --allow-empty -m "$AWM_TASK"; exit 0; fi
 printf '{"status": "blocked", "question": "Blue or green?"}' > "$AWM_RESULT_FILE"; exit 1"""
-SENT = "S1 asks: Blue or green?\nS1 is back at the head of the queue, and its next prompt holds the answer\n"
+SENT = "S1 asks: Blue or green?\nS1 goes on now, and its prompt holds the answer\n"
 TOLD = "An earlier attempt asked: Blue or green?\nThe answer of the person in charge: "
 
 
@@ -68,6 +68,21 @@ def test_an_answer_puts_the_task_before_all_others_and_keeps_its_counts(home: Ho
         "strikes": 2,
         "guidance": ["An earlier attempt asked: Blue?\nThe answer of the person in charge: Yes"],
     }
+
+
+def test_an_answer_whose_task_has_to_wait_says_so(asking: Home) -> None:
+    """SPEC 7.5, 14: another one runs; nothing is promised that does not happen."""
+    spec = asking.spec("S2", asking.work("sleep 300"))
+    awm(asking, "add", str(spec))
+    asking.beat()
+    asking.wait_for(lambda: asking.begun() == ["S2"])
+
+    done = awm(asking, "answer", "S1", "Use the blue one")
+
+    assert done.out.endswith(
+        "S1 is back at the head of the queue, and its next prompt holds the answer;"
+        " `awm why S1` says what it waits for\n"
+    )
 
 
 def test_an_answer_may_come_through_a_pipe(asking: Home) -> None:

@@ -45,6 +45,12 @@ def copies(home: Home) -> list[Path]:
     return list(home.root.glob("awm-edit-*"))
 
 
+def kept(home: Home, copy: Path) -> str:
+    """What is said of a copy that was not taken."""
+    command = f"mv {copy} {home.state_path}"
+    return f"your edit is kept in {copy}; when it is right, `{command}`, and the next beat merges it"
+
+
 def queued(home: Home, *tasks: str) -> None:
     """A home whose S1 runs until `go` exists."""
     home.spec("S1", home.work(f"until [ -e {home.root}/go ]; do sleep 0.02; done"))
@@ -142,11 +148,28 @@ def test_an_edit_with_a_mistake_is_told_as_check_tells_it_and_kept(home: Home) -
     [copy] = copies(home)
 
     assert (done.code, done.out, home.state_path.read_bytes()) == (78, "", before)
-    assert done.err.startswith(f"awm: {home.state_path}:1:16: ")
+    assert done.err.startswith(f"awm: {copy}:1:16: ")
     assert "hint: remove the trailing comma\n" in done.err
-    assert done.err.endswith(f"awm: nothing was changed\nhint: your edit is kept in {copy}\n")
+    assert done.err.endswith(f"awm: nothing was changed in {home.state_path}\nhint: mend it: {kept(home, copy)}\n")
     assert copy.read_text() == '{"queue": ["S1",]}'
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_edit_that_is_cut_off_is_not_answered_by_restoring_the_state(home: Home) -> None:
+    """SPEC 4.7: nothing is wrong with the state itself. The kept copy, mended, goes on as it is told (SPEC 4.6)."""
+    home.queue("S1", active=False)
+    awm_edit(home, editor(home, 'state["maxRetries"] = 7'))  # from now on the file carries a rev
+
+    done = awm_edit(home, home.agent("""sed -i '$d; s/"maxRetries": 7/"maxRetries": 8/' "$1" """, "vi"))
+    [copy] = copies(home)
+    with copy.open("a") as file:
+        file.write("}\n")
+    subprocess.run(done.err.partition("it is right, `")[2].partition("`")[0], shell=True, check=True)
+    home.beat()
+
+    assert done.err.startswith(f"awm: {copy}:")
+    assert "restore" not in done.err
+    assert (home.state()["maxRetries"], copies(home)) == (8, [])
 
 
 def test_on_a_terminal_a_mistake_can_be_mended_in_the_editor(home: Home) -> None:
@@ -192,7 +215,8 @@ def test_an_editor_that_fails_after_a_save_changes_nothing(home: Home) -> None:
     done = awm_edit(home, home.agent('echo >> "$1"; exit 3', "vi"))
     [copy] = copies(home)
 
-    message = f"awm: {home.root}/vi.sh ended with exit code 3\nhint: nothing was changed; your edit is kept in {copy}\n"
+    said = f"nothing was changed; {kept(home, copy)}"
+    message = f"awm: {home.root}/vi.sh ended with exit code 3\nhint: {said}\n"
     assert (done, home.state_path.read_bytes()) == (Done(78, "", message), before)
 
 
