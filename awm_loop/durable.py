@@ -36,6 +36,10 @@ class ChangedError(Exception):
     """The file is not the one its caller read: somebody edited it meanwhile. Nothing was written; look again."""
 
 
+class _TakenOutError(OSError):
+    """What has the temporary name now is somebody's edit, and could not be put back: `left_behind` finds it."""
+
+
 def write_durably(
     path: Path,
     data: bytes,
@@ -73,13 +77,21 @@ def write_durably(
             if not (isinstance(unless_changed_since, os.stat_result) and _exchange(folder, name, target.name)):
                 os.rename(name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
             elif _identity(_status(folder, name)) != _identity(unless_changed_since):
-                while _identity(_status(folder, name)) != _identity(written) and _exchange(folder, name, target.name):
-                    pass  # and again, where yet another came in between
+                _put_back(folder, name, target.name, written)
                 raise ChangedError(str(path))
         fault.point("durable.write:after-rename")
         os.fsync(folder)
     fault.point("durable.write:after-sync")
     return written
+
+
+def _put_back(folder: int, name: str, other: str, written: os.stat_result) -> None:
+    """Exchange again until what was `written` is out, also where yet another edit came in between."""
+    try:
+        while _identity(_status(folder, name)) != _identity(written) and _exchange(folder, name, other):
+            pass
+    except OSError as error:
+        raise _TakenOutError(error.errno, error.strerror) from error
 
 
 def _exchange(folder: int, name: str, other: str) -> bool:
@@ -226,7 +238,11 @@ def _folder(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _temporary(folder: int, data: bytes) -> Iterator[tuple[str, int]]:
-    """A new file in `folder` with `data` in it: its name and descriptor. Afterwards it is renamed, or gone."""
+    """A new file in `folder` with `data` in it: its name and descriptor. Afterwards it is renamed, or gone.
+
+    What is not ours is left.
+    """
+    is_ours = True
     name = f".{os.urandom(8).hex()}.tmp"
     descriptor = os.open(
         name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
@@ -236,10 +252,14 @@ def _temporary(folder: int, data: bytes) -> Iterator[tuple[str, int]]:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         yield name, descriptor
+    except _TakenOutError:
+        is_ours = False
+        raise
     finally:
         os.close(descriptor)
-        with suppress(OSError):  # the trouble that led here is the one to tell
-            os.unlink(name, dir_fd=folder)
+        if is_ours:
+            with suppress(OSError):  # the trouble that led here is the one to tell
+                os.unlink(name, dir_fd=folder)
 
 
 def _status(folder: int, name: str) -> os.stat_result | None:

@@ -222,6 +222,8 @@ class StateFile:
         if isinstance(loaded, Edited):
             self.save(loaded, loaded.work, clock.now())
             raise Changed
+        if loaded.rev > max(durable.history_revs(self.history_path), default=loaded.rev):
+            durable.keep_history(self.history_path, loaded.rev, loaded.data)  # a power loss took its copy
         if loaded.work.pending is not None:  # who promised it may have been killed before that was durable
             with durable.disk_trouble(self.path):
                 durable.sync_folder(self.path.resolve().parent)

@@ -34,6 +34,11 @@ def edit(world: World, change: Callable[[dict[str, Any]], object], **wanted: Any
     world.person.saves(data, in_place=False)
 
 
+def add_x1(doc: dict[str, Any]) -> None:
+    doc["queue"].append("X1")
+    doc["specFiles"]["X1"] = "specs/S1.md"
+
+
 def test_a_live_task_is_removed_between_promise_and_proof() -> None:
     """The promise names an attempt that the edited file has not: that was refused as a bad file (SPEC 4.6)."""
     with told() as world:
@@ -65,11 +70,7 @@ def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
         plan: dict[str, Any] = {}
 
         def save_and_be_killed() -> None:
-            def change(doc: dict[str, Any]) -> None:
-                doc["queue"].append("X1")
-                doc["specFiles"]["X1"] = "specs/S1.md"
-
-            edit(world, change, added=("X1",))
+            edit(world, add_x1, added=("X1",))
             plan["exchange"] = Fault.CRASH_BEFORE
 
         plan["exchange"] = save_and_be_killed
@@ -79,5 +80,22 @@ def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
 
         assert len(left) == 1
         assert [*(world.root / "state").glob(".*.tmp")] == []
+        assert "X1" in json.loads(world.home.store.path.read_bytes())["specFiles"]
+        world.calms()
+
+
+def test_an_edit_cannot_be_put_back_after_a_save_took_it_out() -> None:
+    """The disk refused the exchange that was to put it back, and it was removed with the temporary file (SPEC 4.6)."""
+    with told() as world:
+        plan: dict[str, Any] = {}
+
+        def save_and_be_refused() -> None:
+            edit(world, add_x1, added=("X1",))
+            plan["exchange"] = Fault.ENOSPC
+
+        plan["exchange"] = save_and_be_refused
+        world.heartbeat(plan)
+        world.heartbeat({})
+
         assert "X1" in json.loads(world.home.store.path.read_bytes())["specFiles"]
         world.calms()
