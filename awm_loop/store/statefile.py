@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -159,7 +160,7 @@ class StateFile:
             return None
         if loaded.rev > rev:
             is_ours = loaded.rev in revs or _is_later(loaded.raw, ours)
-            return None if is_ours else (ours, ours)
+            return None if is_ours else (_as_delivered(ours, loaded.raw),) * 2
         return ours if loaded.rev == rev else self._kept(loaded.rev, now), ours
 
     def _kept(self, rev: int, now: Instant) -> State | None:
@@ -370,6 +371,17 @@ class StateFile:
         except OSError as error:
             raise DiskError(f"{self.mark_path}: {error.strerror}") from error
         return True
+
+
+def _as_delivered(ours: State, theirs: State) -> State:
+    """`ours`, with the outbox as an edit of a later state has it, of which a power loss took our copy.
+
+    Its `seq` is the same, so what was done in between is deliveries: they are not made again.
+    """
+    mine: Any = ours["outbox"]
+    left: Any = theirs.get("outbox", mine)
+    known = {entry["id"] for entry in mine}
+    return {**ours, "outbox": [entry for entry in left if entry["id"] in known]}
 
 
 def _is_later(state: State, than: State) -> bool:

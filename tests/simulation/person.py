@@ -58,7 +58,6 @@ class Person:
         self.world, self.home = world, home
         self.path = home / "state" / "current_work.json"
         self.copies: list[bytes] = []  # what was opened and not saved yet
-        self.is_away = False
         self.good: bytes | None = None  # what stands in place of the garbage in the file
         self.count = 0
 
@@ -82,12 +81,7 @@ class Person:
         self.world.truth.commanded(is_paused=False)
 
     def acts(self) -> None:
-        """One thing a person does.
-
-        Not between a power loss and the beat after it, which alone can tell a state whose copy was lost from an edit.
-        """
-        if self.is_away:
-            return
+        """One thing a person does."""
         chance = self.world.chance
         if self.good is not None:
             self.mends()

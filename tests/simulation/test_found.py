@@ -64,6 +64,19 @@ def test_power_is_lost_after_a_delivery_was_settled() -> None:
         world.calms()
 
 
+def test_power_is_lost_after_a_delivery_was_settled_and_a_person_edits() -> None:
+    """The edit hides that the state was AWM's own: what was sent was sent again, as the truth told (SPEC 15.11)."""
+    with told() as world:
+        world.heartbeat({})
+        rev = json.loads(world.home.store.path.read_bytes())["rev"]
+        (world.home.store.history_path / f"{rev}.json").unlink()
+        edit(world, add_x1, added=("X1",))
+        world.heartbeat({})
+
+        assert "X1" in json.loads(world.home.store.path.read_bytes())["specFiles"]
+        world.calms()
+
+
 def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
     """A save had taken the edit out by its exchange and died before it put it back: the edit was lost (SPEC 4.6)."""
     with told() as world:

@@ -237,7 +237,6 @@ class World:
         if works and works[-1] is not None:
             self.last = works[-1]
         if is_whole and self.depth == 0 and works and works[-1] is not None:
-            self.person.is_away = False
             self.truth.settled(since)
 
     def command(self, change: Callable[[Work, Instant], Work]) -> Work | None:
@@ -473,7 +472,6 @@ class World:
         self.says("POWER LOST")
         self.disk.lose_power(self.chance)
         self.person.copies.clear()
-        self.person.is_away = True
         self.truth.lost_power()
         self.reboots()
 
