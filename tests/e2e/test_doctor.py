@@ -182,7 +182,7 @@ def prefixed(home: Home) -> list[str]:
 def test_an_agents_program_and_a_gates_that_are_not_there_are_problems(ready: Home) -> None:
     """SPEC 8.6, 10.1: each attempt would fail, each gate be red; of a gate each command is looked for."""
     ready.config(f'{QUICK}[project]\nverify = "A=1 pytset -q"\n[agents.mine]\nkind = "command"\ncommand = ["cladue"]\n')
-    ready.spec("S1", header="**Verify:** cd . && (true | missing-too; ./made-later.sh)")
+    ready.spec("S1", header="**Verify:** cd . && true | missing-too; ./made-later.sh")
     ready.spec("S2", header="**Verify:** if true; then")
     ready.queue("S1", "S2")
 
@@ -198,7 +198,7 @@ def test_an_agents_program_and_a_gates_that_are_not_there_are_problems(ready: Ho
             ),
             ("gate `A=1 pytset -q`: `pytset` is not on this PATH", "install it, or write its whole path in the gate"),
             (
-                "gate `cd . && (true | missing-too; ./made-later.sh)`: `missing-too` is not on this PATH",
+                "gate `cd . && true | missing-too; ./made-later.sh`: `missing-too` is not on this PATH",
                 "install it, or write its whole path in the gate",
             ),
         ],

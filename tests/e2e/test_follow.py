@@ -174,7 +174,7 @@ def test_a_reader_that_goes_away_ends_it_in_silence(home: Home) -> None:
 
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
 
-    assert (done.stdout, done.stderr) == ("==> S1, attempt 1, local <==\n1\n", "")
+    assert (done.stdout, done.stderr) == ("==> S1, attempt 1, local <==\n0\n", "")
 
 
 @pytest.mark.parametrize(

@@ -221,5 +221,7 @@ def test_without_systemd_nothing_is_written_and_cron_is_named(sprints_of: Sprint
 
     assert (said.code, said.out) == (78, "")
     assert said.err == "awm: no systemd manager answers `systemctl --user show`\nhint: awm install --cron\n"
-    assert chosen.out.splitlines()[-1] == f"cron: {sprints.name}: a dry run: nothing was done"
+    assert chosen.out.splitlines()[-1] == (
+        f"cron, as no systemd manager answers: {sprints.name}: a dry run: nothing was done"
+    )
     assert files(sprints.bed) == before
