@@ -36,11 +36,11 @@ def test_the_installed_line_finds_what_only_the_shells_path_had(sprints_of: Call
     crontab = sprints.root / "crontab"
     crontab.write_bytes(OTHERS)
     sprints.bed.must("crontab", str(crontab), user="you")
-    sprints.bed.must("systemctl", "start", "cron.service")
 
     path = f"{sprints.user}/.cargo/bin:{nvm}:{node}:{SCHEDULERS_PATH}:/usr/games"
     said, again = sprints.awm("install", "--cron", path=path), sprints.awm("install", "--cron", path=path)
     lines = sprints.bed.run("crontab", "-l", user="you").out
+    sprints.bed.must("systemctl", "start", "cron.service")  # now: it sees no change made within a second of its look
     sprints.wait_for(lambda: sprints.is_idle, seconds=100)
     gone = sprints.awm("uninstall")
 
