@@ -45,6 +45,7 @@ mkdir upper work new
 mount -t overlay -o lowerdir=/,upperdir="$0/upper",workdir="$0/work" none new
 mount -t sysfs -o ro sysfs new/sys
 mount -t cgroup2 cgroup2 new/sys/fs/cgroup
+chroot new "$1" -c ""
 """
 SCHEDULERS_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -72,8 +73,9 @@ def why_not(directory: Path) -> str:
     if groups is None or not os.access(groups, os.W_OK):
         return "no control groups of version 2 can be made"
     probe = ["unshare", "--mount", "--cgroup", "--net", "sh", "-c", PROBE, str(directory)]
+    probe.append(os.path.realpath(sys.executable))  # it may lie on a mount of its own, which the overlay does not have
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
-    return f"what it is made of cannot be mounted: {done.stderr.strip()}" if done.returncode else ""
+    return f"what it is made of cannot be mounted or run: {done.stderr.strip()}" if done.returncode else ""
 
 
 @dataclass(frozen=True)
