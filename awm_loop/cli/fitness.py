@@ -282,7 +282,7 @@ def _leftovers(home: Home, work: Work) -> Iterator[Finding]:
     torn = [path for path in home.store.directory.glob(".*.tmp") if _age_seconds(path) > BEAT_LATE_SECONDS]
     if torn:
         what = f"{counted(len(torn), 'temporary file')} of writes that were killed"
-        yield warning(what, f"rm {torn[0].parent}/.*.tmp")
+        yield warning(what, f"a beat takes back what counts in them; after one: rm {torn[0].parent}/.*.tmp")
     kept = {task_key(task_id) for task_id in (*work.queue, *(attempt.task for attempt in work.attempts))}
     folder = home.path / "worktrees"
     over: list[Path] = []

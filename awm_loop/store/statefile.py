@@ -31,7 +31,6 @@ EDIT_CHARS_MAX = 1000  # of its words there
 SETTLING_SECONDS = 1.0  # no editor takes longer to write a file of some KiB; then a bad one is told as bad
 SETTLING_POLL_SECONDS = 0.02
 State = Mapping[str, object]
-_SAVED_WITHOUT_ENTRY = {"rev", "lastUpdated", "pending", "report", "outbox", "channels"}  # proofs and deliveries
 _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attempt_key`; far from COUNT_MAX
 
 
@@ -150,7 +149,7 @@ class StateFile:
         """What a person's edit began with, None where that is not known, and what AWM wrote last; None: no edit.
 
         A save keeps its history first, so a file of a rev that history does not have is not AWM's, but for a power
-        loss: that leaves copies without contents, and sequence numbers and times which only AWM gives.
+        loss: that leaves copies without contents, and sequence numbers which only AWM gives.
         """
         revs = sorted(durable.history_revs(self.history_path), reverse=True)
         if not revs or (loaded.rev == revs[0] and self._is_as_written(loaded)):
@@ -159,7 +158,7 @@ class StateFile:
         if ours is None:
             return None
         if loaded.rev > rev:
-            is_ours = loaded.rev in revs or _is_later(loaded.raw, ours)
+            is_ours = loaded.rev in revs or _seq(loaded.raw) > _seq(ours)
             return None if is_ours else (_as_delivered(ours, loaded.raw),) * 2
         return ours if loaded.rev == rev else self._kept(loaded.rev, now), ours
 
@@ -374,24 +373,15 @@ class StateFile:
 
 
 def _as_delivered(ours: State, theirs: State) -> State:
-    """`ours`, with the outbox as an edit of a later state has it, of which a power loss took our copy.
+    """`ours`, with the outbox as a later state of the same `seq` has it, of which a power loss took our copy.
 
-    Its `seq` is the same, so what was done in between is deliveries: they are not made again.
+    What AWM saved in between are proofs and deliveries. A proof comes again by itself; a delivery shall not. A person
+    who only counts `rev` on loses nothing: of the rest, ours stands.
     """
     mine: Any = ours["outbox"]
     left: Any = theirs.get("outbox", mine)
     known = {entry["id"] for entry in mine}
     return {**ours, "outbox": [entry for entry in left if entry["id"] in known]}
-
-
-def _is_later(state: State, than: State) -> bool:
-    """Whether AWM wrote it after the other: with entries in between, or the same work at another time.
-
-    A person who counts `rev` and time on as AWM does changes something else as well.
-    """
-    seq, other = _seq(state), _seq(than)
-    is_same = all(state.get(key) == than.get(key) for key in (state.keys() | than.keys()) - _SAVED_WITHOUT_ENTRY)
-    return seq > other or (seq == other and is_same and state.get("lastUpdated") != than.get("lastUpdated"))
 
 
 def _seq(state: State) -> int:

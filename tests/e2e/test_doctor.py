@@ -365,7 +365,11 @@ def test_what_crashes_and_ended_tasks_left_is_told(ready: Home) -> None:
     (ready.path / "worktrees" / "abc").mkdir(parents=True)
 
     assert ill(ready) == [
-        ("warning", "1 temporary file of writes that were killed", f"rm {ready.path}/state/.*.tmp"),
+        (
+            "warning",
+            "1 temporary file of writes that were killed",
+            f"a beat takes back what counts in them; after one: rm {ready.path}/state/.*.tmp",
+        ),
         (
             "warning",
             "1 worktree of tasks that are over",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from home import REPOSITORY, Done, Home
+from test_hand_edits_live import waiting
 
 State = dict[str, Any]
 
@@ -51,19 +52,9 @@ def kept(home: Home, copy: Path) -> str:
     return f"your edit is kept in {copy}; when it is right, `{command}`, and the next beat merges it"
 
 
-def queued(home: Home, *tasks: str) -> None:
-    """A home whose S1 runs until `go` exists."""
-    home.spec("S1", home.work(f"until [ -e {home.root}/go ]; do sleep 0.02; done"))
-    for task in tasks:
-        home.spec(task)
-    home.queue("S1", *tasks)
-    home.beat()
-    home.wait_for(lambda: home.begun() == ["S1"])
-
-
 def test_what_the_editor_saved_is_merged_with_what_awm_wrote_meanwhile(home: Home) -> None:
     """The lock is not held while it is open: S1 ends under it, and its end stands (SPEC 4.6)."""
-    queued(home, "S2", "S3")
+    waiting(home, "S2", "S3")
     beat = f"subprocess.run([sys.executable, '{REPOSITORY}/heartbeat.py', '--home', '{home.path}'], check=True, stdout=subprocess.DEVNULL)"
     script = f"""
 state["queue"] = ["S3", "S2"]
@@ -87,7 +78,7 @@ while "S1" not in json.loads(pathlib.Path("{home.state_path}").read_text())["com
 
 def test_a_running_task_taken_out_is_asked_to_end_at_once(home: Home) -> None:
     """No timer is waited for (SPEC 6.5)."""
-    queued(home, "S2")
+    waiting(home, "S2")
 
     done = awm_edit(home, editor(home, 'state["inProgress"] = None'))
     home.wait_for(lambda: home.begun() == ["S1", "S2"])
@@ -99,7 +90,7 @@ def test_a_running_task_taken_out_is_asked_to_end_at_once(home: Home) -> None:
 
 def test_a_dry_run_says_what_would_change_and_writes_nothing(home: Home) -> None:
     """SPEC 14."""
-    queued(home, "S2")
+    waiting(home, "S2")
     before = home.tree()
 
     done = awm_edit(home, editor(home, 'state["queue"] = []'), "--dry-run")
@@ -193,7 +184,7 @@ def test_on_a_terminal_a_mistake_can_be_mended_in_the_editor(home: Home) -> None
 
 def test_a_bad_file_is_mended_in_the_editor(home: Home) -> None:
     """What stood there is kept in quarantine, and nothing that AWM knew is undone (SPEC 4.6, 4.7)."""
-    queued(home, "S2")
+    waiting(home, "S2")
     good: State = home.state()
     home.put_bytes(b'{"queue": [')
     mended = home.root / "mended"

@@ -11,8 +11,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from home import REPOSITORY, Done, Home, only
+from test_verbs import awm
 
 from awm_loop import __version__, clock
 from awm_loop.store import recording
@@ -42,21 +41,6 @@ fallback = ["opus"]
 kind = "command"
 command = ["{agent}", "opus"]
 """
-
-
-def awm(home: Home, *arguments: str, package: Path = REPOSITORY) -> Done:
-    """`awm`, of this checkout or of a copy of the package, in a directory that is no home."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "awm_loop.cli.main", *arguments],
-        cwd=home.root,
-        env=home.environ() | {"PYTHONPATH": str(package)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def recorded(home: Home) -> Path:
@@ -125,11 +109,11 @@ def hands(home: Home) -> None:
         home.spec(task, home.work(f"while ! [ -e {home.root}/go ]; do sleep 0.05; done"))
     home.queue("S1", "S2", autoNewAfterSprints=2)
     home.beat()
-    assert awm(home, "--home", str(home.path), "pause").code == 0
+    assert awm(home, "pause").code == 0
     home.edit(lambda state: state.update(queue=["S3", "S2"], specFiles=spec_files(home, "S1", "S2", "S3")))
     (home.root / "go").touch()
     home.wait_for(lambda: home.state()["completed"] == ["S1"])
-    assert awm(home, "--home", str(home.path), "resume").code == 0
+    assert awm(home, "resume").code == 0
 
     state = home.finish()
 
@@ -179,9 +163,9 @@ def test_what_happened_is_decided_again_the_same(story: Callable[[Home], None], 
     home.end_all()
     before = home.tree()
 
-    done = awm(home, "--home", str(home.path), "replay")
-    shown = awm(home, "--home", str(home.path), "replay", "--show")
-    told = awm(home, "replay", "--json", str(recorded(home)))
+    done = awm(home, "replay")
+    shown = awm(home, "replay", "--show")
+    told = awm(home, "replay", "--json", str(recorded(home)), named=False)
 
     count = len(lines(home))
     rows = sum(len(json.loads(line)["after"].get("log", ())) for line in lines(home))
@@ -213,10 +197,10 @@ def test_each_beat_is_shown_with_what_others_did_before_it(home: Home) -> None:
     home.queue("S1")
     home.finish()
     home.spec("S2", "true", header="**Commit:** no")
-    assert awm(home, "--home", str(home.path), "add", str(home.root / "SPRINT_S2_SPEC.md"), "--id", "S2").code == 0
+    assert awm(home, "add", str(home.root / "SPRINT_S2_SPEC.md"), "--id", "S2").code == 0
     home.finish()
 
-    shown = awm(home, "--home", str(home.path), "replay", "--show").out
+    shown = awm(home, "replay", "--show").out
 
     *beats, total = [re.sub(r"^\S+Z  ", "", line) for line in shown.splitlines()]
     assert beats[0] == "S1 attempt 1: queued ready -> launching, launch (local)"
@@ -225,7 +209,7 @@ def test_each_beat_is_shown_with_what_others_did_before_it(home: Home) -> None:
         "  [others changed active, queue, specFiles, idleSince, outbox, report, seq]"
     )
     assert total == f"{len(beats)} beats, 8 rows replayed: the same"
-    fewer = awm(home, "--home", str(home.path), "replay", "--show", "--from", str(home.journal()[-1]["seq"])).out
+    fewer = awm(home, "replay", "--show", "--from", str(home.journal()[-1]["seq"])).out
     assert fewer.splitlines()[0] == shown.splitlines()[-2].partition("  [")[0]
     assert fewer.splitlines()[1].startswith("1 beat, ")
 
@@ -247,8 +231,8 @@ def test_one_character_of_an_observation_makes_a_difference(home: Home) -> None:
     assert text.count(observed) == 1
     changed.write_text(text.replace(observed, observed.replace("Thing", "Thong")))
 
-    done = awm(home, "replay", str(changed))
-    told = awm(home, "replay", "--json", str(changed))
+    done = awm(home, "replay", str(changed), named=False)
+    told = awm(home, "replay", "--json", str(changed), named=False)
 
     assert (done.code, done.err, told.code) == (70, "", 70)
     at = clock_text(lines(home)[0])
@@ -290,7 +274,7 @@ def test_another_table_makes_a_difference(home: Home) -> None:
     assert text.count(row) == 1
     table.write_text(text.replace(row, "S.SUCCEEDED,          P.FAILED, tell=Tell.FAILED"))
 
-    done = awm(home, "replay", str(path), package=home.root / "copy")
+    done = awm(home, "replay", str(path), PYTHONPATH=str(home.root / "copy"), named=False)
 
     assert done.code == 70
     assert only([line for line in done.out.splitlines() if "ended succeeded -> completed" in line][:1]) == (
@@ -301,7 +285,7 @@ def test_another_table_makes_a_difference(home: Home) -> None:
 
 def test_a_home_without_beats_has_nothing_to_replay(home: Home) -> None:
     """No recording is no difference."""
-    assert awm(home, "--home", str(home.path), "replay").out == "0 beats, 0 rows replayed: the same\n"
+    assert awm(home, "replay").out == "0 beats, 0 rows replayed: the same\n"
 
 
 def test_a_file_that_is_no_recording_is_refused(home: Home) -> None:
@@ -309,7 +293,7 @@ def test_a_file_that_is_no_recording_is_refused(home: Home) -> None:
     path = home.root / "file.jsonl"
     path.write_text('{"seq": 1}\n')
 
-    done = awm(home, "replay", str(path))
+    done = awm(home, "replay", str(path), named=False)
 
     assert (done.code, done.out) == (78, "")
     assert done.err.startswith(f"awm: {path}, line 1: is not the record of a beat: ")
