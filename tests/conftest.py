@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# The same examples each time, so that a red run tells of the change and not of the draw; a night draws its own.
+settings.register_profile("same", derandomize=True)
+if os.environ.get("AWM_ALL_ROUNDS") != "1":
+    settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

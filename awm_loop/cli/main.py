@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Any
 
 import click
 
@@ -20,6 +21,11 @@ from awm_loop.errors import EXIT_OK, AwmError, DiskError
 
 class Verbs(click.Group):
     """A group whose help lists the verbs by what they are for, and which takes `help VERB` as `VERB --help`."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """What a task's name or an agent's words hold may be what stdout cannot encode."""
+        terminal.escape_what_cannot_be_encoded()
+        return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
         """Of a reader that goes away, as `head` does, click makes exit code 1; it is no error."""
@@ -85,7 +91,6 @@ def main() -> None:
     """The `awm` command. Exit codes: SPEC 6.3; 2 for a command line that click cannot read."""
     set_right()
     sys.excepthook = heartbeat.crash
-    terminal.escape_what_cannot_be_encoded()
     try:
         exit_code = _exit_code()
     except OSError as error:

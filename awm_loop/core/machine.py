@@ -89,7 +89,6 @@ TABLE = (
     Row(P.STOPPING,   S.ALIVE,              P.STOPPING),              # TERM, grace, KILL take their time
     Row(P.STOPPING,   S.UNATTENDED,         P.STOPPING,  Do.STOP),
     Row(P.STOPPING,   S.ENDED,              P.ENDED),
-    Row(P.ENDED,      S.UNSEEN,             P.ENDED),                 # never in the beat that saw the end
     Row(P.ENDED,      S.SUCCEEDED,          P.COMPLETED, tell=Tell.COMPLETED),
     Row(P.ENDED,      S.WORTH_RETRY,        P.QUEUED,    count=Count.TRY, tell=Tell.RETRY),
     Row(P.ENDED,      S.OUT_OF_TRIES,       P.FAILED,    count=Count.TRY, tell=Tell.FAILED),
@@ -168,8 +167,6 @@ def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant,
             return _verdict(work, attempt, result, now, policy)
         case observation.Exited():
             return Judged(Signal.ENDED)
-        case _ if attempt.phase is Phase.ENDED:
-            return Judged(Signal.UNSEEN, "its result was there")
         case observation.Unattended():
             return Judged(Signal.UNATTENDED, "its supervisor is gone and left no result")
         case observation.NotStarted() if attempt.phase is not Phase.LAUNCHING:

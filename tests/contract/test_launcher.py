@@ -223,7 +223,7 @@ def test_an_attempt_of_another_home_is_left_alone(
         theirs = other.agents()
         for pid in home.supervisors():
             os.kill(pid, signal.SIGKILL)
-        home.wait_for(lambda: not home.supervisors())
+        home.wait_for(lambda: seen(launcher, one) == Unattended())
 
         launcher.stop(one.key, "unattended")
         end = ended(home, launcher, one)

@@ -159,7 +159,7 @@ def test_a_spec_that_cannot_be_used_blocks_its_task_only() -> None:
     )
 
 
-@pytest.mark.parametrize("phase", [Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING, Phase.ENDED])
+@pytest.mark.parametrize("phase", [Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING])
 def test_could_not_look_changes_nothing(phase: Phase) -> None:
     """It is not "not there": nothing is done about that attempt in this beat (SPEC 7.3)."""
     before = live(phase=phase)

@@ -191,8 +191,6 @@ def an_attempt_whose_supervisor_died_is_swept_before_it_is_lost() -> None:
     assert loop.beat(exited(Outcome.LOST))[1] == "ended worth_retry -> queued"
     loop.beat(now=later(30))
     assert loop.beat(Unattended()) == ["launching unattended -> stopping, stop"]
-    loop.work = replace(loop.work, attempts=(replace(loop.work.attempts[0], phase=Phase.ENDED),))
-    assert loop.beat(CANNOT_LOOK) == []
 
 
 @story

@@ -286,9 +286,8 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
     def story(self) -> str:
         """For a failed test: what happened."""
         logs = [path.read_text() for path in self.seen(self.path).glob("state/attempts/*/supervisor.log")]
-        return "\n".join(
-            ["", *map(str, self.truth()), *map(json.dumps, self.journal()), *logs, self.state_path.read_text()]
-        )
+        state = [self.state_path.read_text()] if self.state_path.exists() else []
+        return "\n".join(["", *map(str, self.truth()), *map(json.dumps, self.journal()), *logs, *state])
 
     # What runs
 
