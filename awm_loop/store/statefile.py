@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -36,9 +36,19 @@ _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attemp
 
 @dataclass(frozen=True, slots=True)
 class Edited(Loaded):
-    """A state the file does not say yet: a person's edit, merged. `changes` are its words, none for an old copy."""
+    """A state to be saved as it is: a person's edit, merged, or one whose copy a power loss took from history.
+
+    `changes` are an edit's words, none for an old copy.
+    """
 
     changes: tuple[str, ...]
+
+
+class _Versions(NamedTuple):
+    """What a person's edit began with, None where that is not known, and what AWM wrote last."""
+
+    base: State | None
+    ours: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class StateFile:
     def load(self, now: Instant) -> Loaded | None:
         """The state, a person's edit of the file merged with what AWM wrote since they read it (SPEC 4.6).
 
-        Nothing is written; an edit is an `Edited`, for `catch_up` to save. None in a home that never had a state.
+        Nothing is written; `catch_up` saves what is an `Edited`. None in a home that never had a state.
         Raises BadFileError (SPEC 4.7), DiskError.
         """
         loaded = self._read(now)
@@ -119,8 +129,12 @@ class StateFile:
                 )
             return None
         versions = self._versions(loaded, now)
-        edited = None if versions is None else self._edited(loaded, (*versions, loaded.raw), now)
-        return edited or replace(loaded, work=self._counted_on(loaded.work))
+        plain = replace(loaded, work=self._counted_on(loaded.work))
+        if versions is None:
+            return plain
+        if versions.ours is loaded.raw:
+            return Edited(plain.work, plain.settings, plain.raw, plain.data, plain.rev, plain.token, ())
+        return self._edited(loaded, (*versions, loaded.raw), now) or plain
 
     def _read(self, now: Instant) -> Loaded | None:
         """The file alone. One that is bad and was written this very second may be half written: it is read again."""
@@ -145,22 +159,23 @@ class StateFile:
                     raise
             time.sleep(SETTLING_POLL_SECONDS)
 
-    def _versions(self, loaded: Loaded, now: Instant) -> tuple[State | None, State] | None:
-        """What a person's edit began with, None where that is not known, and what AWM wrote last; None: no edit.
+    def _versions(self, loaded: Loaded, now: Instant) -> _Versions | None:
+        """What `loaded` is an edit of; None where it is as AWM wrote it, or there is no history yet.
 
         A save keeps its history first, so a file of a rev that history does not have is not AWM's, but for a power
-        loss: that leaves copies without contents, and sequence numbers which only AWM gives.
+        loss: that leaves copies without contents, and sequence numbers which only AWM gives. What AWM wrote last is
+        then what stands. Who has edited that already cannot be told, so no copy of its rev is made up for later edits
+        to begin with: it is saved under the next.
         """
         revs = sorted(durable.history_revs(self.history_path), reverse=True)
-        if not revs or (loaded.rev == revs[0] and self._is_as_written(loaded)):
+        if not revs or (loaded.rev == revs[0] and self._has_kept(loaded.rev, loaded.data)):
             return None
         rev, ours = next(((rev, kept) for rev in revs if (kept := self._kept(rev, now)) is not None), (0, None))
-        if ours is None:
-            return None
+        if ours is None or (loaded.rev > rev and (loaded.rev in revs or _seq(loaded.raw) > _seq(ours))):
+            return _Versions(loaded.raw, loaded.raw)
         if loaded.rev > rev:
-            is_ours = loaded.rev in revs or _seq(loaded.raw) > _seq(ours)
-            return None if is_ours else (_as_delivered(ours, loaded.raw),) * 2
-        return ours if loaded.rev == rev else self._kept(loaded.rev, now), ours
+            return _Versions(*(_as_delivered(ours, loaded.raw),) * 2)
+        return _Versions(ours if loaded.rev == rev else self._kept(loaded.rev, now), ours)
 
     def _kept(self, rev: int, now: Instant) -> State | None:
         """A state of history, None where it is not there or was torn by a power loss."""
@@ -168,9 +183,6 @@ class StateFile:
             return self.parse((self.history_path / f"{rev}.json").read_bytes(), now)[2]
         except (OSError, BadFileError):
             return None
-
-    def _is_as_written(self, loaded: Loaded) -> bool:
-        return self._has_kept(loaded.rev, loaded.data)
 
     def _has_kept(self, rev: int, data: bytes) -> bool:
         try:
@@ -184,11 +196,12 @@ class StateFile:
         if not changes and state | {"lastUpdated": None} == {**loaded.raw, "lastUpdated": None}:
             return None
         work, settings, raw, rev = self.parse(jsontext.layout(state), now)
+        rev = min(loaded.rev, rev + durable.HISTORY_MAX)  # of saves that a power loss took our copies of
         work = self._counted_on(work)
         if changes:
             words = "; ".join(notice.one_line(change) for change in changes)
             work = note(work, now, EDITED, reason=words[:EDIT_CHARS_MAX])
-        return Edited(work, settings, raw, loaded.data, min(loaded.rev, rev), loaded.token, changes)
+        return Edited(work, settings, raw, loaded.data, rev, loaded.token, changes)
 
     def _counted_on(self, work: Work) -> Work:
         """No number is given twice, also where a person put an old state back or began a new one (SPEC 8.1, 15).
@@ -206,7 +219,7 @@ class StateFile:
 
         A promise found is durable after it, for its caller to keep.
 
-        A person's edit is saved as it was merged; then Changed is raised, for its caller to load what stands now.
+        An `Edited` is saved; then Changed is raised, for its caller to load what stands now.
         """
         log = loaded.raw.get("log")
         seq_max = loaded.work.seq
@@ -222,8 +235,6 @@ class StateFile:
         if isinstance(loaded, Edited):
             self.save(loaded, loaded.work, clock.now())
             raise Changed
-        if loaded.rev > max(durable.history_revs(self.history_path), default=loaded.rev):
-            durable.keep_history(self.history_path, loaded.rev, loaded.data)  # a power loss took its copy
         if loaded.work.pending is not None:  # who promised it may have been killed before that was durable
             with durable.disk_trouble(self.path):
                 durable.sync_folder(self.path.resolve().parent)
@@ -256,7 +267,7 @@ class StateFile:
         log = loaded.raw.get("log")
         told = [str(entry.get("what")) for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
         newest = next((what for what in reversed(told) if what == EDITED or what in guarantee.ROWS), None)
-        return newest == EDITED or not self._is_as_written(loaded)
+        return newest == EDITED or not self._has_kept(loaded.rev, loaded.data)
 
     def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
         """Load, change and save under the lock; None where there is no state or the lock was not to be had."""

@@ -77,6 +77,22 @@ def test_power_is_lost_after_a_delivery_was_settled_and_a_person_edits() -> None
         world.calms()
 
 
+def test_an_old_copy_of_a_state_that_a_power_loss_took_from_history_removes_nothing() -> None:
+    """What stood in the file, an edit in it, was kept as what AWM had written: the older copy lacked that task."""
+    with told() as world:
+        world.heartbeat({})
+        copy = json.loads(world.home.store.path.read_bytes())
+        (world.home.store.history_path / f"{copy['rev']}.json").unlink()
+        edit(world, add_x1, added=("X1",))
+        world.heartbeat({})
+        edit(world, lambda doc: (doc.clear(), doc.update(copy)))
+        world.heartbeat({})
+
+        state = json.loads(world.home.store.path.read_bytes())
+        assert [attempt["stop"] for attempt in state["attempts"]] == [None, None]
+        world.calms()
+
+
 def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
     """A save had taken the edit out by its exchange and died before it put it back: the edit was lost (SPEC 4.6)."""
     with told() as world:
