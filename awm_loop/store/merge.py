@@ -89,6 +89,18 @@ def merge(base: State | None, ours: State, theirs: State) -> Merged:
     return Merged({key: state[key] for key in dict.fromkeys([*theirs, *ours, *state]) if key in state}, tuple(changes))
 
 
+def as_delivered(ours: State, theirs: State) -> State:
+    """`ours`, with the outbox as a later state of the same `seq` has it, of which a power loss took our copy.
+
+    What AWM saved in between are proofs and deliveries. A proof comes again by itself; a delivery shall not. A person
+    who only counts `rev` on loses nothing: of the rest, ours stands.
+    """
+    mine: Any = ours["outbox"]
+    left: Any = theirs.get("outbox", mine)
+    known = {entry["id"] for entry in mine}
+    return {**ours, "outbox": [entry for entry in left if entry["id"] in known]}
+
+
 def _additions(ours: State, theirs: State, changes: list[str]) -> dict[str, Any]:
     """Ours with what is new in theirs: tasks, what is said of them, and keys that are not AWM's."""
     here = _places(ours)

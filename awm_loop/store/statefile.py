@@ -118,8 +118,8 @@ class StateFile:
     def load(self, now: Instant) -> Loaded | None:
         """The state, a person's edit of the file merged with what AWM wrote since they read it (SPEC 4.6).
 
-        Nothing is written; `catch_up` saves what is an `Edited`. None in a home that never had a state.
-        Raises BadFileError (SPEC 4.7), DiskError.
+        Nothing is written; `catch_up` saves what is an `Edited`. None in a home that never had a state. Raises
+        BadFileError (SPEC 4.7), DiskError.
         """
         loaded = self._read(now)
         if loaded is None:
@@ -174,7 +174,7 @@ class StateFile:
         if ours is None or (loaded.rev > rev and (loaded.rev in revs or _seq(loaded.raw) > _seq(ours))):
             return _Versions(loaded.raw, loaded.raw)
         if loaded.rev > rev:
-            return _Versions(*(_as_delivered(ours, loaded.raw),) * 2)
+            return _Versions(*(merge.as_delivered(ours, loaded.raw),) * 2)
         return _Versions(ours if loaded.rev == rev else self._kept(loaded.rev, now), ours)
 
     def _kept(self, rev: int, now: Instant) -> State | None:
@@ -217,9 +217,7 @@ class StateFile:
     def catch_up(self, loaded: Loaded) -> None:
         """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError.
 
-        A promise found is durable after it, for its caller to keep.
-
-        An `Edited` is saved; then Changed is raised, for its caller to load what stands now.
+        A promise found is durable after it, for its caller to keep. An `Edited` is saved; then Changed is raised.
         """
         log = loaded.raw.get("log")
         seq_max = loaded.work.seq
@@ -346,8 +344,12 @@ class StateFile:
             if late is not None:
                 late()
         except (durable.ChangedError, DiskError) as error:
+            stands = False
             with suppress(OSError):
-                (self.history_path / f"{rev}.json").unlink()
+                stands = self.path.read_bytes() == data  # where only the last sync failed: it can be edited
+            with suppress(OSError):
+                if not stands:
+                    (self.history_path / f"{rev}.json").unlink()
             if isinstance(error, DiskError):
                 raise
             raise Changed from error
@@ -381,18 +383,6 @@ class StateFile:
         except OSError as error:
             raise DiskError(f"{self.mark_path}: {error.strerror}") from error
         return True
-
-
-def _as_delivered(ours: State, theirs: State) -> State:
-    """`ours`, with the outbox as a later state of the same `seq` has it, of which a power loss took our copy.
-
-    What AWM saved in between are proofs and deliveries. A proof comes again by itself; a delivery shall not. A person
-    who only counts `rev` on loses nothing: of the rest, ours stands.
-    """
-    mine: Any = ours["outbox"]
-    left: Any = theirs.get("outbox", mine)
-    known = {entry["id"] for entry in mine}
-    return {**ours, "outbox": [entry for entry in left if entry["id"] in known]}
 
 
 def _seq(state: State) -> int:

@@ -93,6 +93,19 @@ def test_an_old_copy_of_a_state_that_a_power_loss_took_from_history_removes_noth
         world.calms()
 
 
+def test_a_person_edits_a_state_whose_last_sync_was_refused() -> None:
+    """It stood in the file, and its copy was taken back: the edit passed for AWM's own and forgot a live attempt."""
+    with told() as world:
+        world.heartbeat({})
+        world.heartbeat({"fsync-directory": Fault.EACCES})
+        edit(world, lambda doc: doc.update(inProgress=None, attempts=[]), removed=("S1",))
+        world.heartbeat({})
+        state = json.loads(world.home.store.path.read_bytes())
+
+        assert [attempt["stop"] for attempt in state["attempts"]] == ["removed"]
+        world.calms()
+
+
 def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
     """A save had taken the edit out by its exchange and died before it put it back: the edit was lost (SPEC 4.6)."""
     with told() as world:
