@@ -123,6 +123,7 @@ class Truth:
 
     def blurs(self, edit: Edit, doc: Mapping[str, Any]) -> None:
         """An edit whose beginning AWM cannot know: all but what it adds may be taken, or not; what is gone comes back."""
+        self.standing = {**self.standing, "pending": None}  # a power loss took the copy: whom it was for is dead
         self.may_vanish |= {*edit.removed}
         for task in (*edit.removed, *edit.requeued, *(task for task in self.removed if task in places(doc))):
             self.wanted(task)
