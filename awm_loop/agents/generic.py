@@ -6,13 +6,13 @@ import os
 import pwd
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from awm_loop.agents.reading import Reading
 from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Advised, Outcome
 from awm_loop.core.observation import Advice, Limit
@@ -46,21 +46,6 @@ class _Advice(BaseModel):
     root_cause: Annotated[str, Field(min_length=1)]
     action: Advised
     text: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What an agent's end means before the workspace is looked at."""
-
-    outcome: Outcome
-    summary: str = ""
-    question: str = ""
-    error: str = ""
-    tokens: Mapping[str, int] | None = None
-    cost_usd: float | None = None
-    session_id: str = ""
-    context_share: float | None = None
-    limit: Limit | None = None
 
 
 def argv(kind: str, command: Sequence[str], values: Mapping[str, str]) -> list[str]:

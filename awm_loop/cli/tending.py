@@ -14,6 +14,7 @@ from pathlib import Path
 
 from awm_loop import clock, config, fault
 from awm_loop.agents import generic
+from awm_loop.agents.reading import Reading
 from awm_loop.attempt.directory import AttemptDirectory, Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
@@ -81,7 +82,7 @@ class _Found:
     """What the stages of one attempt have shown so far."""
 
     end: End
-    reading: generic.Reading = field(default_factory=lambda: generic.Reading(outcome=Outcome.FAILED))
+    reading: Reading = field(default_factory=lambda: Reading(outcome=Outcome.FAILED))
     gate: GateSeen | None = None
     remarks: list[str] = field(default_factory=list)
     removed_locks: list[str] = field(default_factory=list)
@@ -205,7 +206,7 @@ def _answered(tended: Tended, found: _Found) -> Result:
         return found.result(order, found.end.cut_short, found.end.error)
     if advice is None:
         return found.result(order, found.reading.outcome, found.reading.error)
-    found.reading = generic.Reading(outcome=Outcome.SUCCEEDED)
+    found.reading = Reading(outcome=Outcome.SUCCEEDED)
     return replace(found.result(order, Outcome.SUCCEEDED), advice=advice)
 
 

@@ -20,8 +20,10 @@ Priority = StrEnum("Priority", "CRITICAL HIGH MEDIUM LOW")  # SPEC 5.1: P0 to P3
 StopReason = StrEnum("StopReason", "OPERATOR SKIP REMOVED REQUEUED STALLED UNATTENDED CANNOT_BEGIN")
 # What an analysis advises (SPEC 7.4): try again with its instruction, let its agent do it, or skip.
 Advised = StrEnum("Advised", "RELAUNCH TAKEOVER SKIP")
-# How an attempt ended: the words of `result.json` (SPEC 8.2) that this version can produce.
-Outcome = StrEnum("Outcome", "SUCCEEDED HOLLOW FAILED STALLED TIMED_OUT LIMITED BLOCKED STOPPED LOST REBOOTED")
+# How an attempt ended: the words of `result.json` (SPEC 8.2).
+Outcome = StrEnum(
+    "Outcome", "SUCCEEDED HOLLOW FAILED STALLED TIMED_OUT LIMITED AUTH BILLING BLOCKED STOPPED LOST REBOOTED"
+)
 REBOOT_SLACK_SECONDS = 2 * 86_400.0
 
 
