@@ -76,6 +76,7 @@ SIGNALS = {
     Signal.GIVEN_UP: "its analysis says to skip it, or gave no answer",
     Signal.LIMITED: "its account met a limit",
     Signal.LIMITED_FOR_GOOD: "the same, with `retryOnRateLimit` off and no fallback open",
+    Signal.REFUSED: "the login or the bill of its agent was refused",
     Signal.ASKED: "the agent asks a person",
     Signal.REBOOTED: "the machine was restarted while it ran",
     Signal.REBOOTED_TOO_OFTEN: "the same, for the sixth time",

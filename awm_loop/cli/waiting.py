@@ -86,8 +86,13 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
 
 
 def _limit(work: Work, spec: Spec, task_id: str, now: Instant, policy: Policy) -> Wait:
-    """The accounts of all agents that could do it are closed; the first to open ends the wait."""
-    agents = choice.fit_agents(spec, work.task(task_id), policy)
-    accounts = [] if isinstance(agents, SpecBad) else list(dict.fromkeys(agent.account for agent in agents))
+    """All agents that could do it are off, or their accounts closed; the first account to open ends the wait."""
+    fit = choice.fit_agents(spec, work.task(task_id), policy)
+    agents = [] if isinstance(fit, SpecBad) else [agent for agent in fit if agent.name not in work.agents_off]
+    if not agents and not isinstance(fit, SpecBad):
+        return Wait(
+            f"you: {fit[0].name} is turned off, {work.agents_off[fit[0].name]}", then=f"awm agents on {fit[0].name}"
+        )
+    accounts = list(dict.fromkeys(agent.account for agent in agents))
     closed = [deadline.until for name in accounts if (deadline := choice.closed_until(work, name, now))]
     return Wait(f"the limit of account {', '.join(accounts)}", min(closed, default=None))

@@ -48,6 +48,11 @@ def closed_until(work: Work, account: str, now: Instant) -> Deadline | None:
     return deadline if is_before(deadline, now) else None
 
 
+def is_open(work: Work, agent: Agent, now: Instant) -> bool:
+    """Whether it may be started: its account is open, and nobody refused its login or bill since a person looked."""
+    return agent.name not in work.agents_off and not closed_until(work, agent.account, now)
+
+
 def is_before(deadline: Deadline | None, now: Instant) -> bool:
     return deadline is not None and deadline.remaining_seconds(now) > 0
 

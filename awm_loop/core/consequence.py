@@ -160,7 +160,13 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
         accounts[attempt.account] = judged.limited
     elif row.then is Phase.COMPLETED and known and known.deadline is None:
         del accounts[attempt.account]
-    changed = replace(work, attempts=tuple(one for one in work.attempts if one is not attempt), accounts=accounts)
+    off = {**work.agents_off, attempt.agent: notice.one_line(judged.reason)}
+    changed = replace(
+        work,
+        attempts=tuple(one for one in work.attempts if one is not attempt),
+        accounts=accounts,
+        agents_off=off if judged.signal is Signal.REFUSED else work.agents_off,
+    )
     if result.removed_locks:
         changed = note(changed, now, "removed git locks", task.id, ", ".join(result.removed_locks))
     share = max(work.context_share, result.context_share or 0.0)
@@ -183,7 +189,9 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
             commit=result.commits[-1] if row.then is Phase.COMPLETED and result.commits else "",
         )  # fmt: skip
         changed = _parted(changed, task, step, line)
-    return _written(step, changed, notice.of_attempt(task, attempt, judged, moment.policy), moment)
+    is_known = judged.signal is Signal.REFUSED and attempt.agent in work.agents_off  # told once
+    text = "" if is_known else notice.of_attempt(task, attempt, judged, moment.policy)
+    return _written(step, changed, text, moment)
 
 
 def _place_in(queue: tuple[str, ...], attempt: Attempt) -> int:

@@ -31,14 +31,15 @@ Signal = StrEnum(
     "Signal",
     "READY TOO_EARLY ACCOUNT_CLOSED OCCUPIED UNFIT "
     "UNSEEN NEVER_BEGAN HELD CANNOT_BEGIN STARTING ALIVE LATE STALLED UNWANTED UNATTENDED ENDED "
-    "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK PUZZLING ADVISED STRUCK_OUT GIVEN_UP LIMITED LIMITED_FOR_GOOD ASKED "
-    "REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED RECALLED WITHDRAWN DUE FED DRAINED FULL SAVED TOLD",
+    "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK PUZZLING ADVISED STRUCK_OUT GIVEN_UP LIMITED LIMITED_FOR_GOOD REFUSED "
+    "ASKED REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED RECALLED WITHDRAWN DUE FED DRAINED FULL SAVED TOLD",
 )
 Do = StrEnum("Do", "NOTHING LAUNCH STOP RESET")  # the effect a row asks for
 Count = StrEnum("Count", "NOTHING TRY STRIKE REBOOT")  # what it adds to the task
 Tell = StrEnum(  # the notice, by the kinds of SPEC 12.1
     "Tell",
-    "NOTHING STARTED COMPLETED RETRY STALL STRUCK_OUT LIMIT OPENED BLOCKED FAILED SKIPPED STILL_RUNNING RESET REPORT",
+    "NOTHING STARTED COMPLETED RETRY STALL STRUCK_OUT LIMIT OPENED AUTH BLOCKED FAILED SKIPPED STILL_RUNNING RESET "
+    "REPORT",
 )
 
 
@@ -99,6 +100,7 @@ TABLE = (
     Row(P.ENDED,      S.GIVEN_UP,           P.SKIPPED,   tell=Tell.STRUCK_OUT),  # the analysis said so, or nothing
     Row(P.ENDED,      S.LIMITED,            P.QUEUED,    tell=Tell.LIMIT),
     Row(P.ENDED,      S.LIMITED_FOR_GOOD,   P.FAILED,    tell=Tell.FAILED),
+    Row(P.ENDED,      S.REFUSED,            P.QUEUED,    tell=Tell.AUTH),  # its agent is off until a person says
     Row(P.ENDED,      S.ASKED,              P.BLOCKED,   tell=Tell.BLOCKED),
     Row(P.ENDED,      S.REBOOTED,           P.QUEUED,    count=Count.REBOOT),
     Row(P.ENDED,      S.REBOOTED_TOO_OFTEN, P.FAILED,    count=Count.REBOOT, tell=Tell.FAILED),
@@ -151,7 +153,7 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen | None, now: Instan
         return Judged(Signal.UNFIT, place.reason)
     if choice.is_occupied(work, place):
         return Judged(Signal.OCCUPIED)
-    agent = next((one for one in agents if not choice.closed_until(work, one.account, now)), None)
+    agent = next((one for one in agents if choice.is_open(work, one, now)), None)
     if agent is None:
         return Judged(Signal.ACCOUNT_CLOSED)
     chain = tuple(one.name for one in agents)
@@ -211,6 +213,8 @@ def _verdict(work: Work, attempt: Attempt, result: Result, now: Instant, policy:
             signal = Signal.REBOOTED if task.reboots < policy.reboots_max else Signal.REBOOTED_TOO_OFTEN
         case Outcome.LIMITED:
             return _limited(work, attempt, result, now, policy)
+        case Outcome.AUTH | Outcome.BILLING:
+            return Judged(Signal.REFUSED, why, agent=_fallback(work, attempt, now, policy), result=result)
         case Outcome.STOPPED:
             signal, why = Signal.CALLED_OFF, "stopped by hand"
         case _ if attempt.is_analysis:
@@ -246,13 +250,19 @@ def _limited(work: Work, attempt: Attempt, result: Result, now: Instant, policy:
     until = Deadline.after(min(wait_seconds + policy.limit_margin_seconds, policy.limit_max_seconds), now)
     hits = known.hits + 1 if limit.resets_at is None else 0
     limited = replace(known, deadline=until, source=limit.source, agent=attempt.agent, hits=hits)
-    chain = [one for name in attempt.chain if (one := policy.agents.get(name)) and one.account != known.name]
-    fallback = next((one for one in chain if not choice.closed_until(work, one.account, now)), None)
+    fallback = _fallback(work, attempt, now, policy)
+    chain = [one for name in attempt.chain if (one := policy.agents.get(name)) and name not in work.agents_off]
     waits = [until, *(closed for one in chain if (closed := choice.closed_until(work, one.account, now)))]
     first = None if fallback else min(waits, key=lambda one: one.remaining_seconds(now))
     signal = Signal.LIMITED if policy.retry_on_limit or fallback else Signal.LIMITED_FOR_GOOD
     why = result.error or "its account met a limit"
     return Judged(signal, why, agent=fallback, not_before=first, result=result, limited=limited)
+
+
+def _fallback(work: Work, attempt: Attempt, now: Instant, policy: Policy) -> Agent | None:
+    """Who of those it may ask can go on at once, where its own account cannot."""
+    chain = [one for name in attempt.chain if (one := policy.agents.get(name)) and one.account != attempt.account]
+    return next((one for one in chain if choice.is_open(work, one, now)), None)
 
 
 def classify_account(account: Account, now: Instant) -> Judged:

@@ -312,6 +312,7 @@ class Work:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    agents_off: Mapping[str, str] = field(default_factory=dict)  # whose login or bill was refused, and why: by name
     pending: Effect | None = None
     outbox: tuple[Notice, ...] = ()
     channels: Mapping[str, Channel] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from awm_loop.core.model import Advised, Attempt, Ended, Phase, Policy, Task, Wo
 from awm_loop.core.observation import SpecRead
 
 TEXT_CHARS_MAX = 200
-ALWAYS_SENT = {Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
+ALWAYS_SENT = {Tell.AUTH, Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
 ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
@@ -95,6 +95,10 @@ def _of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) ->
             wait = roughly(judged.limited.deadline.left_seconds - policy.limit_margin_seconds)
             then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else "Waiting."
             return f"⚡ {display(attempt.agent, policy)} rate limited. {resets} in {wait}. {then}"
+        case Signal.REFUSED:
+            then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else f"{sprint} waits."
+            on = f"When that is mended: awm agents on {attempt.agent}"
+            return f"🔑 {display(attempt.agent, policy)} is turned off — {why}. {then} {on}"
         case Signal.ASKED:
             return ASKED.format(task=task.id, why=why)
         case Signal.DISMISSED | Signal.RECALLED | Signal.WITHDRAWN:
