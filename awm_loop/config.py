@@ -13,7 +13,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -84,19 +84,27 @@ class LoopConfig(_Table):
     gate_must_fail_first: bool = False
     gate_max_minutes: Positive = 15.0
     analysis_agent: str = ""
+    resume_sessions: bool = False
     context_reset_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
     memory: PathText = "memory"  # the assistant's folder of notes, relative to the home
 
 
 class AgentConfig(_Table):
-    """`[agents.NAME]`. `command` belongs to kind "command" alone."""
+    """`[agents.NAME]`. `command` belongs to kind "command" alone, the other programs' options to the CLIs."""
 
-    kind: Literal["shell", "command"]
+    kind: Literal["shell", "command", "claude", "codex", "gemini", "opencode", "aider"]
     command: list[str] = []
+    executable: PathText = ""  # its usual name, found on PATH
+    extra_args: list[str] = []
+    sandbox: bool = True
     model: str = ""
     account: str = ""
     fallback: list[str] = []
     env_pass: list[str] = []
+
+
+KINDS: tuple[str, ...] = get_args(AgentConfig.model_fields["kind"].annotation)
+CLIS = KINDS[2:]  # programs that AWM knows how to call and to read
 
 
 class ProjectConfig(_Table):
@@ -132,7 +140,6 @@ TABLES: Mapping[str, type[BaseModel]] = {
 
 UNBUILT: Mapping[tuple[str, str], object] = {
     ("loop", "registration_grace_seconds"): 60,
-    ("loop", "resume_sessions"): False,
 }
 
 
@@ -222,7 +229,7 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
         return ConfigError(f"{where}: missing", f"add `{location[-1]} = …` to [{table}]")
     if location[-1] == "kind":
         what = _shown(problem["input"])
-        return ConfigError(f"{where}: {what} is not an agent kind that works today", "shell or command")
+        return ConfigError(f"{where}: {what} is not an agent kind that works today", f"{', '.join(KINDS)}")
     # What stands under [notify] may be a secret.
     found = "" if table == "notify" else f", but it is {_shown(problem['input'])}"
     return ConfigError(f"{where}: {problem['msg']}{found}", "see the comments `awm init` writes")
@@ -271,6 +278,11 @@ def _cross_check(config: Config, path: Path, text: str) -> None:
         line = _line_of(text, f"agents.{name}", None)
         if not re.fullmatch(ID_PATTERN, name):
             raise ConfigError(f"{path}:{line}: agent name {name!r} is not an id", "letters, digits, `.`, `_`, `-`")
+        if agent.kind not in CLIS and {"executable", "extra_args", "sandbox"} & agent.model_fields_set:
+            raise ConfigError(
+                f"{path}:{line}: agents.{name}: `executable`, `extra_args` and `sandbox` are for the kinds of CLIs",
+                f"kinds of CLIs: {', '.join(CLIS)}",
+            )
         if (agent.kind == "command") != bool(agent.command):
             raise ConfigError(
                 f'{path}:{line}: agents.{name}: `command` goes with kind = "command", and only with it',

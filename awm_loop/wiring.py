@@ -169,6 +169,7 @@ def policy(settings: config.Config, published: Settings) -> Policy:
         reset_after=published.reset_after,
         context_share_max=loop.context_reset_fraction,
         analysis_agent=loop.analysis_agent,
+        resume_sessions=loop.resume_sessions,
         default_agent=loop.default_agent,
         agents=agents_of(settings),
         notify_user=published.notify_user,

@@ -32,6 +32,14 @@ class Left:
     gate_tail: str = ""
 
 
+def of(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
+    """The prompt of an attempt, of whichever of the three forms."""
+    if attempt.is_analysis:
+        return compose_analysis(spec, attempt, task, left)
+    is_going_on = bool(attempt.session) and attempt.session == task.session
+    return compose_going_on(attempt, left) if is_going_on else compose(spec, attempt, task, left)
+
+
 def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
     """The whole prompt, in Markdown: the spec, the gate, what is missing, what earlier attempts left, the protocol."""
     parts = [
@@ -51,6 +59,16 @@ def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> s
         parts.append("## What was tried before\n\n" + _history(task, left))
     parts.append("## Protocol\n\n" + PROTOCOL)
     return "\n\n".join(parts)
+
+
+def compose_going_on(attempt: Attempt, left: Sequence[Left]) -> str:
+    """For a session that knows the sprint already: a limit cut it short, and its account is open again (SPEC 9)."""
+    numbers = ", ".join(str(one.earlier.number) for one in left[-1:])
+    return (
+        f"# Sprint {attempt.task}, go on\n\nA limit of your account ended attempt {numbers or 'before'} in the middle. "
+        "It is open again: go on where you stopped. Check `git log` and `git status` first. All that was said before "
+        f"holds; when it counts as done:\n\n{_gate(attempt)}\n\n## Protocol\n\n{PROTOCOL}"
+    )
 
 
 ANALYSIS = """\

@@ -49,6 +49,10 @@ class Reader(Protocol):
     def err(self, line: str, at: datetime) -> None:
         """One line of stderr."""
 
+    @property
+    def session_id(self) -> str:
+        """Of the session, as soon as it was told; "" before."""
+
     def stuck(self) -> Reading | None:
         """What it came to, where the program lives but will not go on for longer than `SLEEP_SECONDS_MAX`: it sleeps
         out a limit, or repeats itself without an end. Whoever runs it ends it then. Asked after every line."""

@@ -12,7 +12,8 @@ from awm_loop.attempt import gitlocks, reap
 from awm_loop.attempt.directory import AttemptDirectory, let_go, take_lock
 from awm_loop.attempt.liveness import Liveness
 from awm_loop.attempt.procfs import Identity
-from awm_loop.attempt.supervise import OUTCOME_OF_STOP, SWEEP_STEP_SECONDS, keep_evidence, marker
+from awm_loop.attempt.stage import OUTCOME_OF_STOP, SWEEP_STEP_SECONDS, keep_evidence
+from awm_loop.attempt.supervise import marker
 from awm_loop.core.model import Instant, Outcome, StopReason
 from awm_loop.core.observation import Result
 

@@ -84,6 +84,10 @@ class Order(_File):
     gate_first: bool = False
     gate_seconds: float = 0.0  # how long the gate may take
     is_analysis: bool = False
+    executable: str = ""  # of a CLI: its program, "" for the usual name on PATH ...
+    extra_args: tuple[str, ...] = ()  # ... what a person adds to its arguments ...
+    is_sandboxed: bool = True
+    session: str = ""  # ... and the session it is to resume
     problem: str = ""  # the spec could not be read any more: the attempt fails with this
 
 

@@ -29,20 +29,30 @@ _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """How to run an agent: argv, its whole environment, the directory, and the file that is its stdin."""
+    """How to run an agent: argv, its whole environment, the directory, and the file that is its stdin.
+
+    With `is_stderr_apart` its stderr has a pipe of its own; else it comes in its place among the output.
+    """
 
     argv: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
     stdin_path: Path
+    is_stderr_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running agent: its pid, and the pipe its stdout and stderr arrive by."""
+    """A running agent: its pid, and the pipes of its stdout and stderr; `errors_fd` is -1 where both share one."""
 
     pid: int
     output_fd: int
+    errors_fd: int = -1
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """The pipes there are."""
+        return tuple(fd for fd in (self.output_fd, self.errors_fd) if fd >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,10 @@ class Spare:
             ours.recv(1)
         return cls(pid, os.pidfd_open(pid), ours)
 
-    def become(self, invocation: Invocation, fds: tuple[int, int, int]) -> None:
-        """Let it become the agent with `fds` (output, agent lock, problem report). Raises OSError where it is gone.
+    def become(self, invocation: Invocation, fds: tuple[int, int, int, int]) -> None:
+        """Let it become the agent with `fds` (output, errors, agent lock, problem report).
 
-        In one message, which a stopped one cannot keep waiting.
+        In one message, which a stopped one cannot keep waiting. Raises OSError where it is gone.
         """
         with self.orders, os.fdopen(os.memfd_create("invocation"), "wb") as file:
             pickle.dump(invocation, file)
@@ -114,8 +124,9 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
     """
     fault.point("spawn.agent:before")
     output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    error_fd, report_fd = os.pipe2(os.O_CLOEXEC)
-    fds = (write_fd, agent_lock_fd, report_fd)
+    errors_fd, errors_write_fd = os.pipe2(os.O_CLOEXEC) if invocation.is_stderr_apart else (-1, os.dup(write_fd))
+    problem_fd, report_fd = os.pipe2(os.O_CLOEXEC)
+    fds = (write_fd, errors_write_fd, agent_lock_fd, report_fd)
     spare = spare or Spare.fork()
     try:
         spare.become(invocation, fds)
@@ -127,23 +138,26 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
         except OSError as error:
             raise AwmError(f"cannot start another process: {error.strerror}", "`dmesg | tail`") from error
     fault.point("spawn.agent:sent")
-    os.close(write_fd)
-    os.close(report_fd)
-    problem = _report(error_fd, spare).decode(errors="backslashreplace")
+    for fd in (write_fd, errors_write_fd, report_fd):
+        os.close(fd)
+    child = Child(spare.pid, output_fd, errors_fd)
+    problem = _report(problem_fd, spare).decode(errors="backslashreplace")
     os.close(spare.pidfd)
     if problem:
         os.waitpid(spare.pid, 0)
-        os.close(output_fd)
+        for fd in child.fds:
+            os.close(fd)
         return problem
     fault.point("spawn.agent:runs")
-    os.set_blocking(output_fd, False)
-    return Child(spare.pid, output_fd)
+    for fd in child.fds:
+        os.set_blocking(fd, False)
+    return child
 
 
-def _report(error_fd: int, spare: Spare) -> bytes:
+def _report(problem_fd: int, spare: Spare) -> bytes:
     """What `spare` says before its end of the pipe is closed, by exec or with it: nothing where all is well."""
     said = b""
-    with os.fdopen(error_fd, "rb", buffering=0) as reports:
+    with os.fdopen(problem_fd, "rb", buffering=0) as reports:
         while True:
             while not select.select([reports], [], [], PATIENCE_SECONDS)[0]:
                 spare.wake()
@@ -166,7 +180,7 @@ def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
         close_all_but({orders.fileno()})
         orders.send(b"\0")
         fault.point("spawn.spare:waits")
-        _, fds, _, _ = socket.recv_fds(orders, 1, 4)
+        _, fds, _, _ = socket.recv_fds(orders, 1, 5)
         if fds:
             *fds, invocation_fd = fds
             with os.fdopen(invocation_fd, "rb") as file:
@@ -178,8 +192,8 @@ def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
 
 
 def _become_agent(invocation: Invocation, fds: list[int]) -> None:
-    """Returns only where it cannot be done, having reported why. `fds` are output, agent lock and problem report."""
-    output_fd, lock_fd, report_fd = fds
+    """Returns only where it cannot be done, having reported why. `fds` are output, errors, lock and problem report."""
+    output_fd, errors_fd, lock_fd, report_fd = fds
     what = f"working directory {invocation.directory}"
     try:
         os.set_inheritable(report_fd, False)
@@ -188,8 +202,9 @@ def _become_agent(invocation: Invocation, fds: list[int]) -> None:
         stdin_fd = os.open(invocation.stdin_path, os.O_RDONLY)
         os.dup2(stdin_fd, 0)
         os.dup2(output_fd, 1)
-        os.dup2(output_fd, 2)
+        os.dup2(errors_fd, 2)
         os.set_inheritable(output_fd, False)
+        os.set_inheritable(errors_fd, False)
         os.set_inheritable(lock_fd, True)
         is_relative = "/" in invocation.argv[0] and not invocation.argv[0].startswith("/")
         what = f"program {invocation.argv[0]}" + (f" (from {invocation.directory})" if is_relative else "")

@@ -1,7 +1,7 @@
 """The supervisor's process (SPEC 8.2): `supervision` says what it does.
 
-    python -m awm_loop.cli.supervise HOME KEY LOCK_FD                  a fresh one, started by a beat
-    python -m awm_loop.cli.supervise HOME KEY LOCK_FD OUTPUT_FD …      this process again, after exec, with its child
+    python -m awm_loop.cli.supervise HOME KEY LOCK_FD                          a fresh one, started by a beat
+    python -m awm_loop.cli.supervise HOME KEY LOCK_FD OUTPUT_FD ERRORS_FD …    the same, after exec, with its child
 
 Whoever called that beat may have handed down what is none of ours, such as the lock of cron's `flock`: it would be held
 as long as the work goes on. The spare for the next agent is forked first, before there is much to copy: it becomes the
@@ -22,7 +22,7 @@ FRESH = 3  # arguments: HOME KEY LOCK_FD
 
 def main(arguments: list[str]) -> int:
     set_right()
-    close_all_but({int(fd) for fd in arguments[2:4]})
+    close_all_but({int(fd) for fd in arguments[2:5]})
     if len(arguments) == FRESH:
         _wait_to_be_moved()
     try:

@@ -20,7 +20,7 @@ from awm_loop import beat, clock, fault
 from awm_loop.attempt import abandoned, supervise
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
-from awm_loop.attempt.supervise import Tended
+from awm_loop.attempt.stage import Tended
 from awm_loop.cli import delivery, tending
 from awm_loop.cli.pulse import pulse
 from awm_loop.core.model import Spec, Work
@@ -46,7 +46,7 @@ def main(arguments: list[str], spare: Spare) -> int:
             tended = _begun(directory, int(rest[0]))
         else:
             tended = _adopted(directory, rest)
-            spared |= {int(pid) for pid in rest[5:]} | (_deliverer(home_path) if rest[4] else set())
+            spared |= {int(pid) for pid in rest[6:]} | (_deliverer(home_path) if rest[5] else set())
         try:
             with suppress(AwmError):  # trouble is for the beat itself to tell
                 _rehearse(Home.open(Path(home_path)))
@@ -92,16 +92,18 @@ def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
 
 
 def _adopted(directory: AttemptDirectory, left: list[str]) -> Tended | None:
-    """What the image before exec left to us: lock, pipe, child, and why the agent could not be run."""
-    lock_fd, output_fd, pid = (int(number) for number in left[:3])
+    """What the image before exec left to us: lock, pipes, child, and why the agent could not be run."""
+    lock_fd, output_fd, errors_fd, pid = (int(number) for number in left[:4])
     order = directory.order()
     os.set_inheritable(lock_fd, False)
     if order is None:
         raise AssertionError(f"{directory.path}: begun without an order")
     if pid == 0:
-        return Tended(directory, order, lock_fd, None, left[3])
-    os.set_inheritable(output_fd, False)
-    return Tended(directory, order, lock_fd, Child(pid, output_fd))
+        return Tended(directory, order, lock_fd, None, left[4])
+    child = Child(pid, output_fd, errors_fd)
+    for fd in child.fds:
+        os.set_inheritable(fd, False)
+    return Tended(directory, order, lock_fd, child)
 
 
 def _deliverer(home_path: str) -> set[int]:
@@ -152,10 +154,10 @@ def _become_its_supervisor(home: Home, tended: Tended, spared: set[int]) -> None
     Returns only where this cannot be done, when the attempt has ended under this image.
     """
     child = tended.child or Child(0, -1)
-    for fd in (tended.lock_fd, child.output_fd):
-        if fd >= 0:
-            os.set_inheritable(fd, True)
-    left = [str(tended.lock_fd), str(child.output_fd), str(child.pid), tended.problem]
+    for fd in (tended.lock_fd, *child.fds):
+        os.set_inheritable(fd, True)
+    left = [str(number) for number in (tended.lock_fd, child.output_fd, child.errors_fd, child.pid)]
+    left.append(tended.problem)
     delivering = ["deliver" if delivery.has_channels(home) else "", *map(str, spared)]
     program = ["-P", "-m", "awm_loop.cli.supervise"]
     arguments = [*program, str(home.path), tended.order.key, *left, *delivering]
@@ -165,7 +167,6 @@ def _become_its_supervisor(home: Home, tended: Tended, spared: set[int]) -> None
         os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  our own program
     except OSError as error:
         print(f"awm: cannot run {sys.executable} again: {error.strerror}", file=sys.stderr)
-    for fd in (tended.lock_fd, child.output_fd):
-        if fd >= 0:
-            os.set_inheritable(fd, False)
+    for fd in (tended.lock_fd, *child.fds):
+        os.set_inheritable(fd, False)
     supervise.watch(tended, tending.course(tended), spared)

@@ -13,59 +13,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from awm_loop import clock, config, fault
-from awm_loop.agents import generic
 from awm_loop.agents.reading import Reading
-from awm_loop.attempt.directory import AttemptDirectory, Order, put
+from awm_loop.attempt.directory import AttemptDirectory, Order
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
-from awm_loop.attempt.supervise import Course, End, Stage, Tended, marker
+from awm_loop.attempt.stage import End, Stage, Tended
+from awm_loop.attempt.supervise import Course, marker
+from awm_loop.cli import calling
 from awm_loop.core.model import Outcome, attempt_key
 from awm_loop.core.observation import GateSeen, Result
-from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, DiskError
-from awm_loop.regular import read_regular
-from awm_loop.store import specfile
 from awm_loop.workspace import gatefiles, git, integration, worktree
 
 INTEGRATIONS_MAX = 5  # times the base branch may move between a rebase and the end of the gate after it
 
 
-def invocation(order: Order) -> Invocation:
-    """How the supervisor runs the agent of an order. Raises DiskError where its script cannot be written."""
-    values = _values(order)
-    script_path = Path(values["script_file"])
-    if order.kind == "shell" and not script_path.exists():  # when it is there, a shell may be reading it
-        with disk_trouble(script_path):
-            put(script_path, specfile.run_blocks((_directory(order) / "spec.md").read_text(encoding="utf-8")))
-    return Invocation(
-        argv=generic.argv(order.kind, order.command, values),
-        environment=generic.environment(order.env_pass, values, os.environ),
-        directory=Path(order.workspace),
-        stdin_path=Path(os.devnull if order.kind == "shell" else values["prompt_file"]),
-    )
-
-
-def _values(order: Order) -> dict[str, str]:
-    directory = _directory(order)
-    return {
-        "prompt_file": str(directory / "prompt.md"),
-        "script_file": str(directory / "script.sh"),
-        "result_file": str(directory / "agent-result.json"),
-        "workspace": order.workspace,
-        "task": order.task,
-        "attempt": str(order.number),
-        "key": order.key,
-        "model": order.model,
-    }
-
-
-def _directory(order: Order) -> Path:
-    return Path(order.home) / "state" / "attempts" / order.key
-
-
 def first(order: Order) -> Invocation | None:
     """What a beat may start itself: the agent, where nothing has to be made ready before it. Raises DiskError."""
-    run = invocation(order)  # always: what the disk refuses is refused before the start
+    run = calling.invocation(order)  # always: what the disk refuses is refused before the start
     return None if order.is_worktree or order.verify else run
 
 
@@ -138,11 +103,10 @@ def course(tended: Tended) -> Course:
             if found.end.exit_code == 0 and found.end.cut_short is None:
                 found.gate = GateSeen(passed=True, before=True)  # SPEC 10.2: no agent is started, no commit needed
                 return (yield from _accepted(tended, found))
-        found.end = yield Stage(invocation=invocation(order))
+        found.end, found.reading = yield from calling.run_agent(tended)
         found.removed_locks += found.end.removed_locks
         if order.is_analysis:
             return _answered(tended, found)
-        found.reading = generic.read(found.end.exit_code, _agent_report(tended.directory), _output(tended))
         if found.end.cut_short or found.reading.outcome is not Outcome.SUCCEEDED:
             return _ended(order, found, found.reading.error)
         return (yield from _accepted(tended, found))
@@ -199,9 +163,7 @@ def _ended(order: Order, found: _Found, error: str) -> Result:
 
 def _answered(tended: Tended, found: _Found) -> Result:
     """SPEC 7.4: an analysis is worth its answer."""
-    report, order = _agent_report(tended.directory), tended.order
-    advice = generic.read_advice(report, _output(tended))
-    found.reading = generic.read(found.end.exit_code, report, _output(tended))
+    order, advice = tended.order, calling.advice(tended, found.reading)
     if found.end.cut_short is not None:
         return found.result(order, found.end.cut_short, found.end.error)
     if advice is None:
@@ -301,7 +263,7 @@ def _gate(order: Order, name: str) -> Stage:
 
 def _shell(order: Order, line: str, name: str, limit_seconds: float | None) -> Stage:
     """The owner's shell line, in the workspace and the agent's environment."""
-    environment = generic.environment(order.env_pass, _values(order), os.environ)
+    environment = calling.environment(order)
     run = Invocation(
         argv=["sh", "-c", line],
         environment=environment,
@@ -352,23 +314,6 @@ def _commits(order: Order) -> tuple[str, ...]:
     return git.commits_since(Path(order.workspace), order.base)
 
 
-def _output(tended: Tended) -> str:
-    return tail(tended.directory / "out.log", config.PROMPT_TAIL_BYTES)
-
-
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in tail(path, config.PROMPT_TAIL_BYTES).splitlines() if line.strip()]
     return lines[-1] if lines else ""
-
-
-def _agent_report(directory: AttemptDirectory) -> bytes | None:
-    """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed.
-
-    What is no regular file is an empty report, malformed too.
-    """
-    try:
-        return read_regular(directory / "agent-result.json", config.RESULT_FILE_BYTES_MAX)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return b""

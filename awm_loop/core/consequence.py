@@ -89,7 +89,7 @@ def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
             begun = replace(work, reset=step.row.then, pending=model.Reset(key=f"reset.{work.seq}"))
             return _written(step, begun, judged.reason, moment)
         case Phase.RESUMING:
-            fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0)
+            fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0, sessions={})
             return _written(step, fresh, notice.RESET_DONE, moment)
         case _ if step.row.phase is Phase.RESUMING:
             return _written(step, replace(work, reset=None), notice.standing(work), moment)
@@ -126,6 +126,7 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
         raise AssertionError("READY without a place")
     spec, task, head = seen.spec, work.task(step.task), seen.head
     is_analysis = task.analysis == "due"
+    session = work.sessions.get(agent.name, "") if policy.resume_sessions and not judged.place.is_worktree else ""
     if task.verify is None:  # its first attempt: the gate and the base are taken now, and stay (SPEC 10.1)
         task = replace(
             task, verify=spec.verify or policy.verify, gate_number=work.next_attempt, branch=task.branch or seen.branch
@@ -140,6 +141,7 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
         is_worktree=judged.place.is_worktree, is_analysis=is_analysis,
         require_commit=policy.require_commit and spec.commit and head is not None and not is_analysis,
         verify="" if is_analysis else task.verify or "", gate_files=spec.gate_files, gate_first=policy.gate_first,
+        session=task.session if task.session_agent == agent.name else session,
         limit_seconds=policy.attempt_max_seconds if spec.timeout_minutes is None else spec.timeout_minutes * 60,
         eta_seconds=None if eta_minutes is None else eta_minutes * 60,
     )  # fmt: skip
@@ -166,6 +168,7 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
         attempts=tuple(one for one in work.attempts if one is not attempt),
         accounts=accounts,
         agents_off=off if judged.signal is Signal.REFUSED else work.agents_off,
+        sessions=_sessions(work, attempt, result, moment.policy),
     )
     if result.removed_locks:
         changed = note(changed, now, "removed git locks", task.id, ", ".join(result.removed_locks))
@@ -186,12 +189,20 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
             minutes=result.seconds / 60, tokens=result.tokens,
             eta_minutes=None if attempt.eta_seconds is None else attempt.eta_seconds / 60,
             error_type="" if row.then is Phase.COMPLETED else (stalled[0] if stalled else result).outcome.value,
+            fallback_for="" if stalled or attempt.agent in attempt.chain[:1] else "".join(attempt.chain[:1]),
             commit=result.commits[-1] if row.then is Phase.COMPLETED and result.commits else "",
         )  # fmt: skip
         changed = _parted(changed, task, step, line)
     is_known = judged.signal is Signal.REFUSED and attempt.agent in work.agents_off  # told once
     text = "" if is_known else notice.of_attempt(task, attempt, judged, moment.policy)
     return _written(step, changed, text, moment)
+
+
+def _sessions(work: Work, attempt: Attempt, result: Result, policy: Policy) -> dict[str, str]:
+    """SPEC 11.2: what ended well can be gone on from; what did not is not gone back to."""
+    others = {agent: session for agent, session in work.sessions.items() if agent != attempt.agent}
+    is_good = policy.resume_sessions and result.outcome is model.Outcome.SUCCEEDED and not attempt.is_analysis
+    return {**others, attempt.agent: result.session_id} if is_good and result.session_id else others
 
 
 def _place_in(queue: tuple[str, ...], attempt: Attempt) -> int:
@@ -215,6 +226,8 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
         cost_usd=sum(costs) if costs else None,
         earlier=(*task.earlier, earlier)[-EARLIER_MAX:],
         work_may_exist=False,
+        session=result.session_id if result.outcome is model.Outcome.LIMITED else "",
+        session_agent=attempt.agent if result.outcome is model.Outcome.LIMITED else "",
     )
 
 

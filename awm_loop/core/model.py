@@ -123,6 +123,7 @@ class Policy:
     context_share_max: float
     default_agent: str
     analysis_agent: str  # "" for none
+    resume_sessions: bool
     agents: Mapping[str, Agent]
     notify_user: bool
     channels: tuple[str, ...]
@@ -181,6 +182,8 @@ class Task:
     guidance: tuple[str, ...] = ()  # what a person answered, what an analysis advised: for the next prompts
     analysis: str = ""  # "due" after the last strike, "done" when it was had
     agent: str = ""  # who took it over after the analysis
+    session: str = ""  # which a limit cut short: to be resumed ...
+    session_agent: str = ""  # ... by this agent
     earlier: tuple[Earlier, ...] = ()  # the newest few
     work_may_exist: bool = False  # found in progress without an attempt of ours (SPEC 4.5)
 
@@ -209,6 +212,7 @@ class Attempt:
     limit_seconds: float  # the hard time limit
     promised_at: datetime
     chain: tuple[str, ...] = ()  # the agents fit for the task, in the order they may be asked
+    session: str = ""  # of an earlier run of the agent, to go on in; "" for a new one
     eta_seconds: float | None = None
     launches: int = 1
     told_late: bool = False
@@ -292,6 +296,7 @@ class Ended:
     error_type: str = ""
     notes: str = ""
     commit: str = ""
+    fallback_for: str = ""  # the agent that was to do it, where another one did
     tokens: Mapping[str, int] | None = None
     cost_usd: float | None = None
 
@@ -312,6 +317,7 @@ class Work:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    sessions: Mapping[str, str] = field(default_factory=dict)  # since the last reset, to be resumed: by agent
     agents_off: Mapping[str, str] = field(default_factory=dict)  # whose login or bill was refused, and why: by name
     pending: Effect | None = None
     outbox: tuple[Notice, ...] = ()

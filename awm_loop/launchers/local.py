@@ -96,8 +96,7 @@ class LocalLauncher:
         config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
-            compose = prompt.compose_analysis if attempt.is_analysis else prompt.compose
-            put(directory / "prompt.md", compose(spec, attempt, task, left))
+            put(directory / "prompt.md", prompt.of(spec, attempt, task, left))
             put(directory / "spec.md", spec.text)
         order = Order(
             key=attempt.key,
@@ -125,6 +124,10 @@ class LocalLauncher:
             gate_first=attempt.gate_first,
             gate_seconds=self.loop.gate_max_minutes * 60,
             is_analysis=attempt.is_analysis,
+            executable=config.executable,
+            extra_args=tuple(config.extra_args),
+            is_sandboxed=config.sandbox,
+            session=attempt.session,
             problem=spec.reason if isinstance(spec, SpecBad) else "",
         )
         fault.point("launch.order:before-order")

@@ -33,7 +33,7 @@ FROZEN: Mapping[str, frozenset[str]] = {  # objects of objects, and which member
     "accounts": known_keys(shape_of(Account)) - {"deadline"},
     "channels": frozenset(),
 }
-PLAIN = ("specFiles", "agentsOff")  # objects of texts
+PLAIN = ("specFiles", "sessions", "agentsOff")  # objects of texts
 CONTAINERS = (*LISTS, *ENTRIES, *FROZEN, *PLAIN, "log")
 BY_RULE = frozenset({*CONTAINERS, *COUNTED, *STANDING, "rev", "lastUpdated", "inProgress"})
 

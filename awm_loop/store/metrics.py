@@ -224,6 +224,7 @@ def _entry(task: Ended, status: str) -> dict[str, Any]:
         "type": task.type or None,
         "project": PROJECT,
         "model": task.model or None,
+        "fallbackFor": task.fallback_for or None,
         "attempt": task.number,
         "attempts": task.attempts,
         "etaMinutes": None if task.eta_minutes is None else round(task.eta_minutes, 3),

@@ -255,6 +255,7 @@ class Document(Entry):
     tasks: dict[str, shape_of(Task)] = {}  # type: ignore[valid-type]
     attempts: list[shape_of(Attempt)] = []  # type: ignore[valid-type]
     accounts: dict[str, shape_of(Account)] = {}  # type: ignore[valid-type]
+    sessions: dict[str, str] = {}
     agents_off: dict[str, str] = {}
     pending: PendingEntry | None = None
     outbox: list[shape_of(Notice)] = []  # type: ignore[valid-type]

@@ -59,6 +59,12 @@ def head(directory: Path) -> str | None:
     return _loose_head(git_path) or said(directory, "rev-parse", "--verify", "--quiet", "HEAD") or ""
 
 
+def written_paths(directory: Path) -> tuple[Path, ...]:
+    """The directories that a commit in `directory` writes to: its own of git, and that of the whole repository."""
+    found = said(directory, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+    return tuple(dict.fromkeys(map(Path, found.splitlines()))) if found else ()
+
+
 def ref_name(task: str) -> str:
     """A task's id as a part of a ref, which may not be as much as an id may: such an id is hashed."""
     is_fit = ".." not in task and not task.endswith((".", ".lock"))

@@ -1,0 +1,157 @@
+"""An attempt's agent: how it is run, and what its end means before the workspace is looked at (SPEC 8.5-8.7, 9.3)."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from awm_loop import clock
+from awm_loop.agents import generic, kinds
+from awm_loop.agents.reading import Ask, Kind, Reader, Reading
+from awm_loop.attempt.directory import Order, put
+from awm_loop.attempt.output import tail
+from awm_loop.attempt.spawn import Invocation
+from awm_loop.attempt.stage import End, Stage, Tended
+from awm_loop.config import CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
+from awm_loop.core.model import Outcome
+from awm_loop.core.observation import Advice
+from awm_loop.durable import disk_trouble
+from awm_loop.regular import read_regular
+from awm_loop.store import specfile
+from awm_loop.workspace import git
+
+BESIDE_BYTES_MAX = 1024 * 1024  # of the end of a record that a CLI keeps beside its output
+
+
+def invocation(order: Order) -> Invocation:
+    """How the supervisor runs the agent of an order. Raises DiskError where its files cannot be written."""
+    values = _values(order)
+    if order.kind in CLIS:
+        return _call(order, values)
+    script_path = Path(values["script_file"])
+    if order.kind == "shell" and not script_path.exists():  # when it is there, a shell may be reading it
+        with disk_trouble(script_path):
+            put(script_path, specfile.run_blocks((_directory(order) / "spec.md").read_text(encoding="utf-8")))
+    return Invocation(
+        argv=generic.argv(order.kind, order.command, values),
+        environment=environment(order),
+        directory=Path(order.workspace),
+        stdin_path=Path(os.devnull if order.kind == "shell" else values["prompt_file"]),
+    )
+
+
+def _call(order: Order, values: dict[str, str]) -> Invocation:
+    """A CLI, as its module says."""
+    kind, scratch = kinds.kind(order.kind), _directory(order)
+    workspace = Path(order.workspace)
+    call = kind.call(
+        Ask(
+            executable=order.executable or kind.executable,
+            workspace=workspace,
+            prompt_path=Path(values["prompt_file"]),
+            scratch=scratch,
+            model=order.model,
+            extra=order.extra_args,
+            is_sandboxed=order.is_sandboxed,
+            git_paths=git.written_paths(workspace),
+            session=order.session or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{order.home}#{order.key}")),
+            is_resumed=bool(order.session),
+        )
+    )
+    for name, text in call.files.items():
+        with disk_trouble(scratch / name):
+            put(scratch / name, text)
+    return Invocation(
+        argv=call.argv,
+        environment=environment(order, kind.passed) | dict(call.environment),
+        directory=workspace,
+        stdin_path=Path(values["prompt_file"]),
+        is_stderr_apart=True,
+    )
+
+
+def environment(order: Order, passed: Sequence[str] = ()) -> dict[str, str]:
+    """SPEC 8.5: what an agent, its gate and its preparation get of ours; `passed` are further names."""
+    return generic.environment((*order.env_pass, *passed), _values(order), os.environ)
+
+
+def _values(order: Order) -> dict[str, str]:
+    directory = _directory(order)
+    return {
+        "prompt_file": str(directory / "prompt.md"),
+        "script_file": str(directory / "script.sh"),
+        "result_file": str(directory / "agent-result.json"),
+        "workspace": order.workspace,
+        "task": order.task,
+        "attempt": str(order.number),
+        "key": order.key,
+        "model": order.model,
+    }
+
+
+def _directory(order: Order) -> Path:
+    return Path(order.home) / "state" / "attempts" / order.key
+
+
+def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
+    """The agent itself, and what its end means before the workspace is looked at."""
+    order, run = tended.order, invocation(tended.order)
+    if order.kind not in CLIS:
+        end = yield Stage(invocation=run)
+        return end, generic.read(end.exit_code, _report(tended), _output(tended))
+    kind = kinds.kind(order.kind)
+    reader = kind.reader()
+    end = yield Stage(invocation=run, listener=reader)
+    reading, report = reader.stuck() or _told_beside(kind, reader, run, end.exit_code), _report(tended)
+    if report is not None and reading.outcome is Outcome.SUCCEEDED:
+        reading = _with_report(reading, generic.read(0, report, ""))
+    return end, reading
+
+
+def advice(tended: Tended, reading: Reading) -> Advice | None:
+    """The answer of an analysis (SPEC 7.4), None where it gave none that can be read."""
+    said = reading.summary if tended.order.kind in CLIS else _output(tended)
+    return generic.read_advice(_report(tended), said)
+
+
+def _told_beside(kind: Kind, reader: Reader, run: Invocation, exit_code: int) -> Reading:
+    """What a run came to, also by the record that its CLI keeps beside its output."""
+    at = clock.now().wall
+    session = reader.session_id
+    path = kind.beside(session, run.environment) if session else None
+    if path is not None:
+        for line in tail(path, BESIDE_BYTES_MAX).splitlines():
+            reader.out(line, at)
+    return reader.end(exit_code, at)
+
+
+def _with_report(reading: Reading, said: Reading) -> Reading:
+    """A CLI ended well, and its agent says more in the result file: that it is blocked, or has failed (SPEC 8.6)."""
+    return replace(
+        reading,
+        outcome=said.outcome,
+        summary=said.summary or reading.summary,
+        question=said.question,
+        error=said.error,
+        limit=said.limit,
+    )
+
+
+def _output(tended: Tended) -> str:
+    return tail(tended.directory / "out.log", PROMPT_TAIL_BYTES)
+
+
+def _report(tended: Tended) -> bytes | None:
+    """The agent's result file, if it wrote one; cut at a size no honest report has, which makes it malformed.
+
+    What is no regular file is an empty report, malformed too.
+    """
+    try:
+        return read_regular(tended.directory / "agent-result.json", RESULT_FILE_BYTES_MAX)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return b""
