@@ -10,6 +10,7 @@ import click
 
 from awm_loop import __version__, terminal
 from awm_loop.cli import checking, demo, heartbeat, installing, look, queueing, replaying, running, setting_up
+from awm_loop.cli.agents import agents
 from awm_loop.cli.answering import answer
 from awm_loop.cli.doctor import doctor
 from awm_loop.cli.editing import edit
@@ -78,7 +79,7 @@ def beat(context: click.Context, options: tuple[str, ...]) -> None:
 
 GROUPS = {
     "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
-    "Look": (look.status, why, watch, look.logs, look.metrics_verb, look.table),
+    "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
     "On a timer": (installing.install, installing.uninstall),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 
 from awm_loop.core.consequence import note
@@ -47,6 +48,15 @@ def pause(work: Work, now: Instant) -> Work:
 
 def resume(work: Work, now: Instant) -> Work:
     return note(replace(work, active=True, idle_since=None), now, "resumed") if work.paused else work
+
+
+def turn_on(work: Work, now: Instant, name: str, known: Sequence[str]) -> Work:
+    """An agent whose login or bill was refused may work again. Raises AwmError for one that is not off."""
+    if name not in work.agents_off:
+        hint = "awm agents lists them" if name in known else f"agents: {', '.join(known)}"
+        raise AwmError(f"{name} is not turned off" if name in known else f"there is no agent {name}", hint)
+    left = {agent: why for agent, why in work.agents_off.items() if agent != name}
+    return note(replace(work, agents_off=left), now, f"agent {name} turned on")
 
 
 def stop(work: Work, now: Instant) -> Work:
