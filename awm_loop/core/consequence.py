@@ -214,6 +214,7 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
     count, why = step.row.count, notice.one_line(step.reason)
     earlier = model.Earlier(number=attempt.number, outcome=result.outcome, agent=attempt.agent, summary=why)
     costs = [cost for cost in (task.cost_usd, result.cost_usd) if cost is not None]
+    session = result.session_id if result.outcome is model.Outcome.LIMITED else ""
     if step.row.signal in {Signal.ADVISED, Signal.GIVEN_UP}:
         task = _advised(task, attempt, result.advice)
     return replace(
@@ -226,8 +227,8 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
         cost_usd=sum(costs) if costs else None,
         earlier=(*task.earlier, earlier)[-EARLIER_MAX:],
         work_may_exist=False,
-        session=result.session_id if result.outcome is model.Outcome.LIMITED else "",
-        session_agent=attempt.agent if result.outcome is model.Outcome.LIMITED else "",
+        session=session,
+        session_agent=attempt.agent if session else "",
     )
 
 

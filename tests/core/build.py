@@ -57,6 +57,7 @@ POLICY = Policy(
     reset_after=0,
     context_share_max=0.85,
     analysis_agent="",
+    resume_sessions=False,
     require_commit=True,
     default_agent="codex",
     agents={agent.name: agent for agent in (LOCAL, CODEX, OPUS)},

@@ -374,6 +374,19 @@ def test_strike_three_gives_the_task_up() -> None:
     assert after.report == (line(Phase.SKIPPED, error_type="stalled", notes="pid 7 sleeps"),)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.AUTH, Outcome.BILLING])
+def test_a_refused_login_or_bill_turns_the_agent_off(outcome: Outcome) -> None:
+    """It burns no try; its task is at the head of the queue again, for another agent or a person (SPEC 7.2)."""
+    after = settled(live(), exited(outcome, error="Not logged in"))
+
+    assert (after.row.then, after.work.queue, after.work.agents_off) == (
+        Phase.QUEUED,
+        ("S1",),
+        {"codex": "Not logged in"},
+    )
+    assert (after.work.task("S1").tries, [one.kind for one in after.work.outbox]) == (0, ["auth"])
+
+
 def test_a_limit_closes_the_account_and_the_fallback_goes_on_at_once() -> None:
     """No try, no strike; in the same beat the next agent starts (SPEC 7.2, 9.4)."""
     seen = exited(Outcome.LIMITED, limit=Limit(resets_at=later(7_200).wall, source="result file"), error="no more")

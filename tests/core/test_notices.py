@@ -150,6 +150,23 @@ def test_a_limit_says_when_and_who_goes_on(resets_in_seconds: float | None, fall
     assert text(settled(work, seen).work) == told
 
 
+@pytest.mark.parametrize(
+    ("fallback", "then"), [(True, "Falling back to Opus."), (False, "Sprint S1 waits.")], ids=["fallback", "nobody"]
+)
+def test_a_refused_login_says_what_to_type_and_who_goes_on(fallback: bool, then: str) -> None:
+    """Once for an agent: what another attempt of it meets is known (SPEC 7.2, 12.2)."""
+    work = replace(live(), accounts={} if fallback else closed(60, OPUS))
+    seen = exited(Outcome.AUTH, error="Not logged in · Please run /login")
+
+    told = text(settled(work, seen).work)
+    again = settled(replace(work, agents_off={"codex": "before"}), seen).work
+
+    assert told == (
+        f"🔑 Codex is turned off — Not logged in · Please run /login. {then} When that is mended: awm agents on codex"
+    )
+    assert again.outbox == ()
+
+
 def test_a_limit_of_an_agent_that_is_gone_is_told_by_its_name() -> None:
     """awm.toml changed while it ran (SPEC 9.4)."""
     policy = replace(POLICY, agents={"opus": OPUS}, default_agent="opus")
@@ -304,10 +321,10 @@ def test_every_notice_is_told_by_default() -> None:
 
 
 def test_with_notify_user_off_only_what_matters_is_told() -> None:
-    """Blocked, failed, skipped and the report (SPEC 12.2)."""
+    """Blocked, failed, skipped, a refused login and the report (SPEC 12.2)."""
     silent = replace(POLICY, reset_after=3, notify_user=False)
 
-    assert set(kinds(silent)) == {"blocked", "failed", "skipped", "struck_out", "report"}
+    assert set(kinds(silent)) == {"auth", "blocked", "failed", "skipped", "struck_out", "report"}
 
 
 def test_a_notice_that_is_not_told_uses_up_no_number() -> None:

@@ -145,6 +145,32 @@ def a_limit_closes_the_account_and_the_fallback_goes_on_at_once() -> None:
 
 
 @story
+def an_agent_whose_login_is_refused_is_off_until_a_person_says() -> None:
+    """SPEC 7.2: no try, no strike; the fallback goes on at once, one notice; with nobody left the task waits."""
+    loop = running(Loop(working("S1")))
+    assert loop.beat(exited(Outcome.AUTH, error="Not logged in")) == [ENDED, "ended refused -> queued", READY]
+    assert loop.work.attempts[0].agent == "opus"
+    assert loop.told[-2].startswith("🔑 Codex is turned off — Not logged in. Falling back to Opus.")
+    assert loop.beat(exited(Outcome.BILLING)) == ["launching ended -> ended", "ended refused -> queued"]
+    assert loop.beat(now=later(90_000)) == []
+    loop.work = replace(loop.work, agents_off={"codex": "Not logged in"})
+    assert loop.beat(now=later(90_000)) == [READY]
+    assert (loop.work.attempts[0].agent, loop.work.task("S1").tries, loop.work.task("S1").strikes) == ("opus", 0, 0)
+
+
+@story
+def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
+    """SPEC 9, 11.2: by the same agent, once; another agent, and another end, begin anew."""
+    loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus")))
+    loop.beat(exited(Outcome.LIMITED, session_id="s-1"))
+    loop.beat(now=later(960))
+    assert loop.work.attempts[0].session == "s-1"
+    loop.beat(exited(Outcome.FAILED, session_id="s-1"), now=later(961))
+    loop.beat(now=later(1_200))
+    assert loop.work.attempts[0].session == ""
+
+
+@story
 def a_limit_without_retry_and_without_fallback_fails_the_task() -> None:
     """SPEC 7.2: `retryOnRateLimit: false`."""
     loop = running(Loop(working("S1"), replace(POLICY, retry_on_limit=False, default_agent="opus")))
