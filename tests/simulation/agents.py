@@ -36,9 +36,9 @@ OF_STOP = {  # SPEC 7.2, 8.3: what an attempt that was asked to end is said to b
     StopReason.UNATTENDED: Outcome.LOST,
     StopReason.CANNOT_BEGIN: Outcome.LOST,
 }
-# How an agent behaves, and how often. The last four have no end of their own; `vanishes` is its supervisor's death.
+# How an agent behaves, and how often. The last four of the first have no end of their own; `vanishes` is its supervisor's death.
 WILD = {
-    "succeeded": 40, "hollow": 7, "failed": 12, "limited": 9, "blocked": 3,
+    "succeeded": 40, "hollow": 7, "failed": 12, "limited": 9, "blocked": 3, "auth": 2,
     "vanishes": 7, "hangs": 9, "spins": 4, "slow": 2,
 }  # fmt: skip
 INEPT = {"succeeded": 8, "hollow": 12, "failed": 50, "limited": 5, "vanishes": 5, "hangs": 20}

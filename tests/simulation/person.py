@@ -80,6 +80,14 @@ class Person:
         self.world.says("PERSON resumes")
         self.world.truth.commanded(is_paused=False)
 
+    def turns_on(self) -> None:
+        """`awm agents on`, for all that are off."""
+        try:
+            self.world.command(lambda work, _: replace(work, agents_off={}))
+        except AwmError:
+            return
+        self.world.says("PERSON turns the agents on")
+
     def acts(self) -> None:
         """One thing a person does."""
         chance = self.world.chance
@@ -217,6 +225,7 @@ class Person:
         chance = self.world.chance
         kinds = [self._adds] * 4 + [self._reorders, self._removes, self._removes_live, self._requeues_live]
         kinds += [self._pauses, self._resumes, self._notes, self._sets, self._requeues_finished]
+        kinds += [self._mends_logins] if doc.get("agentsOff") else []
         chance.choice(kinds)(doc, edit)
 
     def _adds(self, doc: dict[str, Any], edit: Edit) -> None:
@@ -274,6 +283,9 @@ class Person:
             (("maxRetries", (0, 1, 3)), ("notifyUser", (True, False)), ("autoNewAfterSprints", (0, 1, 2)))
         )
         doc[key] = self.world.chance.choice(values)
+
+    def _mends_logins(self, doc: dict[str, Any], _: Edit) -> None:
+        doc["agentsOff"] = {}
 
     def _is_known(self, doc: dict[str, Any]) -> bool:
         """Whether AWM can know what the edit began with: else it takes what is new, and no more (SPEC 4.6)."""

@@ -293,6 +293,8 @@ class Truth:
             self.expect(attempt.number >= max(self.numbers), "2", "number", attempt.number, "is below another")
             removed_at = self.removed.get(attempt.task)
             self.expect(removed_at is None, "3", attempt.task, "was removed, and is started")
+            is_off = attempt.agent in self.doc.get("agentsOff", ())
+            self.expect(not is_off, "6", attempt.key, "is started by", attempt.agent, "which is off")
         self.expect(self.paused_at is None, "6", attempt.key, "is started while paused")
         self.expect(self.doc.get("active"), "6", attempt.key, "is started while at rest")
         self.expect(self.doc.get("reset") is None, "13", attempt.key, "is started in a reset")

@@ -186,6 +186,8 @@ class World:
             if self.last is not None and self.last.paused:
                 self.person.resumes()
             doc = self.truth.doc
+            if doc.get("agentsOff"):
+                self.person.turns_on()
             if not (
                 doc["queue"] or doc["attempts"] or doc["outbox"] or doc["pending"] or doc["reset"] or doc["active"]
             ):
