@@ -1,0 +1,111 @@
+"""How each CLI is set up for the live tests, as its user would: its configuration, its keys, its models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+CLIS = Path(os.environ.get("AWM_LIVE_CLIS") or CHECKOUT / ".live")  # where `scripts/live install` puts them
+PORT = 8901
+BASE = f"http://127.0.0.1:{PORT}"
+KEY = "sk-not-a-key"
+BIN = "node_modules/.bin/"
+
+
+@dataclass(frozen=True)
+class Cli:
+    """`program` is below CLIS; `speech` names its server. `models` are the two it is asked for, `served` as they reach
+    the server. `files` are a person's own configuration, by path below their home directory.
+    """
+
+    name: str
+    program: str
+    speech: str
+    models: tuple[str, str]
+    served: tuple[str, str]
+    environment: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+    extra_args: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return CLIS / self.program
+
+
+CODEX_CONFIG = f"""\
+model_provider = "local"
+[model_providers.local]
+name = "local"
+base_url = "{BASE}/v1"
+env_key = "OPENAI_API_KEY"
+wire_api = "responses"
+"""
+GEMINI_CONFIG = {
+    "security": {"auth": {"selectedType": "gemini-api-key"}},
+    "privacy": {"usageStatisticsEnabled": False},
+    "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+}
+OPENCODE_CONFIG = {
+    "provider": {
+        "local": {
+            "npm": "@ai-sdk/anthropic",
+            "options": {"baseURL": f"{BASE}/v1", "apiKey": KEY},
+            "models": {"one": {"name": "one"}, "two": {"name": "two"}},
+        }
+    },
+    "small_model": "local/two",
+}
+
+KNOWN = {
+    cli.name: cli
+    for cli in (
+        Cli(
+            name="claude",
+            program=BIN + "claude",
+            speech="anthropic",
+            models=("claude-opus-5-5", "claude-sonnet-5-5"),
+            served=("claude-opus-5-5", "claude-sonnet-5-5"),
+            environment={"ANTHROPIC_BASE_URL": BASE, "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-none"},
+        ),
+        Cli(
+            name="codex",
+            program=BIN + "codex",
+            speech="responses",
+            models=("gpt-5-codex", "gpt-5"),
+            served=("gpt-5-codex", "gpt-5"),
+            environment={"OPENAI_API_KEY": KEY},
+            files={".codex/config.toml": CODEX_CONFIG},
+        ),
+        Cli(
+            name="opencode",
+            program=BIN + "opencode",
+            speech="anthropic",
+            models=("local/one", "local/two"),
+            served=("one", "two"),
+            environment={},
+            files={".config/opencode/opencode.json": json.dumps(OPENCODE_CONFIG)},
+        ),
+        Cli(
+            name="gemini",
+            program=BIN + "gemini",
+            speech="gemini",
+            models=("gemini-2.5-pro", "gemini-2.5-flash"),
+            served=("gemini-2.5-pro", "gemini-2.5-flash"),
+            environment={"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": BASE},
+            files={".gemini/settings.json": json.dumps(GEMINI_CONFIG)},
+        ),
+        Cli(
+            name="aider",
+            program="aider/bin/aider",
+            speech="chat",
+            models=("openai/gpt-4o", "openai/gpt-4.1"),
+            served=("gpt-4o", "gpt-4.1"),
+            environment={"OPENAI_API_KEY": KEY, "OPENAI_API_BASE": f"{BASE}/v1"},
+            extra_args=("--edit-format", "diff", "--map-tokens", "0"),
+        ),
+    )
+}

@@ -1,0 +1,134 @@
+"""A home whose agents are a real CLI, in a network of its own that has nothing but a model server (issue 5)."""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clis import PORT, Cli
+from home import Home
+
+SERVERS = Path(__file__).with_name("servers")
+LONG_SECONDS = 240.0  # for what a CLI does: some need half a minute to start where the machine is busy
+ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+SETTINGS = """\
+[loop]
+default_agent = "first"
+retry_backoff_seconds = [0]
+stop_grace_seconds = 2
+limit_margin_seconds = 0
+{loop}
+
+[project]
+verify = 'test -n "$(tail -n 1 work.txt)" && test -z "$(git status --porcelain)"'
+
+[agents.first]
+{first}
+fallback = ["second"]
+
+[agents.second]
+{second}
+"""
+
+
+def why_not(cli: Cli) -> str:
+    """Why this CLI cannot be run here, "" where it can."""
+    if not cli.path.exists():
+        return f"{cli.path} is not installed (`scripts/live install`)"
+    try:
+        tried = subprocess.run([*ALONE, "true"], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        return f"there is no {error.filename}"
+    return f"no network of its own can be made: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@dataclass
+class Live(Home):
+    """`begin` first. What a model does is told by `plan`; a model that is not named there does its work."""
+
+    def begin(self, cli: Cli, *, loop: str = "") -> None:
+        self.cli = cli
+        self.environment = dict(cli.environment)
+        for name, text in cli.files.items():
+            path = self.user / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.config(SETTINGS.format(loop=loop, first=self._agent(0), second=self._agent(1)))
+        self.served.mkdir()
+        self.plan({})
+        with (self.root / "server").open("wb") as output:
+            self.server = subprocess.Popen(
+                [*ALONE, sys.executable, str(SERVERS / f"{cli.speech}.py"), str(PORT), str(self.served)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self.prefix = ("nsenter", f"--net=/proc/{self.server.pid}/ns/net", "--")
+        self.wait_for((self.served / "ready").exists)
+
+    def end_all(self) -> None:
+        super().end_all()
+        self.server.wait()
+
+    def _agent(self, number: int) -> str:
+        return f"""\
+kind = "{self.cli.name}"
+executable = "{self.cli.path}"
+model = "{self.cli.models[number]}"
+account = "account-{number}"
+extra_args = {json.dumps(self.cli.extra_args)}"""
+
+    @property
+    def served(self) -> Path:
+        return self.root / "served"
+
+    def plan(self, modes: dict[int, tuple[str, float] | str]) -> None:
+        """What becomes of requests for the models 0 and 1: a mode of the server, and for how many seconds from now."""
+        text: dict[str, dict[str, object]] = {}
+        for number, mode in modes.items():
+            name, seconds = (mode, None) if isinstance(mode, str) else mode
+            text[self.cli.served[number]] = {"mode": name} | ({} if seconds is None else {"until": time.time() + seconds})
+        new = self.served / "plan~"
+        new.write_text(json.dumps(text))
+        new.rename(self.served / "plan.json")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What the server was asked for, as it logged it."""
+        path = self.served / "requests.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def asked_in(self, mode: str) -> bool:
+        return any(request["mode"] == mode for request in self.requests())
+
+    def order(self, task: str) -> None:
+        """A task whose agent is to write a word and commit it."""
+        path = self.root / f"SPRINT_{task}_SPEC.md"
+        path.write_text(f"# Sprint {task}: Words\n\nIn this repository, write the word wombat-{task} to work.txt; commit it.\n")
+
+    def run_out(self) -> dict[str, Any]:
+        """Beat as a timer does until the loop rests and has said so; returns the state."""
+        self.wait_for(lambda: self.is_idle and not self.state()["outbox"], beat_every=2.0, seconds=LONG_SECONDS)
+        return self.state()
+
+    def words(self) -> list[str]:
+        """What the agents committed, by git's word."""
+        return self.git("show", "HEAD:work.txt").splitlines()
+
+    def story(self) -> str:
+        printed = [
+            f"--- {path.parent.name}/{path.name}\n{path.read_text(errors='replace')[-3000:]}"
+            for path in sorted(self.path.glob("state/attempts/*/out*.log"))
+        ]
+        served = [json.dumps(one) for one in self.requests()]
+        trouble = (self.root / "server").read_text(errors="replace")[-3000:]
+        return "\n".join([super().story(), *printed, *served, trouble])
+
+
+def pause(seconds: float) -> None:
+    select.select((), (), (), seconds)

@@ -1,0 +1,153 @@
+"""What the model servers of the live tests share: a plan by model, a log of requests, and the work they ask for.
+
+A server speaks one protocol on 127.0.0.1. `python anthropic.py PORT DIRECTORY` reads `plan.json` of the directory at each
+request, `{"<model>": {"mode": "<one of MODES>", "until": <epoch seconds>}}`, and appends to `requests.jsonl`. A model that
+is not in the plan, or whose `until` has passed, answers well: it has the work done by a shell command, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+HANG_SECONDS = 3600.0
+MODES = ("ok", "cap", "rate", "overloaded", "auth", "hang", "cut", "slow")
+SLOW_COMMAND_SECONDS = 300  # what the agent's own command sleeps in the mode `slow`
+ORDER = re.compile(r"write the word ([a-z]+-\w+)")
+COMMIT = (
+    "echo {word} >> work.txt && git add work.txt && "
+    "git -c user.name=Agent -c user.email=agent@example.org commit -q -m {word}"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer; `chunks` are sent one after another."""
+
+    chunks: Sequence[bytes]
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request of a CLI, and what the plan has for its model: `until` is when its trouble ends."""
+
+    path: str
+    body: Mapping[str, Any]
+    mode: str
+    until: float
+
+    @property
+    def wait_seconds(self) -> int:
+        return max(int(self.until - time.time()) + 1, 1)
+
+    @property
+    def word(self) -> str:
+        """The word that the task wants written, by the prompt that came through the CLI; "" where it has none."""
+        return (ORDER.findall(json.dumps(self.body)) or [""])[-1]
+
+    @property
+    def command(self) -> str:
+        """The shell command that does the work."""
+        command = COMMIT.format(word=self.word)
+        return f"sleep {SLOW_COMMAND_SECONDS}; {command}" if self.mode == "slow" else command
+
+    @property
+    def last_words(self) -> str:
+        return f"The word {self.word} is written."
+
+
+class Speech(Protocol):
+    """One protocol. `model` names the model that a request is for, "" where it is for none."""
+
+    def model(self, path: str, body: Mapping[str, Any]) -> str: ...
+
+    def answer(self, asked: Asked) -> Answer: ...
+
+    def refusal(self, asked: Asked) -> Answer: ...
+
+
+def document(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer([json.dumps(value).encode()], status, headers)
+
+
+def events(values: Iterable[Mapping[str, Any]], *, named: bool, end: bytes = b"") -> Answer:
+    """Server-sent events; `named` ones bear the name of their `type`."""
+    chunks = [
+        (f"event: {value['type']}\n" if named else "").encode() + b"data: " + json.dumps(value).encode() + b"\n\n"
+        for value in values
+    ]
+    return Answer([*chunks, *([end] if end else [])], content_type="text/event-stream")
+
+
+def serve(speech: Speech) -> None:
+    """Serve until the process is ended; the port and the directory are the arguments."""
+    port, directory = int(sys.argv[1]), Path(sys.argv[2])
+
+    class Handler(_Handler):
+        pass
+
+    Handler.speech, Handler.directory = speech, directory
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    (directory / "ready").touch()
+    server.serve_forever()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    speech: ClassVar[Speech]
+    directory: ClassVar[Path]
+
+    def do_GET(self) -> None:
+        self._send(document({"data": [], "models": []}))
+
+    def do_HEAD(self) -> None:
+        self._send(Answer([]))
+
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = json.loads(data or b"{}")
+        model = self.speech.model(self.path, body)
+        planned = json.loads((self.directory / "plan.json").read_bytes()).get(model, {})
+        until = float(planned.get("until", time.time() + HANG_SECONDS))
+        mode = planned.get("mode", "ok") if time.time() < until else "ok"
+        with (self.directory / "requests.jsonl").open("a") as log:
+            log.write(json.dumps({"at": time.time(), "path": self.path, "model": model, "mode": mode}) + "\n")
+        (self.directory / "last.json").write_bytes(data)
+        asked = Asked(self.path, body, mode, until)
+        if mode in {"ok", "slow"}:
+            self._send(self.speech.answer(asked))
+        elif mode == "hang":
+            time.sleep(HANG_SECONDS)
+        elif mode == "cut":
+            whole = self.speech.answer(asked)
+            self._send(Answer(whole.chunks[: len(whole.chunks) // 2], content_type=whole.content_type))
+        else:
+            self._send(self.speech.refusal(asked))
+
+    def _send(self, answer: Answer) -> None:
+        """The end of the connection is the end of the answer, so a cut one looks as it does on a broken line."""
+        self.close_connection = True
+        try:
+            self.send_response(answer.status)
+            self.send_header("content-type", answer.content_type)
+            self.send_header("connection", "close")
+            for name, value in (answer.headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            for chunk in answer.chunks:
+                self.wfile.write(chunk)
+                self.wfile.flush()
+        except ConnectionError:
+            pass  # the CLI was ended meanwhile
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing: the log has every request."""
