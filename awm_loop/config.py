@@ -17,6 +17,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from awm_loop.core.model import AUTO
 from awm_loop.errors import ConfigError
 
 SHOWN_CHARS_MAX = 80  # of a wrong value in a message
@@ -97,6 +98,7 @@ class AgentConfig(_Table):
     executable: PathText = ""  # its usual name, found on PATH
     extra_args: list[str] = []
     sandbox: bool = True
+    roles: list[str] = []
     model: str = ""
     account: str = ""
     fallback: list[str] = []
@@ -128,6 +130,7 @@ class Config(_Table):
     loop: LoopConfig = LoopConfig()
     project: ProjectConfig = ProjectConfig()
     agents: dict[str, AgentConfig] = {}
+    routes: dict[str, str] = {}
     notify: NotifyConfig = NotifyConfig()
 
 
@@ -201,11 +204,6 @@ def _drop_unbuilt(raw: dict[str, object], path: Path, text: str) -> None:
             where = f"{path}:{_line_of(text, table, key)}: [{table}] {key}"
             hint = f"remove the line (only {allowed[0]!r} works today)"
             raise ConfigError(f"{where} = {_shown(value)} is not built yet in this version", hint)
-    if isinstance(raw.get("routes"), dict) and raw.pop("routes"):
-        raise ConfigError(
-            f"{path}:{_line_of(text, 'routes', None)}: [routes] is not built yet in this version",
-            "name the agent in the spec (`**Model:** NAME`) or in [loop] default_agent",
-        )
 
 
 def _shown(value: object) -> str:
@@ -237,7 +235,7 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
 
 def _known(parents: list[str]) -> list[str]:
     if not parents:
-        return [*Config.model_fields, "routes"]
+        return [*Config.model_fields]
     model: type[BaseModel] = TABLES.get(parents[0], _Table)
     return [*model.model_fields, *(key for table, key in UNBUILT if table == parents[0])]
 
@@ -274,6 +272,10 @@ def _cross_check(config: Config, path: Path, text: str) -> None:
             f"{path}:{line}: loop.analysis_agent = {analyst!r} names no agent that can read and answer",
             f"agents that can: {able}",
         )
+    for kind, name in config.routes.items():
+        if name not in config.agents and name != AUTO:
+            line = _line_of(text, "routes", kind)
+            raise ConfigError(f"{path}:{line}: routes.{kind} = {name!r} names no agent", f"{AUTO}, or one of: {names}")
     for name, agent in config.agents.items():
         line = _line_of(text, f"agents.{name}", None)
         if not re.fullmatch(ID_PATTERN, name):

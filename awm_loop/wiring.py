@@ -136,7 +136,12 @@ def agents_of(settings: config.Config) -> dict[str, Agent]:
     """The configured agents; an account is shared by all that name it, else it is the agent's own."""
     return {
         name: Agent(
-            name=name, kind=one.kind, model=one.model, account=one.account or name, fallback=tuple(one.fallback)
+            name=name,
+            kind=one.kind,
+            model=one.model,
+            account=one.account or name,
+            fallback=tuple(one.fallback),
+            roles=tuple(one.roles),
         )
         for name, one in settings.agents.items()
     }
@@ -170,6 +175,7 @@ def policy(settings: config.Config, published: Settings) -> Policy:
         context_share_max=loop.context_reset_fraction,
         analysis_agent=loop.analysis_agent,
         resume_sessions=loop.resume_sessions,
+        routes=settings.routes,
         default_agent=loop.default_agent,
         agents=agents_of(settings),
         notify_user=published.notify_user,

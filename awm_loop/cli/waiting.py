@@ -73,7 +73,7 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
     except ConfigError as error:
         return [Wait(f"you: {error.message}")]
     worktree = home.worktree(task_id)
-    seen = SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=(), next_up=None)
+    seen = SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=tuple(home.past()), next_up=None)
     judged = classify_queued(work, task_id, seen, now, policy)
     match judged.signal:
         case Signal.UNFIT:
@@ -87,7 +87,7 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
 
 def _limit(work: Work, spec: Spec, task_id: str, now: Instant, policy: Policy) -> Wait:
     """All agents that could do it are off, or their accounts closed; the first account to open ends the wait."""
-    fit = choice.fit_agents(spec, work.task(task_id), policy)
+    fit = choice.fit_agents(spec, work.task(task_id), policy, home.past())
     agents = [] if isinstance(fit, SpecBad) else [agent for agent in fit if agent.name not in work.agents_off]
     if not agents and not isinstance(fit, SpecBad):
         return Wait(

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from awm_loop.core.model import Agent, Deadline, Instant, Outcome, Policy, Priority, Spec, Task, Work
+from awm_loop.core.estimate import Past, best
+from awm_loop.core.model import AUTO, Agent, Deadline, Instant, Outcome, Policy, Priority, Spec, Task, Work
 from awm_loop.core.observation import SpecBad, SpecRead
 
 LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
@@ -96,8 +97,8 @@ def next_due(work: Work, now: Instant) -> datetime | None:
     return now.wall + timedelta(seconds=first) if first < (LAST - now.wall).total_seconds() else None
 
 
-def fit_agents(spec: Spec, task: Task, policy: Policy) -> list[Agent] | SpecBad:
-    """Who can do a task, in the order to be asked: the spec's own `Model:`, else the default; then its fallbacks.
+def fit_agents(spec: Spec, task: Task, policy: Policy, past: Sequence[Past] = ()) -> list[Agent] | SpecBad:
+    """Who can do a task, in the order to be asked: the spec's own `Model:`, else its route; then the fallbacks.
 
     An analysis has its own agent, which also does what it took over (SPEC 7.4).
     """
@@ -106,10 +107,11 @@ def fit_agents(spec: Spec, task: Task, policy: Policy) -> list[Agent] | SpecBad:
         return [policy.agents[chosen]]
     if task.analysis == "due":
         return SpecBad(reason="its stalls are to be analysed, and awm.toml has no `analysis_agent` any more")
-    agents, wanted = policy.agents.values(), (spec.model or policy.default_agent).casefold()
+    agents = policy.agents.values()
+    able = [agent for agent in agents if agent.kind != "shell" or spec.has_script]
+    wanted = (spec.model or _routed(spec, able, policy, past)).casefold()
     named = [agent for agent in agents if agent.name.casefold() == wanted]
     named += [agent for agent in agents if agent.model and agent.model.casefold() == wanted]
-    able = [agent for agent in agents if agent.kind != "shell" or spec.has_script]
     if spec.unbuilt:
         lines = ", ".join(f"`{line}`" for line in spec.unbuilt)
         return SpecBad(reason=f"the spec asks for what this version cannot do: {lines}")
@@ -121,3 +123,12 @@ def fit_agents(spec: Spec, task: Task, policy: Policy) -> list[Agent] | SpecBad:
         what = f"the spec has no ```sh run block for agent {named[0].name} (kind shell) to run"
         return SpecBad(reason=f"{what}; agents that could do it: {names} (`**Model:** …`)")
     return [named[0], *(policy.agents[name] for name in named[0].fallback if policy.agents[name] in able)]
+
+
+def _routed(spec: Spec, able: Sequence[Agent], policy: Policy, past: Sequence[Past]) -> str:
+    """The agent of a task that names none: its type's route, else the default one, else the default agent."""
+    route = policy.routes.get(spec.type) or policy.routes.get("default") or policy.default_agent
+    if route != AUTO:
+        return route
+    meant = [agent.name for agent in able if not agent.roles or spec.type in agent.roles]
+    return best(past, meant, spec.type) or policy.default_agent

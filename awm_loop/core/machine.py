@@ -145,7 +145,7 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen | None, now: Instan
         raise AssertionError(f"{task_id} is due and its spec was not read")
     if isinstance(seen, SpecBad):
         return Judged(Signal.UNFIT, seen.reason)
-    agents = choice.fit_agents(seen.spec, work.task(task_id), policy)
+    agents = choice.fit_agents(seen.spec, work.task(task_id), policy, seen.past)
     if isinstance(agents, SpecBad):
         return Judged(Signal.UNFIT, agents.reason)
     place = choice.workspace(work, task_id, seen, policy)

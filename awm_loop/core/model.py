@@ -93,6 +93,10 @@ class Agent:
     model: str
     account: str
     fallback: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()  # the types of tasks it is for; () for all
+
+
+AUTO = "auto"  # the route that learns (SPEC 7.6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,8 @@ class Policy:
     context_share_max: float
     default_agent: str
     analysis_agent: str  # "" for none
-    resume_sessions: bool
+    resume_sessions: bool = False
+    routes: Mapping[str, str] = field(default_factory=dict)  # by type of task, or "default": an agent, or AUTO
     agents: Mapping[str, Agent]
     notify_user: bool
     channels: tuple[str, ...]

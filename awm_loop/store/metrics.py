@@ -83,15 +83,15 @@ def append(path: Path, entries: Sequence[Mapping[str, Any]], now: Instant) -> st
 
 
 def past(path: Path) -> list[Past]:
-    """The successes whose minutes are known, oldest first; [] where the file is missing, unreadable or corrupt."""
+    """What is recorded, oldest first, of successes those whose minutes are known; [] where it cannot be read."""
     try:
         document = load(path)
     except (BadFileError, DiskError):
         return []
     return [
-        Past(agent=entry.agent, type=entry.type, minutes=entry.minutes)
+        Past(agent=entry.agent, type=entry.type, minutes=minutes, succeeded=entry.succeeded)
         for entry in recorded(document or {})
-        if entry.succeeded and entry.minutes is not None
+        if (minutes := entry.minutes if entry.succeeded else 0.0) is not None
     ]
 
 

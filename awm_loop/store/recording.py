@@ -37,6 +37,9 @@ BYTES_MAX = 16 * 1024 * 1024  # of the file, and of the older one beside it: som
 KINDS = {kind.__name__: kind for kind in (*get_args(AttemptSeen), Spec, SpecBad)}
 
 
+FAILED = -1  # stands for the minutes of a task that failed: nobody asks how long that took
+
+
 @dataclass(slots=True, kw_only=True)
 class Heard:
     """What one beat was told. A question that was not asked has no answer here; none was asked twice."""
@@ -128,7 +131,7 @@ def line_of(record: Record) -> dict[str, object]:
     changed = [item.name for item in fields(Work) if getattr(after, item.name) != getattr(before, item.name)]
     past: dict[str, dict[str, list[float]]] = {}
     for one in heard.past or ():
-        past.setdefault(one.agent, {}).setdefault(one.type, []).append(one.minutes)
+        past.setdefault(one.agent, {}).setdefault(one.type, []).append(one.minutes if one.succeeded else FAILED)
     return {
         "awm": __version__,
         "now": plain(heard.now),
@@ -158,7 +161,7 @@ def record_of(line: Mapping[str, Any]) -> Record:
         specs={task: _unnamed(spec) for task, spec in line["specs"].items()},
         head=line["head"] and tuple(line["head"]),
         worktrees=line["worktrees"],
-        past=None if past is None else [Past(agent=agent, type=kind, minutes=one) for agent, kind, one in _flat(past)],
+        past=None if past is None else list(_flat(past)),
     )
     before = line["before"]
     return Record(_noun(Work, before), heard, _noun(Work, {**before, **line["after"]}))
@@ -307,10 +310,11 @@ def _unnamed(value: Mapping[str, Any]) -> Any:
     return _noun(KINDS[value["kind"]], {key: part for key, part in value.items() if key != "kind"})
 
 
-def _flat(past: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[tuple[str, str, float]]:
+def _flat(past: Mapping[str, Mapping[str, Sequence[float]]]) -> Iterator[Past]:
     for agent, kinds in past.items():
         for kind, minutes in kinds.items():
-            yield from ((agent, kind, one) for one in minutes)
+            for one in minutes:
+                yield Past(agent=agent, type=kind, minutes=max(one, 0.0), succeeded=one != FAILED)
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awm_loop.core import choice
-from awm_loop.core.model import Agent, Channel, Deadline, Earlier, Outcome, Policy, Priority, Spec, Task, Work
+from awm_loop.core.estimate import Past
+from awm_loop.core.model import AUTO, Agent, Channel, Deadline, Earlier, Outcome, Policy, Priority, Spec, Task, Work
 from awm_loop.core.observation import SpecBad
 
 NO_BLOCK = "the spec has no ```sh run block for agent local (kind shell) to run; agents that could do it: "
@@ -205,3 +206,36 @@ def test_a_task_without_options_has_nothing_against_it() -> None:
 
     assert work.task("S1") == known["S1"]
     assert work.task("S2") == Task(id="S2", priority=Priority.MEDIUM, not_before=None, earlier=(), **nothing)
+
+
+@pytest.mark.parametrize(
+    ("routes", "task_type", "model", "chosen"),
+    [
+        ({}, "coding", "", "codex"),
+        ({"coding": "opus"}, "coding", "", "opus"),
+        ({"coding": "opus"}, "docs", "", "codex"),
+        ({"coding": "opus"}, "coding", "codex", "codex"),
+        ({"default": "opus"}, "docs", "", "opus"),
+        ({"default": AUTO}, "docs", "", "codex"),
+        ({"default": AUTO}, "coding", "", "opus"),
+        ({"coding": AUTO, "default": "codex"}, "coding", "", "opus"),
+    ],
+)
+def test_a_task_goes_to_the_agent_of_its_route(routes: dict[str, str], task_type: str, model: str, chosen: str) -> None:
+    """Its own `Model:`, else the route of its type, else the default; `auto` learns from what was done (SPEC 7.6)."""
+    past = [Past(agent="opus", type="coding", minutes=1.0)] * 5
+    policy = replace(POLICY, routes=routes)
+    found = choice.fit_agents(replace(SPEC, type=task_type, model=model), Task(id="S3"), policy, past)
+
+    assert isinstance(found, list)
+    assert found[0].name == chosen
+
+
+def test_the_route_that_learns_asks_only_whose_role_it_is() -> None:
+    """An agent with `roles` is for those types of tasks (SPEC 16)."""
+    past = [Past(agent="opus", type="coding", minutes=1.0)] * 5
+    policy = replace(POLICY, routes={"default": AUTO}, agents={**POLICY.agents, "opus": replace(OPUS, roles=("docs",))})
+    found = choice.fit_agents(replace(SPEC, type="coding"), Task(id="S3"), policy, past)
+
+    assert isinstance(found, list)
+    assert found[0].name == "codex"

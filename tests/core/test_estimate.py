@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awm_loop.core.estimate import Estimate, Past, estimate
+from awm_loop.core.estimate import Estimate, Past, best, estimate
 
 
 def took(*minutes: float, agent: str = "codex", task_type: str = "coding") -> list[Past]:
@@ -88,3 +89,31 @@ def test_order_does_not_matter_and_nothing_is_invented(sprints: list[Past], rand
     assert guess == estimate(shuffled, "codex", "coding")
     assert min(minutes) <= guess.minutes <= (guess.p80_minutes or max(minutes)) <= max(minutes)
     assert (guess.p80_minutes is None) == (guess.count < 5)
+
+
+def record(agent: str, good: int, bad: int, minutes: float = 5.0, task_type: str = "coding") -> list[Past]:
+    done = [Past(agent=agent, type=task_type, minutes=minutes)] * good
+    return done + [Past(agent=agent, type=task_type, minutes=0.0, succeeded=False)] * bad
+
+
+@pytest.mark.parametrize(
+    ("past", "chosen"),
+    [
+        (record("a", 4, 0) + record("b", 3, 1), None),
+        (record("a", 4, 0) + record("b", 1, 4), "b"),
+        (record("a", 5, 0) + record("b", 98, 2), "b"),
+        (record("a", 5, 0) + record("b", 6, 0), "b"),
+        (record("a", 5, 0, minutes=9) + record("b", 5, 0, minutes=8), "b"),
+        (record("a", 5, 0) + record("b", 5, 0), "a"),
+        (record("a", 9, 0, task_type="docs") + record("b", 3, 3), "b"),
+        (record("stranger", 99, 0), None),
+    ],
+)
+def test_the_agent_that_does_best_is_chosen(past: list[Past], chosen: str | None) -> None:
+    """Of at least 5 finished tasks of the type, by the lower bound of the rate, ties by time (SPEC 7.6)."""
+    assert best(past, ["a", "b"], "coding") == chosen
+
+
+def test_what_failed_says_nothing_of_the_time() -> None:
+    """Only successes count for the estimate (SPEC 12.4)."""
+    assert estimate(record("a", 2, 5), "a", "coding") == Estimate(minutes=5.0, p80_minutes=None, count=2)
