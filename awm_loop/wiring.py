@@ -114,7 +114,7 @@ class Home:
             head=self.head,
             worktree=self.worktree,
             remember=self._remember,
-            past=self._past,
+            past=self.past,
             record=self.record,
         )
 
@@ -124,7 +124,7 @@ class Home:
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())
 
-    def _past(self) -> Sequence[Past]:
+    def past(self) -> Sequence[Past]:
         return metrics.past(self.metrics_path)
 
     def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:

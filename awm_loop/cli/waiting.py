@@ -9,7 +9,7 @@ from awm_loop import terminal
 from awm_loop.cli import standing
 from awm_loop.core import choice
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import Instant, Policy, Spec, Work
+from awm_loop.core.model import Instant, Policy, Work
 from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded
@@ -81,13 +81,13 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
         case Signal.OCCUPIED:
             return [Wait(f"{', '.join(attempt.task for attempt in work.attempts)}, which works where it would")]
         case Signal.ACCOUNT_CLOSED:
-            return [_limit(work, spec, task_id, now, policy)]
+            return [_limit(work, seen, task_id, now, policy)]
     return []
 
 
-def _limit(work: Work, spec: Spec, task_id: str, now: Instant, policy: Policy) -> Wait:
+def _limit(work: Work, seen: SpecRead, task_id: str, now: Instant, policy: Policy) -> Wait:
     """All agents that could do it are off, or their accounts closed; the first account to open ends the wait."""
-    fit = choice.fit_agents(spec, work.task(task_id), policy, home.past())
+    fit = choice.fit_agents(seen.spec, work.task(task_id), policy, seen.past)
     agents = [] if isinstance(fit, SpecBad) else [agent for agent in fit if agent.name not in work.agents_off]
     if not agents and not isinstance(fit, SpecBad):
         return Wait(
