@@ -211,6 +211,7 @@ KIND = Kind(
     executable="claude",
     call=call,
     reader=Reader,
+    tells_totals=frozenset({"cost_usd"}),
     passed=(
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_AUTH_TOKEN",

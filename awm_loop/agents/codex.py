@@ -235,4 +235,5 @@ KIND = Kind(
     reader=Reader,
     passed=("CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
     beside=beside,
+    tells_totals=frozenset({"tokens"}),
 )

@@ -99,7 +99,8 @@ class Kind:
     """One CLI. `executable` is its program's usual name; `passed` are the names of variables it needs for its login.
 
     `beside` finds, by session id and environment, a file that the CLI writes beside its output and that tells more of
-    the run; its lines are fed to `reader.out` before `end`. None where there is none.
+    the run; its lines are fed to `reader.out` before `end`. None where there is none. `tells_totals` where `tokens` or
+    `cost_usd` are those of the session over all its resumes: "tokens", "cost_usd".
     """
 
     executable: str
@@ -107,6 +108,7 @@ class Kind:
     reader: Callable[[], Reader]
     passed: tuple[str, ...] = ()
     beside: Callable[[str, Mapping[str, str]], Path | None] = lambda _session, _environ: None
+    tells_totals: frozenset[str] = frozenset()
 
 
 SLEEP_SECONDS_MAX = 600.0  # a program that announces a longer wait is ended, and its account waits instead

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from awm_loop import clock
 from awm_loop.agents import generic, kinds
@@ -106,6 +109,7 @@ def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
     reader = kind.reader()
     end = yield Stage(invocation=run, listener=reader)
     reading, report = reader.stuck() or _told_beside(kind, reader, run, end.exit_code), _report(tended)
+    reading = _of_this_run(tended, kind, reading)
     if report is not None and reading.outcome is Outcome.SUCCEEDED:
         reading = _with_report(reading, generic.read(0, report, ""))
     return end, reading
@@ -126,6 +130,39 @@ def _told_beside(kind: Kind, reader: Reader, run: Invocation, exit_code: int) ->
         for line in tail(path, BESIDE_BYTES_MAX).splitlines():
             reader.out(line, at)
     return reader.end(exit_code, at)
+
+
+def _of_this_run(tended: Tended, kind: Kind, reading: Reading) -> Reading:
+    """What this run alone took, where the CLI tells what its session took in all; that is kept for the next run of it.
+
+    In `session.json`, beside the result. Without it, a run is charged with all: too much is better than nothing.
+    """
+    if not kind.tells_totals or not reading.session_id:
+        return reading
+    told = {name: getattr(reading, name) for name in ("tokens", "cost_usd")}
+    with suppress(OSError):
+        put(tended.directory / "session.json", json.dumps({"session": reading.session_id, **told}))
+    if tended.order.session != reading.session_id:
+        return reading
+    before = _totals_before(tended, reading.session_id)
+    tokens, cost_usd = reading.tokens, reading.cost_usd
+    if "tokens" in kind.tells_totals and tokens is not None and isinstance(before.get("tokens"), dict):
+        tokens = {name: max(count - before["tokens"].get(name, 0), 0) for name, count in tokens.items()}
+    if "cost_usd" in kind.tells_totals and cost_usd is not None:
+        cost_usd = max(cost_usd - (before.get("cost_usd") or 0.0), 0.0)
+    return replace(reading, tokens=tokens, cost_usd=cost_usd)
+
+
+def _totals_before(tended: Tended, session: str) -> dict[str, Any]:
+    """What the newest earlier attempt that worked in the session said it had taken; {} where none did."""
+    found = {}
+    for path in tended.directory.path.parent.glob("*/session.json"):
+        number = int(path.parent.name.rpartition(".")[2])
+        with suppress(OSError, ValueError):
+            said = json.loads(read_regular(path, RESULT_FILE_BYTES_MAX))
+            if number < tended.order.number and said.get("session") == session:
+                found[number] = said
+    return found[max(found)] if found else {}
 
 
 def _with_report(reading: Reading, said: Reading) -> Reading:
