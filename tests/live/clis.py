@@ -13,6 +13,7 @@ CLIS = Path(os.environ.get("AWM_LIVE_CLIS") or CHECKOUT / ".live")  # where `scr
 PORT = 8901
 BASE = f"http://127.0.0.1:{PORT}"
 KEY = "sk-not-a-key"
+SOON_SECONDS = 60.0  # a cap whose end a test waits for
 BIN = "node_modules/.bin/"
 
 
@@ -30,6 +31,7 @@ class Cli:
     environment: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    cap_seconds: float = 7200.0  # how far away the end of a cap is; shorter ones opencode and Gemini CLI sleep out
 
     @property
     def path(self) -> Path:
@@ -70,6 +72,7 @@ KNOWN = {
             models=("claude-opus-5-5", "claude-sonnet-5-5"),
             served=("claude-opus-5-5", "claude-sonnet-5-5"),
             environment={"ANTHROPIC_BASE_URL": BASE, "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-none"},
+            cap_seconds=SOON_SECONDS,
         ),
         Cli(
             name="codex",
@@ -79,6 +82,7 @@ KNOWN = {
             served=("gpt-5-codex", "gpt-5"),
             environment={"OPENAI_API_KEY": KEY},
             files={".codex/config.toml": CODEX_CONFIG},
+            cap_seconds=SOON_SECONDS,
         ),
         Cli(
             name="opencode",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import subprocess
 import sys
 import time
@@ -111,6 +110,12 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         path = self.root / f"SPRINT_{task}_SPEC.md"
         path.write_text(f"# Sprint {task}: Words\n\nIn this repository, write the word wombat-{task} to work.txt; commit it.\n")
 
+    def add(self, task: str) -> None:
+        """Put a task into the queue of a loop that may rest."""
+        spec = str(self.root / f"SPRINT_{task}_SPEC.md")
+        self.edit(lambda state: state.update(queue=[task], active=True, specFiles={**state["specFiles"], task: spec}))
+        self.wait_for(lambda: not self.is_idle, beat_every=2.0)
+
     def run_out(self) -> dict[str, Any]:
         """Beat as a timer does until the loop rests and has said so; returns the state."""
         self.wait_for(lambda: self.is_idle and not self.state()["outbox"], beat_every=2.0, seconds=LONG_SECONDS)
@@ -128,7 +133,3 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         served = [json.dumps(one) for one in self.requests()]
         trouble = (self.root / "server").read_text(errors="replace")[-3000:]
         return "\n".join([super().story(), *printed, *served, trouble])
-
-
-def pause(seconds: float) -> None:
-    select.select((), (), (), seconds)

@@ -52,8 +52,11 @@ class Chat:
     def refusal(self, asked: Asked) -> Answer:
         match asked.mode:
             case "cap":
-                message = "You exceeded your current quota, please check your plan and billing details."
-                return _error(429, "insufficient_quota", message)
+                message = (
+                    "Rate limit reached for gpt-4o in organization org-none on requests per day (RPD): Limit 200, "
+                    f"Used 200, Requested 1. Please try again in {asked.wait_seconds // 60}m{asked.wait_seconds % 60}s."
+                )
+                return _error(429, "rate_limit_exceeded", message)
             case "rate":
                 message = f"Rate limit reached. Please try again in {asked.wait_seconds}s."
                 return _error(429, "rate_limit_exceeded", message, {"retry-after": str(asked.wait_seconds)})

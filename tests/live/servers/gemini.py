@@ -9,6 +9,11 @@ from typing import Any
 from serving import Answer, Asked, document, events, serve
 
 TYPES = "type.googleapis.com/google.rpc."
+QUOTA = """\
+You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: \
+https://ai.google.dev/gemini-api/docs/rate-limits.
+* Quota exceeded for metric: generativelanguage.googleapis.com/generate_requests_per_model, limit: 250
+Please retry in {seconds}s."""
 
 
 class Gemini:
@@ -36,8 +41,7 @@ class Gemini:
     def refusal(self, asked: Asked) -> Answer:
         match asked.mode:
             case "cap":
-                message = f"You exceeded your current quota.\nPlease retry in {asked.wait_seconds}s."
-                return _error(429, "RESOURCE_EXHAUSTED", message, _quota(asked))
+                return _error(429, "RESOURCE_EXHAUSTED", QUOTA.format(seconds=asked.wait_seconds), _quota(asked))
             case "rate":
                 return _error(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).")
             case "overloaded":
