@@ -120,6 +120,7 @@ def _count(text: str) -> int:
 
 KIND = Kind(
     executable="aider",
+    install="pipx install aider-chat",
     call=call,
     reader=Reader,
     passed=(

@@ -209,6 +209,7 @@ def _denied(denials: object) -> str:
 
 KIND = Kind(
     executable="claude",
+    install="npm install -g @anthropic-ai/claude-code",
     call=call,
     reader=Reader,
     tells_totals=frozenset({"cost_usd"}),

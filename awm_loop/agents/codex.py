@@ -231,6 +231,7 @@ def _written_at(event: Mapping[str, object], at: datetime) -> datetime:
 
 KIND = Kind(
     executable="codex",
+    install="npm install -g @openai/codex",
     call=call,
     reader=Reader,
     passed=("CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"),

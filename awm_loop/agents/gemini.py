@@ -212,6 +212,7 @@ def _bare(text: str) -> str:
 
 KIND = Kind(
     executable="gemini",
+    install="npm install -g @google/gemini-cli",
     call=call,
     reader=Reader,
     passed=(

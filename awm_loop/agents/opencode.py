@@ -262,6 +262,7 @@ def _when(value: str, at: datetime) -> datetime | None:
 
 KIND = Kind(
     executable="opencode",
+    install="npm install -g opencode-ai",
     call=call,
     reader=Reader,
     passed=(

@@ -96,7 +96,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One CLI. `executable` is its program's usual name; `passed` are the names of variables it needs for its login.
+    """One CLI. `executable` is its program's usual name, `install` the command that gets it; `passed` are the names of
+    variables it needs for its login.
 
     `beside` finds, by session id and environment, a file that the CLI writes beside its output and that tells more of
     the run; its lines are fed to `reader.out` before `end`. None where there is none. `tells_totals` where `tokens` or
@@ -104,6 +105,7 @@ class Kind:
     """
 
     executable: str
+    install: str
     call: Callable[[Ask], Call]
     reader: Callable[[], Reader]
     passed: tuple[str, ...] = ()

@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from awm_loop.config import Config
+from awm_loop.agents import kinds
+from awm_loop.config import CLIS, Config
 
 EVERYWHERE = ("/usr/local/bin", "/usr/bin", "/bin")  # what a timer's PATH has in any case
 SHEBANG_BYTES_MAX = 256
@@ -44,6 +45,8 @@ def search_path(config: Config, warnings: list[str]) -> str:
 def wanted_variables(config: Config) -> list[str]:
     """The variables that the timer must have and does not get from here."""
     named = [name for agent in config.agents.values() for name in agent.env_pass]
+    clis = [kinds.kind(agent.kind) for agent in config.agents.values() if agent.kind in CLIS]
+    named += [name for cli in clis for name in cli.passed if name in os.environ]  # its login rests on them here
     named += [
         value.removeprefix(_ENV_PREFIX)
         for value in (*config.notify.urls, config.notify.ping_url)
@@ -57,6 +60,8 @@ def _programs(config: Config) -> Iterator[tuple[str, str]]:
     yield "AWM", "git"
     for name, agent in config.agents.items():
         yield from ((f"agents.{name}.command", word) for word in agent.command[:1] if "{" not in word)
+        if agent.kind in CLIS:
+            yield f"agents.{name}", agent.executable or kinds.kind(agent.kind).executable
     yield from (("notify.command", word) for word in config.notify.command[:1])
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from awm_loop import clock, config
+from awm_loop.agents import kinds
 from awm_loop.cli import timers
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
 from awm_loop.core.machine import Signal, classify_queued
@@ -68,7 +69,8 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
         read = f"{path}: ok, {len(work.queue)} queued"
         project = home.project_path(work.project)
     for name in home.config.agents:
-        check_agent(home, name, project, found)
+        if install := check_agent(home, name, project, found):
+            found.problems[-1] += f"; to install it: {install}"
     check_notify(home, found)
     said_of_config = counted(len(found.problems), "problem") if found.problems else "ok"
     findings, unfit = [f"{home.path / CONFIG_NAME}: {said_of_config}", read], ""
@@ -124,16 +126,30 @@ def _check_project(home: Home, work: Work, found: Verdict) -> None:
         found.problems.append(error.message)
 
 
-def check_agent(home: Home, name: str, project: Path | None, found: Verdict) -> None:
-    """Whether the agent's command can be filled in, and its program started in `project`."""
-    command = home.config.agents[name].command
-    unknown = sorted({*re.findall(r"\{(\w+)\}", " ".join(command))} - PLACEHOLDERS)
+def program(agent: config.AgentConfig) -> str:
+    """What is started for an agent."""
+    if agent.kind in config.CLIS:
+        return agent.executable or kinds.kind(agent.kind).executable
+    return agent.command[0] if agent.command else "sh"
+
+
+def check_agent(home: Home, name: str, project: Path | None, found: Verdict) -> str:
+    """Whether the agent's program can be started in `project`, and its command filled in.
+
+    Returns the command that installs it where it is a CLI that is not there, the last of the problems; else "".
+    """
+    agent = home.config.agents[name]
+    unknown = sorted({*re.findall(r"\{(\w+)\}", " ".join(agent.command))} - PLACEHOLDERS)
     for word in unknown:
         known = ", ".join(sorted(PLACEHOLDERS - {"script_file", "key"}))
         found.warnings.append(f"agents.{name}.command: {{{word}}} is not filled in; these are: {known}")
-    if command and not unknown:
-        problem = _why_not_run(command[0], project)
+    problem = "" if unknown or agent.kind == "shell" else _why_not_run(program(agent), project)
+    if not problem or agent.kind not in config.CLIS:
         found.problems += [f"agents.{name}.command: {problem}"] if problem else []
+        return ""
+    where = "" if "/" in program(agent) else f" ({os.environ.get('PATH', '')})"
+    found.problems.append(f"agents.{name}: {problem}{where}")
+    return kinds.kind(agent.kind).install
 
 
 def _why_not_run(program: str, directory: Path | None) -> str:

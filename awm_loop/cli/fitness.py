@@ -142,12 +142,11 @@ def _configured(home: Home, project: Path | None) -> Iterator[Finding]:
     """Agents and channels (SPEC 8.6, 12.2)."""
     for name, agent in home.config.agents.items():
         verdict = checking.Verdict()
-        checking.check_agent(home, name, project, verdict)
-        program = agent.command[0] if agent.command else "sh"
+        install = checking.check_agent(home, name, project, verdict)
+        program = checking.program(agent)
         at = shutil.which(program) or program
-        yield from _of(
-            verdict, f"agent {name}: {at}", _to_find(program, "awm.toml", "`awm install` takes that along, or ")
-        )
+        remedy = _to_find(program, "awm.toml", install or "install it", "`awm install` takes that along, or ")
+        yield from _of(verdict, f"agent {name}: {at}", remedy)
     verdict = checking.Verdict()
     checking.check_notify(home, verdict)
     notify = home.config.notify
@@ -165,11 +164,11 @@ def _of(verdict: checking.Verdict, well: str, remedy: str) -> Iterator[Finding]:
         yield ok(well)
 
 
-def _to_find(program: str, place: str, how: str = "") -> str:
+def _to_find(program: str, place: str, install: str = "install it", how: str = "") -> str:
     """What to do about a program that is not on this PATH."""
     elsewhere = shutil.which(program, path=os.environ.get(LOGIN_PATH, ""))
     if elsewhere is None:
-        return f"install it, or write its whole path in {place}"
+        return f"{install}, or write its whole path in {place}"
     return f"your shell finds {elsewhere}: {how}write that path in {place}"
 
 

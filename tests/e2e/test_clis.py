@@ -103,7 +103,7 @@ def test_a_queue_ends_with_real_commits(kind: str, home: Home) -> None:
 def test_it_gets_its_prompt_by_file_and_no_terminal(kind: str, home: Home) -> None:
     """No argument holds the prompt, no descriptor is a terminal, the environment is the listed one (SPEC 6.6, 8.5)."""
     with_clis(home, kind)
-    home.environment["A_SECRET"] = "of ours"  # noqa: S105
+    home.environment["A_SECRET"] = "of ours"
     queue(home, "S1")
 
     home.finish()
