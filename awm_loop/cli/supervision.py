@@ -17,12 +17,14 @@ from pathlib import Path
 import markdown_it  # noqa: F401  the next beat reads specs with it: imported now, while the agent works
 
 from awm_loop import beat, clock, fault
+from awm_loop.agents import kinds
 from awm_loop.attempt import abandoned, supervise
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
 from awm_loop.cli import delivery, tending
 from awm_loop.cli.pulse import pulse
+from awm_loop.config import CLIS
 from awm_loop.core.model import Spec, Work
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError
@@ -71,6 +73,9 @@ def _rehearse(home: Home) -> None:
                 return SpecBad(reason="too long for a rehearsal")
         return home.read_spec(work, task_id)
 
+    for agent in home.config.agents.values():
+        if agent.kind in CLIS:
+            kinds.kind(agent.kind)
     now = clock.now()
     work = beat.run(replace(home.ports(), read_spec=read_spec), dry_run=True).work
     loaded = home.store.load(now)
