@@ -31,6 +31,7 @@ class Cli:
     environment: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
+    has_sessions: bool = True
     cap_seconds: float = 7200.0  # how far away the end of a cap is; shorter ones opencode and Gemini CLI sleep out
 
     @property
@@ -109,6 +110,7 @@ KNOWN = {
             models=("openai/gpt-4o", "openai/gpt-4.1"),
             served=("gpt-4o", "gpt-4.1"),
             environment={"OPENAI_API_KEY": KEY, "OPENAI_API_BASE": f"{BASE}/v1"},
+            has_sessions=False,
             extra_args=("--edit-format", "diff", "--map-tokens", "0"),
         ),
     )

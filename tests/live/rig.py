@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         text: dict[str, dict[str, object]] = {}
         for number, mode in modes.items():
             name, seconds = (mode, None) if isinstance(mode, str) else mode
-            text[self.cli.served[number]] = {"mode": name} | ({} if seconds is None else {"until": time.time() + seconds})
+            text[self.cli.served[number]] = {"mode": name} | (
+                {} if seconds is None else {"until": time.time() + seconds}
+            )
         new = self.served / "plan~"
         new.write_text(json.dumps(text))
         new.rename(self.served / "plan.json")
@@ -108,13 +111,20 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
     def order(self, task: str) -> None:
         """A task whose agent is to write a word and commit it."""
         path = self.root / f"SPRINT_{task}_SPEC.md"
-        path.write_text(f"# Sprint {task}: Words\n\nIn this repository, write the word wombat-{task} to work.txt; commit it.\n")
+        path.write_text(
+            f"# Sprint {task}: Words\n\nIn this repository, write the word wombat-{task} to work.txt; commit it.\n"
+        )
 
     def add(self, task: str) -> None:
         """Put a task into the queue of a loop that may rest."""
         spec = str(self.root / f"SPRINT_{task}_SPEC.md")
         self.edit(lambda state: state.update(queue=[task], active=True, specFiles={**state["specFiles"], task: spec}))
         self.wait_for(lambda: not self.is_idle, beat_every=2.0)
+
+    def open_account(self) -> None:
+        """A person's word that the first agent's account is open (SPEC 4.2)."""
+        past = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
+        self.edit(lambda state: state.update(rateLimitedUntil=past.isoformat()))
 
     def run_out(self) -> dict[str, Any]:
         """Beat as a timer does until the loop rests and has said so; returns the state."""

@@ -36,7 +36,9 @@ class Gemini:
         ]
         if "stream" in asked.path:
             return events(chunks, named=False)
-        return document({"candidates": [{**chunks[0]["candidates"][0], "finishReason": "STOP"}], "usageMetadata": usage})
+        return document(
+            {"candidates": [{**chunks[0]["candidates"][0], "finishReason": "STOP"}], "usageMetadata": usage}
+        )
 
     def refusal(self, asked: Asked) -> Answer:
         match asked.mode:
