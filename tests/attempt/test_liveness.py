@@ -184,9 +184,7 @@ def test_an_endless_loop_is_busy_without_progress(watch: Starter) -> None:
 
 def test_work_in_short_lived_children_is_busy(watch: Starter) -> None:
     """SPEC 8.4: what ended children used is in the count of the parent that waited for them."""
-    agent = watch(
-        "import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-S', '-c', 'sum(range(10**6))'])"
-    )
+    agent = watch("import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-Sc', 'sum(range(10**6))'])")
     sample = agent.stuck()
 
     assert (sample.busy, sample.idle_seconds) == (True, 0.0)

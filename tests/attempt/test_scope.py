@@ -15,7 +15,7 @@ import pytest
 
 from awm_loop.attempt import scope
 
-HOME, KEY = Path("/home/me/sprints"), "0a1b2c3d4e5f.1"
+HOME, KEY = Path("/home/you/sprints"), "0a1b2c3d4e5f.1"
 UNIT = f"{scope.home_name(HOME)}-{KEY}.scope"
 
 
@@ -46,7 +46,7 @@ class Service:
         )
         return Path(line).name
 
-    def manager(self, answer: str) -> None:
+    def answers(self, answer: str) -> None:
         path = self.root / "busctl"
         path.write_text(f'#!/bin/sh\nPATH=/usr/bin:/bin\necho "$@" >> {self.root}/asked\n{answer}\n')
         path.chmod(0o755)
@@ -81,9 +81,9 @@ def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             process.wait()
 
 
-def test_the_manager_moves_it_and_that_is_waited_for(service: Service, request: pytest.FixtureRequest) -> None:
+def test_it_is_moved_and_that_is_waited_for(service: Service, request: pytest.FixtureRequest) -> None:
     """The answer may come before the move: an agent that is forked in between would stay behind (SPEC 8.2)."""
-    service.manager(f"(sleep 0.2; {service.moved_into('moved.scope')}) &")
+    service.answers(f"(sleep 0.2; {service.moved_into('moved.scope')}) &")
 
     scope.enter(HOME, KEY, service.process.pid)
 
@@ -93,11 +93,11 @@ def test_the_manager_moves_it_and_that_is_waited_for(service: Service, request: 
 
 
 @pytest.mark.parametrize("answer", ["exit 1", "exec sleep 300", "exit 0", "none"])
-def test_without_a_manager_all_stays_as_it_was(service: Service, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_all_stays_as_it_was(service: Service, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that refuses, hangs, says yes and does nothing, or is not there: the session alone must do (SPEC 8.2)."""
     monkeypatch.setattr(scope, "PATIENCE_SECONDS", 0.2)
     if answer != "none":
-        service.manager(answer)
+        service.answers(answer)
     before, began_at = service.place, time.monotonic()
 
     scope.enter(HOME, KEY, service.process.pid)
@@ -108,7 +108,7 @@ def test_without_a_manager_all_stays_as_it_was(service: Service, answer: str, mo
 
 def test_nobody_is_asked_for_what_is_in_no_service_or_gone(service: Service) -> None:
     """A beat that a person or cron started needs no scope (SPEC 8.2)."""
-    service.manager("exit 0")
+    service.answers("exit 0")
     subprocess.run(["/bin/sh", "-c", service.moved_into("moved.scope")], check=True)
 
     scope.enter(HOME, KEY, service.process.pid)
@@ -119,9 +119,9 @@ def test_nobody_is_asked_for_what_is_in_no_service_or_gone(service: Service) -> 
     assert service.asked == []
 
 
-def test_a_user_asks_the_manager_of_the_user_alone(service: Service, request: pytest.FixtureRequest) -> None:
+def test_a_user_asks_no_other_than_the_users_own(service: Service, request: pytest.FixtureRequest) -> None:
     """The system's would refuse, or have somebody type a password (SPEC 8.2)."""
-    service.manager("exit 1")
+    service.answers("exit 1")
     os.seteuid(65534)
     try:
         scope.enter(HOME, KEY, service.process.pid)

@@ -111,9 +111,13 @@ def test_a_writer_outside_of_the_tree_keeps_nobody(directory: AttemptDirectory) 
         time.sleep(0.01)
     pid = int(ready.read_text())
     with open(f"/proc/{pid}/fd/1", "wb") as pipe, subprocess.Popen(["yes"], stdout=pipe) as writer:
-        ready.unlink()
-        result = ended(directory, process)
-        assert writer.wait(DEADLINE_SECONDS) == -signal.SIGPIPE
+        try:
+            ready.unlink()
+            result = ended(directory, process)
+            assert writer.wait(DEADLINE_SECONDS) == -signal.SIGPIPE
+        finally:
+            writer.kill()
+            process.kill()
 
     assert result.outcome == Outcome.SUCCEEDED
 

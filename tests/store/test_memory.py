@@ -33,14 +33,16 @@ def notes(folder: Path) -> str:
 def test_a_reset_is_told_once_however_often_it_is_written(tmp_path: Path) -> None:
     """A beat that died after it wrote repeats its promise, also after midnight (SPEC 6.2, 11.1)."""
     folder = tmp_path / "memory"
+    tomorrow = replace(NOW, wall=NOW.wall + timedelta(days=1))
     memory.write(folder, WORK, "reset.1", NOW)
-    before = notes(folder)
+    said = notes(folder)
+    (folder / f"{tomorrow.wall.astimezone():%Y-%m-%d}.md").write_text("mine\n")
 
     memory.write(folder, WORK, "reset.1", NOW)
-    memory.write(folder, WORK, "reset.1", replace(NOW, wall=NOW.wall + timedelta(days=1)))
+    memory.write(folder, WORK, "reset.1", tomorrow)
 
-    assert notes(folder) == before
-    assert before.splitlines()[3:] == [
+    assert notes(folder) == f"{said}mine\n"
+    assert said.splitlines()[3:] == [
         "- S2 completed: s2, 3 min",
         "- Waiting for a person: S4",
         "- Next: S3",
