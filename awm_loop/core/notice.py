@@ -113,13 +113,11 @@ def _action(attempt: Attempt, judged: Judged, policy: Policy) -> str:
     if advice is None:
         return "skipped, evidence kept"
     text = one_line(advice.text)
-    match advice.action:
-        case Advised.RELAUNCH:
-            return f"started again, told: {text}"
-        case Advised.TAKEOVER:
-            return f"{display(attempt.agent, policy)} does it itself: {text}"
-        case Advised.SKIP:
-            return f"skipped — {text}"
+    return {
+        Advised.RELAUNCH: f"started again, told: {text}",
+        Advised.TAKEOVER: f"{display(attempt.agent, policy)} does it itself: {text}",
+        Advised.SKIP: f"skipped — {text}",
+    }[advice.action]
 
 
 def standing(work: Work) -> str:

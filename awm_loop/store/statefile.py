@@ -167,15 +167,20 @@ class StateFile:
         then what stands. Who has edited that already cannot be told, so no copy of its rev is made up for later edits
         to begin with: it is saved under the next.
         """
-        revs = sorted(durable.history_revs(self.history_path), reverse=True)
-        if not revs or (loaded.rev == revs[0] and self._has_kept(loaded.rev, loaded.data)):
+        revs = durable.history_revs(self.history_path)
+        if not revs or (loaded.rev == max(revs) and self._has_kept(loaded.rev, loaded.data)):
             return None
-        rev, ours = next(((rev, kept) for rev in revs if (kept := self._kept(rev, now)) is not None), (0, None))
+        rev, ours = self._newest(now)
         if ours is None or (loaded.rev > rev and (loaded.rev in revs or _seq(loaded.raw) > _seq(ours))):
             return _Versions(loaded.raw, loaded.raw)
         if loaded.rev > rev:
             return _Versions(*(merge.as_delivered(ours, loaded.raw),) * 2)
         return _Versions(ours if loaded.rev == rev else self._kept(loaded.rev, now), ours)
+
+    def _newest(self, now: Instant) -> tuple[int, State | None]:
+        """The newest rev that history has whole, and its state; 0 and None where it has none."""
+        revs = sorted(durable.history_revs(self.history_path), reverse=True)
+        return next(((rev, kept) for rev in revs if (kept := self._kept(rev, now)) is not None), (0, None))
 
     def _kept(self, rev: int, now: Instant) -> State | None:
         """A state of history, None where it is not there or was torn by a power loss."""
@@ -250,7 +255,7 @@ class StateFile:
             _, _, theirs, rev = self.parse(data, now)
         except (OSError, BadFileError):
             return
-        if rev <= max(durable.history_revs(self.history_path), default=0) and not self._has_kept(rev, data):
+        if rev <= self._newest(now)[0] and not self._has_kept(rev, data):
             base = None if isinstance(loaded, Edited) else self._kept(rev, now)
             edited = self._edited(loaded, (base, loaded.raw, theirs), now)
         if edited is not None:

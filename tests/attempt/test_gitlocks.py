@@ -140,6 +140,15 @@ def test_a_fifo_in_place_of_git_metadata_is_not_waited_for(tmp_path: Path) -> No
     assert remove_git_locks(tmp_path, LONG_AGO) == []
 
 
+def test_a_lock_that_cannot_be_removed_stays_and_is_not_named(repo: Path) -> None:
+    """Here a directory of that name; what is named in the result was removed (SPEC 8.3)."""
+    make(repo / ".git" / "HEAD.lock")
+    (repo / ".git" / "index.lock").mkdir()
+
+    assert remove_git_locks(repo, LONG_AGO) == ["HEAD.lock"]
+    assert (repo / ".git" / "index.lock").is_dir()
+
+
 @pytest.mark.parametrize("how", ["cwd", "linked worktree", "--git-dir=", "--git-dir", "GIT_DIR"])
 def test_a_live_git_of_the_repository_keeps_its_locks(
     how: str, repo: Path, linked: Path, live_git: LiveGit, tmp_path: Path

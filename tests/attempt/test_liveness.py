@@ -125,6 +125,7 @@ def watch(tmp_path: Path) -> Iterator[Starter]:
 STUCK = {
     "sleep back-off": ("import time; time.sleep(300)", "{name} sleeps."),
     "waiting on stdin": ("import sys; sys.stdin.read()", "{name} waits for input on stdin."),
+    "pipe": ("import os; os.read(os.pipe()[0], 1)", "{name} waits for the output of another process."),
     "deadlock": (
         "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
         "{name} waits for a lock or for another of its threads (for which, cannot be seen from outside).",
@@ -183,7 +184,7 @@ def test_an_endless_loop_is_busy_without_progress(watch: Starter) -> None:
 
 def test_work_in_short_lived_children_is_busy(watch: Starter) -> None:
     """SPEC 8.4: what ended children used is in the count of the parent that waited for them."""
-    agent = watch("import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-c', 'sum(range(10**6))'])")
+    agent = watch("import subprocess, sys\nwhile True: subprocess.run([sys.executable, '-Sc', 'sum(range(10**6))'])")
     sample = agent.stuck()
 
     assert (sample.busy, sample.idle_seconds) == (True, 0.0)

@@ -18,7 +18,7 @@ import pytest
 import awm_loop
 from awm_loop.attempt import procfs
 from awm_loop.attempt.procfs import Identity
-from awm_loop.attempt.reap import Sweep, left_behind
+from awm_loop.attempt.reap import Sweep, left_behind, wake
 
 KEY = "0123456789ab.7"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(awm_loop.__file__).parents[1])}
@@ -327,6 +327,35 @@ def test_a_stopped_process_is_woken_to_hear_term(start: Starter, tmp_path: Path)
     assert ((tmp_path / "said").read_text(), process.wait()) == ("bye\n", 0)
 
 
+def stopped(identity: Identity) -> bool:
+    process = procfs.read(identity.pid)
+    return process is not None and process.state == "T"
+
+
+def test_a_supervisor_that_was_stopped_is_woken_and_nobody_else(start: Starter, tmp_path: Path) -> None:
+    """Proved by its start time and by its open `sup.lock`: a stopped editor on a recycled pid stays stopped (SPEC 8.3)."""
+    lock_path = tmp_path / "sup.lock"
+    with lock_path.open("w") as lock:
+        supervisor, identity = start("sleep", "300", pass_fds=(lock.fileno(),))
+    stranger, other = start("sleep", "300")
+    for process in (supervisor, stranger):
+        process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: stopped(identity) and stopped(other))
+
+    wake(other, lock_path)
+    wake(Identity(identity.pid, identity.starttime + 1), lock_path)
+    wake(identity, tmp_path / "another.lock")
+    assert (stopped(identity), stopped(other)) == (True, True)
+
+    wake(identity, lock_path)
+    wait_for(lambda: not stopped(identity))
+    wake(identity, lock_path)
+    supervisor.kill()
+    supervisor.wait()
+    wake(identity, lock_path)
+    assert stopped(other)
+
+
 def test_a_deaf_process_is_killed_at_the_end_of_the_grace_and_not_before(start: Starter, tmp_path: Path) -> None:
     """SPEC 8.3."""
     process, identity = start("sh", "-c", "trap '' TERM; echo > up; exec sleep 300", cwd=tmp_path)
@@ -359,6 +388,9 @@ def test_a_zombie_is_gone_unless_a_thread_of_it_works_on(start: Starter) -> None
 
     assert living({identity}) == {identity}
     assert swept(Sweep(lambda: living({identity}), 0.0))
+    ended = procfs.read(process.pid)
+    assert ended is not None
+    assert procfs.doing(ended, ()) == procfs.Doing.ENDED
     assert process.wait() == -signal.SIGKILL
 
 
@@ -368,10 +400,11 @@ def test_a_process_that_may_not_be_signalled_is_given_up_and_named(start: Starte
     process, _ = start("sleep", "300")
     script = (
         "import os, sys; from awm_loop.attempt import procfs, reap\n"
-        "os.setuid(65534)\n"
+        "os.setresuid(65534, 65534, 0)\n"
         "seen = procfs.read(int(sys.argv[1])).identity\n"
         "sweep = reap.Sweep(lambda: {seen}, 0.0)\n"
-        "print(sweep.step(0.0), sweep.step(1.0), sweep.left == {seen}, len(sweep.signalled))"
+        "print(sweep.step(0.0), sweep.step(1.0), sweep.left == {seen}, len(sweep.signalled))\n"
+        "os.setresuid(0, 0, 0)  # whoever measures this process writes down what he saw"
     )
 
     argv = [sys.executable, "-c", script, str(process.pid)]
@@ -394,3 +427,5 @@ def test_names_with_blanks_and_parentheses_do_not_confuse(start: Starter, tmp_pa
     process.wait()
     assert procfs.read(process.pid) is None
     assert (procfs.argv(process.pid), procfs.environ(process.pid), procfs.link(process.pid, "cwd")) == ((), (b"",), "")
+    assert (list(procfs.open_files(process.pid)), procfs.written(process.pid)) == ([], None)
+    assert (procfs.wchan(process.pid), procfs.syscall(process.pid)) == ("", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from awm_loop.attempt.directory import let_go, take_lock
 from awm_loop.attempt.procfs import open_files
 from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
+from awm_loop.errors import AwmError
 
 
 @pytest.fixture
@@ -100,6 +102,19 @@ def test_what_cannot_be_run_is_told(tmp_path: Path, lock: int) -> None:
     invocation = Invocation(argv=["./no"], environment={}, directory=tmp_path, stdin_path=Path("/dev/null"))
 
     assert spawn(invocation, lock) == f"program ./no (from {tmp_path}): No such file or directory"
+
+
+def test_why_no_process_can_be_made_is_told() -> None:
+    """By one line and what to look at; here nothing more can be opened (SPEC 8.2)."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(AwmError, match="cannot start another process: Too many open files") as caught:
+            Spare.fork()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert caught.value.hint == "`ulimit -u -n; free -h`"
 
 
 def test_all_descriptors_but_the_named_are_closed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from awm_loop import clock
+from awm_loop.attempt import directory as attempt_directory
+from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory, let_go, put, take_lock
-from awm_loop.attempt.supervise import begin, marker
+from awm_loop.attempt.supervise import begin, marker, tend
+from awm_loop.core.observation import ProbeFailed
 
 REPOSITORY = Path(__file__).parents[2]
 LOOK = """\
@@ -88,3 +93,62 @@ def test_nothing_begins_that_must_not(directory: AttemptDirectory, why: str) -> 
     free = take_lock(directory / "sup.lock")
     assert free is not None
     let_go(free)
+
+
+def test_nothing_begins_while_somebody_holds_the_lock_of_the_agent(directory: AttemptDirectory) -> None:
+    """An agent of this number may live: the start is not passed, and who looks finds nobody there (SPEC 8.1, 15)."""
+    held, fd = take_lock(directory / "agent.lock"), take_lock(directory / "sup.lock")
+    assert held is not None
+    assert fd is not None
+
+    begun = begin(directory, fd, lambda order: None)
+
+    free = take_lock(directory / "sup.lock")
+    assert (begun, (directory / "started").exists(), free is None) == (None, False, False)
+    let_go(free or -1)
+    let_go(held)
+
+
+def test_an_attempt_is_tended_by_one(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes second waits for a beat that only looks, and then goes (SPEC 8.1)."""
+    monkeypatch.setattr(supervise, "ATTEMPT_LOCK_WAIT_SECONDS", 0.1)
+    first = tend(directory)
+    assert first is not None
+
+    assert tend(directory) is None
+    let_go(first)
+    second = tend(directory)
+    assert second is not None
+    let_go(second)
+
+
+def test_a_start_is_passed_once_on_a_full_disk_too(directory: AttemptDirectory) -> None:
+    """The name alone decides; what could not be written into it counts as nothing (SPEC 8.1)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        passed = [directory.pass_start(marker()) for _ in range(2)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert (passed, directory.marker()) == ([True, False], None)
+
+
+def test_a_lock_that_cannot_be_seen_is_a_failed_probe(directory: AttemptDirectory) -> None:
+    """Never the end of an attempt: nothing is concluded from what could not be seen (SPEC 8.1, 17)."""
+    (directory / "sup.lock").symlink_to("sup.lock")
+
+    seen = attempt_directory.look(directory, clock.now())
+
+    assert seen == ProbeFailed(reason=f"{directory.path}: Too many levels of symbolic links")
+
+
+def test_what_an_agent_put_in_the_place_of_a_file_of_ours_is_moved_aside(directory: AttemptDirectory) -> None:
+    """Else no result could be written, and what is done would be done again (SPEC 8.2, 17)."""
+    (directory / "stop" / "mine").mkdir(parents=True)
+
+    directory.write_stop_request("skip")
+
+    request = directory.stop_request()
+    aside = list(directory.path.glob("stop.*.aside/mine"))
+    assert (request and request.why, len(aside)) == ("skip", 1)

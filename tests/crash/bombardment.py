@@ -512,14 +512,17 @@ def never_struck(verdicts: Sequence[Verdict], modes: Sequence[str] = ("kill", "p
     return [f"{name} {mode}" for name in points() for mode in modes if f"{name} {mode}" not in seen]
 
 
+Work = Plan | tuple[str, ...] | bool  # a run: drawn, striking these points, or pausing at all (in worktrees or not)
+
+
 def main(arguments: Sequence[str]) -> int:
     """A night: each point once, then random runs; 1 where a guarantee was broken or a point never struck."""
     options = _parser().parse_args(arguments)
     if options.only:
-        work: list[Plan | tuple[str, ...]] = [drawn(int(options.only)) if options.only.isdigit() else (options.only,)]
+        work: list[Work] = [drawn(int(options.only)) if options.only.isdigit() else (options.only,)]
     else:
         work = [
-            *([] if options.no_sweep else groups(GROUP)),
+            *([] if options.no_sweep else (*groups(GROUP), False, True)),
             *map(drawn, range(options.seed, options.seed + options.runs)),
         ]
     verdicts: list[Verdict] = []
@@ -538,9 +541,11 @@ def main(arguments: Sequence[str]) -> int:
     return int(bool(missing) or any(verdict.broken for verdict in verdicts))
 
 
-def _one(work: Plan | tuple[str, ...]) -> Verdict:
+def _one(work: Work) -> Verdict:
     root = Path(tempfile.mkdtemp(prefix="awm-bombard-"))
     try:
+        if isinstance(work, bool):
+            return pause_everywhere(root, worktrees=work)
         return bombard(root, work) if isinstance(work, Plan) else strike_each(root, work)
     finally:
         shutil.rmtree(root, ignore_errors=True)

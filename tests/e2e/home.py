@@ -170,7 +170,8 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
 
     def environ(self) -> dict[str, str]:
         basic = {"PATH": os.environ["PATH"], "HOME": str(self.user), "LANG": "C.UTF-8", "TERM": "dumb"}
-        return basic | self.environment
+        measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+        return basic | measured | self.environment
 
     def begin_beat(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

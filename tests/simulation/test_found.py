@@ -126,6 +126,19 @@ def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
         world.calms()
 
 
+def test_a_killed_saves_own_file_is_no_edit_though_a_power_loss_tore_its_copy() -> None:
+    """It was synced, and its copy in history was not: its log passed for a person's, with numbers to come (SPEC 15.10)."""
+    with told() as world:
+        world.heartbeat({"exchange": Fault.CRASH_BEFORE})
+        newest = max(world.home.store.history_path.iterdir(), key=lambda path: int(path.stem))
+        newest.write_bytes(b"")
+        world.heartbeat({})
+        log = json.loads(world.home.store.path.read_bytes())["log"]
+
+        assert [entry["seq"] for entry in log] == [*range(1, len(log) + 1)]
+        world.calms()
+
+
 def test_an_edit_cannot_be_put_back_after_a_save_took_it_out() -> None:
     """The disk refused the exchange that was to put it back, and it was removed with the temporary file (SPEC 4.6)."""
     with told() as world:

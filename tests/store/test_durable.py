@@ -230,12 +230,15 @@ import json, os
 from pathlib import Path
 from awm_loop.errors import DiskError
 from awm_loop.durable import write_durably
-if os.geteuid() == 0:
-    os.setuid(65534)
+is_root = os.geteuid() == 0
+if is_root:
+    os.seteuid(65534)
 try:
     write_durably(Path("/usr/awm-test.json"), b"")
 except DiskError as error:
     print(json.dumps([error.message, error.hint]))
+if is_root:
+    os.seteuid(0)  # whoever measures this process writes down what he saw
 """
 
 

@@ -20,7 +20,7 @@ from example import ATTEMPT, NOW
 from awm_loop.core.consequence import note
 from awm_loop.core.model import Launch, StopReason, Work
 from awm_loop.durable import HISTORY_MAX
-from awm_loop.errors import BadFileError
+from awm_loop.errors import BadFileError, BusyError
 from awm_loop.ports import Changed, Loaded
 from awm_loop.store import journal, jsontext
 from awm_loop.store.statefile import StateFile
@@ -199,6 +199,32 @@ def test_what_is_no_state_of_a_killed_save_is_left_alone(store: StateFile, kind:
     settle(store)
 
     assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize("was_edited_since", [False, True])
+def test_an_edit_that_a_killed_save_had_taken_out_is_not_lost(store: StateFile, was_edited_since: bool) -> None:
+    """It was renamed over at the same moment, and lies beside; of one that was edited since, what is new (SPEC 4.6)."""
+    edit(store, lambda state: state["queue"].append("S9"))
+    store.path.rename(store.directory / ".0123456789abcdef.tmp")
+    store.path.write_bytes((store.history_path / "2.json").read_bytes())
+    if was_edited_since:
+        edit(store, lambda state: state["queue"].append("S8"))
+
+    work = settle(store).work
+
+    assert work.queue == (("S2", "S3", "S8", "S9") if was_edited_since else ("S2", "S3", "S9"))
+    assert edits(store)[-1].endswith("S9 added to queue")
+    assert [path.name for path in store.directory.glob(".*.tmp")] == []
+
+
+def test_what_a_killed_save_left_of_a_state_that_was_written_is_removed(store: StateFile) -> None:
+    """AWM's own bytes are no edit (SPEC 4.6)."""
+    left = store.directory / ".0123456789abcdef.tmp"
+    left.write_bytes((store.history_path / "1.json").read_bytes())
+
+    settle(store)
+
+    assert (left.exists(), edits(store), revs(store)) == (False, [], [1, 2])
 
 
 def test_a_file_of_no_rev_in_a_used_home_only_adds(store: StateFile) -> None:
@@ -384,6 +410,64 @@ def test_an_edit_between_the_look_and_the_rename_stands(
     assert (store.path.read_bytes() if how != "deleted" else edited, revs(store)) == (edited, [1, 2])
     assert store.path.exists() is (how != "deleted")
     assert [path for path in store.directory.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_without_one_whole_copy_the_file_is_the_truth(store: StateFile) -> None:
+    """A power loss that tore all of history: there is nothing to merge with (SPEC 4.6)."""
+    for path in store.history_path.iterdir():
+        path.write_bytes(b"")
+    edit(store, lambda state: state.update(queue=["S9"]))
+
+    assert (settle(store).work.queue, edits(store)) == (("S9",), [])
+
+
+# An edit made beside the file
+
+
+def test_an_edit_beside_the_file_is_told_before_it_is_made(store: StateFile) -> None:
+    """`awm edit` shows what it will do and writes nothing, then does just that (SPEC 4.6)."""
+    before = json.loads(store.path.read_bytes())
+    after = before | {"queue": ["S2", "S3", "S9"]}
+    data = store.path.read_bytes()
+
+    told = store.take(before, after, NOW, dry_run=True)
+    assert (store.path.read_bytes(), revs(store)) == (data, [1, 2])
+
+    assert (told, store.take(before, after, NOW)) == (("S9 added to queue",),) * 2
+    assert (load(store).work.queue, edits(store)) == (("S2", "S3", "S9"), ["S9 added to queue"])
+    assert store.take(after, after, NOW) == ()
+
+
+def test_an_edit_beside_the_file_needs_one(store: StateFile) -> None:
+    """A home that lost its state gets none from an editor's buffer (SPEC 4.7)."""
+    store.path.unlink()
+    for path in store.history_path.iterdir():
+        path.unlink()
+
+    with pytest.raises(BadFileError, match="is gone") as caught:
+        store.take({}, {}, NOW)
+
+    assert caught.value.hint == "`awm restore` puts the last good copy back"
+
+
+def test_an_edit_beside_a_file_that_is_edited_without_end_gives_up(
+    store: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Theirs is saved first each time, and never overwritten (SPEC 4.6)."""
+    before = json.loads(store.path.read_bytes())
+    fstat = os.fstat
+
+    def edits_then_fstat(descriptor: int) -> os.stat_result:
+        edit(store, lambda state: state.update(mine=state["mine"] + 1))
+        return fstat(descriptor)
+
+    monkeypatch.setattr("awm_loop.durable.os.fstat", edits_then_fstat)
+    with pytest.raises(BusyError, match="is being edited without a pause"):
+        store.take(before, before | {"maxRetries": 9}, NOW)
+    monkeypatch.undo()
+
+    assert json.loads(store.path.read_bytes())["mine"] > before["mine"]
+    assert "maxRetries" not in settle(store).raw
 
 
 def test_a_file_that_is_half_written_is_read_again(store: StateFile) -> None:

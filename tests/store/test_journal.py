@@ -147,11 +147,13 @@ import resource, sys
 from pathlib import Path
 from awm_loop.errors import DiskError
 from awm_loop.store.journal import append
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))
 try:
     append(Path(sys.argv[1]), [{"seq": 2, "note": "x" * 700}, {"seq": 3, "note": "y" * 700}])
 except DiskError as error:
     print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)  # whoever measures this process writes down what he saw
 """
 
 

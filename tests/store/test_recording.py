@@ -322,6 +322,23 @@ def test_a_beat_that_begins_again_asks_again(store: StateFile) -> None:
     assert (record.after.attempts[0].title, difference(record)) == ("Thing 3", None)
 
 
+def test_a_beat_under_endless_edits_does_nothing_and_says_so(store: StateFile) -> None:
+    """A person's file is never overwritten; the next beat comes (SPEC 4.6)."""
+
+    class Edited(World):
+        def read_spec(self, work: Work, task: str) -> Spec | SpecBad:
+            store.path.write_text(store.path.read_text() + "\n")
+            return super().read_spec(work, task)
+
+    before = store.path.read_text()
+
+    done = live(store, Edited())
+
+    assert (done.work, done.steps) == (None, ())
+    assert done.lines == ("the state file is being edited without a pause; nothing was done",)
+    assert (store.path.read_text().rstrip("\n"), records(store)) == (before.rstrip("\n"), [])
+
+
 def test_the_text_of_a_spec_is_not_recorded(store: StateFile) -> None:
     """It may be a megabyte, and no row reads it (SPEC 5.1)."""
     live(store, World())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Task, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded
-from awm_loop.store import journal, jsontext
+from awm_loop.store import journal, jsontext, statefile
 from awm_loop.store.statefile import StateFile
 
 NOW = Instant(wall=datetime(2026, 11, 21, 12, tzinfo=UTC), boottime=5000.0, boot_id="boot")
@@ -368,6 +369,43 @@ def test_the_lock_is_held_by_one_and_its_file_stays(store: StateFile) -> None:
     with store.locked(0) as again:
         assert (again, path.stat().st_ino) == (True, inode)
     assert path.exists()
+
+
+def test_a_command_waits_its_time_for_the_lock_and_says_so(store: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves no mark, so a person is told to try again (SPEC 6.1)."""
+    monkeypatch.setattr(statefile, "COMMAND_LOCK_WAIT_SECONDS", 0.1)
+    message = "has been locked by another process"
+    with store.locked_for_command(), pytest.raises(BusyError, match=message), store.locked_for_command():
+        raise AssertionError("the lock was held twice")
+
+    with store.locked_for_command(), store.locked(0) as again:
+        assert not again
+
+
+def test_a_mark_is_left_and_taken_once(store: StateFile) -> None:
+    """And none where there is no place for it; one that cannot be removed is the operator's trouble (SPEC 6.5)."""
+    assert [store.leave_mark(), store.leave_mark(), store.take_mark(), store.take_mark()] == [True, True, True, False]
+
+    store.mark_path.mkdir()
+    with pytest.raises(DiskError, match="look-again: Is a directory"):
+        store.take_mark()
+
+    assert not StateFile(store.directory / "gone", store.default_agent).leave_mark()
+
+
+def test_a_save_that_a_disk_refuses_leaves_all_as_it_was(store: StateFile) -> None:
+    """Above all no history of a state that never was: it would be put back by `awm restore` (SPEC 4.8)."""
+    loaded = saved(store)
+    before = {path: path.read_bytes() for path in store.directory.rglob("*") if path.is_file()}
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(loaded.data), unlimited[1]))
+    try:
+        with pytest.raises(DiskError, match="File too large"):
+            store.save(loaded, noted(loaded.work), NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+    assert {path: path.read_bytes() for path in store.directory.rglob("*") if path.is_file()} == before
 
 
 def test_a_new_state_is_the_starter_file_and_is_made_once(store: StateFile) -> None:

@@ -1,0 +1,164 @@
+"""One attempt under a supervisor that ends in order, however its agent goes about it (SPEC 8.2, 8.3)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from awm_loop import clock
+from awm_loop.attempt import supervise
+from awm_loop.attempt.directory import AttemptDirectory, put, take_lock
+from awm_loop.attempt.spawn import Invocation
+from awm_loop.attempt.supervise import Course, End, Stage, Tended, marker, tend, watch
+from awm_loop.core.model import Outcome
+from awm_loop.core.observation import Result
+from awm_loop.errors import DiskError
+
+REPOSITORY = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60.0
+ORDER = {
+    "key": "0a1b2c3d4e5f.1", "task": "S1", "number": 1, "agent": "local", "kind": "command", "command": ("true",), "model": "",
+    "env_pass": (), "home": "/", "workspace": "/nowhere", "limit_seconds": 60.0, "sample_seconds": 20.0,
+    "stop_grace_seconds": 0.1, "require_commit": False, "base": None,
+}  # fmt: skip
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from awm_loop.attempt.directory import AttemptDirectory
+from awm_loop.attempt.spawn import become_subreaper
+from awm_loop.attempt.supervise import watch
+sys.path.insert(0, {tests!r})
+from test_watch import course, tended
+become_subreaper()
+path = Path(sys.argv[1])
+watch(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set())
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> AttemptDirectory:
+    """An attempt that was ordered and has begun, with nothing run yet."""
+    put(tmp_path / "order.json", json.dumps(ORDER))
+    found = AttemptDirectory(tmp_path)
+    assert found.pass_start(marker())
+    return found
+
+
+def tended(directory: AttemptDirectory) -> Tended:
+    """The attempt, held by this process."""
+    order, lock_fd = directory.order(), tend(directory)
+    assert order is not None
+    assert lock_fd is not None
+    return Tended(directory, order, lock_fd)
+
+
+def course(path: Path, script: str, then: Callable[[], object] = lambda: None) -> Course:
+    """One stage, a shell script; its end is the result."""
+    invocation = Invocation(
+        argv=["sh", "-c", script], environment=dict(os.environ), directory=path, stdin_path=Path("/dev/null")
+    )
+    end: End = yield Stage(invocation=invocation)
+    then()
+    now = clock.now().wall
+    outcome = end.cut_short or (Outcome.FAILED if end.exit_code else Outcome.SUCCEEDED)
+    return Result(
+        outcome=outcome, exit_code=end.exit_code, started_at=now, ended_at=now, seconds=0.0, error=end.error
+    )  # fmt: skip
+
+
+def supervisor(directory: AttemptDirectory, script: str) -> subprocess.Popen[bytes]:
+    """A supervisor in a process of its own, which is a subreaper and has no other child."""
+    code = SUPERVISOR.format(tests=str(Path(__file__).parent))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(directory.path), script],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+
+
+def ended(directory: AttemptDirectory, process: subprocess.Popen[bytes]) -> Result:
+    assert process.wait(DEADLINE_SECONDS) == 0
+    result = directory.result()
+    assert result is not None
+    return result
+
+
+def test_all_that_an_agent_printed_is_in_its_log(directory: AttemptDirectory) -> None:
+    """Also what the pipe still holds when its last process is gone (SPEC 8.2)."""
+    result = ended(directory, supervisor(directory, "head -c 1000000 /dev/zero; echo over >&2; exit 3"))
+
+    assert (result.outcome, result.exit_code) == (Outcome.FAILED, 3)
+    assert (directory / "out.log").read_bytes() == bytes(1_000_000) + b"over\n"
+
+
+def test_a_writer_outside_of_the_tree_keeps_nobody(directory: AttemptDirectory) -> None:
+    """Who opened the pipe from outside and writes without end is not the agent's to wait for (SPEC 8.2, 8.3)."""
+    ready = directory / "ready"
+    process = supervisor(
+        directory, f"echo $$ > {ready}.new; mv {ready}.new {ready}; while [ -e {ready} ]; do sleep 0.05; done"
+    )
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not ready.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    pid = int(ready.read_text())
+    with open(f"/proc/{pid}/fd/1", "wb") as pipe, subprocess.Popen(["yes"], stdout=pipe) as writer:
+        try:
+            ready.unlink()
+            result = ended(directory, process)
+            assert writer.wait(DEADLINE_SECONDS) == -signal.SIGPIPE
+        finally:
+            writer.kill()
+            process.kill()
+
+    assert result.outcome == Outcome.SUCCEEDED
+
+
+def test_a_stage_is_not_run_when_the_end_is_wanted(directory: AttemptDirectory) -> None:
+    """A stop between two stages, as between agent and gate (SPEC 8.3)."""
+    directory.write_stop_request("skip")
+
+    result = watch(tended(directory), course(directory.path, "touch ran"), set())
+
+    assert (result.outcome, result.error) == (Outcome.STOPPED, "asked to end before it was run")
+    assert (directory.result(), (directory / "ran").exists()) == (result, False)
+
+
+@pytest.mark.parametrize("how", ["held", "replaced"])
+def test_a_stage_is_not_run_beside_another(
+    directory: AttemptDirectory, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something of the stage before hides and holds `agent.lock`, or put a link in its place (SPEC 8.1, 8.3)."""
+    monkeypatch.setattr(supervise, "ATTEMPT_LOCK_WAIT_SECONDS", 0.1)
+    held = take_lock(directory / "agent.lock") if how == "held" else None
+    if held is None:
+        (directory / "agent.lock").symlink_to("elsewhere")
+
+    result = watch(tended(directory), course(directory.path, "touch ran"), set())
+    if held is not None:
+        os.close(held)
+
+    said = {
+        "held": "something that hides still holds the attempt's lock",
+        "replaced": f"{directory.path}/agent.lock: Too many levels of symbolic links",
+    }
+    assert (result.outcome, result.error) == (Outcome.FAILED, said[how])
+    assert not (directory / "ran").exists()
+
+
+def test_a_result_that_no_disk_will_ever_take_ends_the_supervisor(directory: AttemptDirectory) -> None:
+    """Only a full disk is waited for; the attempt is unattended then, and a beat sees to it (SPEC 8.2)."""
+    directory.write_stop_request("skip")
+    one = tended(directory)
+
+    with pytest.raises(DiskError, match="No such file or directory"):
+        watch(one, course(directory.path, "true", lambda: shutil.rmtree(directory.path)), set())
+    os.close(one.lock_fd)
