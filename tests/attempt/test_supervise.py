@@ -18,7 +18,8 @@ from awm_loop import clock
 from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory, put, take_lock
 from awm_loop.attempt.spawn import Invocation
-from awm_loop.attempt.supervise import Course, End, Stage, Tended, marker, tend, watch
+from awm_loop.attempt.stage import End, Stage, Tended
+from awm_loop.attempt.supervise import Course, marker, tend, watch
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import DiskError
