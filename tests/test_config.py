@@ -157,9 +157,9 @@ WRONG = {
     "in an agent": (MINE + "env_pas = []\n", "4: agents.mine.env_pas: unknown key", "did you mean `env_pass`?"),
     "in notify": ("[notify]\nurl = []\n", "2: notify.url: unknown key", "did you mean `urls`?"),
     "unbuilt": (
-        "[loop]\nresume_sessions = true\n",
-        "2: [loop] resume_sessions = True is not built yet in this version",
-        "remove the line (only False works today)",
+        "[loop]\nregistration_grace_seconds = 5\n",
+        "2: [loop] registration_grace_seconds = 5 is not built yet in this version",
+        "remove the line (only 60 works today)",
     ),
     "true for a length": (
         "[loop]\nregistration_grace_seconds = true\n",
@@ -168,13 +168,13 @@ WRONG = {
     ),
     "one for false": (
         "[loop]\nresume_sessions = 0\n",
-        "2: [loop] resume_sessions = 0 is not built yet in this version",
-        "remove the line (only False works today)",
+        "2: loop.resume_sessions: Input should be a valid boolean, but it is 0",
+        "see the comments `awm init` writes",
     ),
     "routes": (
         '\n[routes]\ncoding = "codex"\n',
-        "2: [routes] is not built yet in this version",
-        "name the agent in the spec (`**Model:** NAME`) or in [loop] default_agent",
+        "3: routes.coding = 'codex' names no agent",
+        "auto, or one of: local",
     ),
     "text for a number": (
         '[loop]\nstall_minutes = "15"\n',
@@ -233,9 +233,19 @@ WRONG = {
     ),
     "a table for a number": ("agents = 5\n", "1: agents: Input should be a valid dictionary, but it is 5", "see the comments `awm init` writes"),
     "no such kind": (
-        '[agents.codex]\nkind = "codex"\nroles = ["coding"]\n',
-        "2: agents.codex.kind: 'codex' is not an agent kind that works today",
-        "shell or command",
+        '[agents.claw]\nkind = "openclaw"\n',
+        "2: agents.claw.kind: 'openclaw' is not an agent kind that works today",
+        "shell, command, claude, codex, gemini, opencode, aider",
+    ),
+    "a program for a script": (
+        '[agents.mine]\nkind = "shell"\nexecutable = "/bin/sh"\n',
+        "1: agents.mine: `executable`, `extra_args` and `sandbox` are for the kinds of CLIs",
+        "kinds of CLIs: claude, codex, gemini, opencode, aider",
+    ),
+    "a command for a CLI": (
+        '[agents.codex]\nkind = "codex"\ncommand = ["codex"]\n',
+        '1: agents.codex: `command` goes with kind = "command", and only with it',
+        'command = ["my-agent", "--file", "{prompt_file}"]',
     ),
     "no kind": ('[agents.codex]\nmodel = "x"\n', "1: agents.codex.kind: missing", "add `kind = …` to [agents.codex]"),
     "no command": (

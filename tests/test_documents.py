@@ -275,7 +275,7 @@ def test_the_configuration_shown_is_one_that_loads(tmp_path: Path) -> None:
     (tmp_path / "awm.toml").write_text(shown)
     loaded = config.load(tmp_path / "awm.toml")
 
-    assert (loaded.loop.default_agent, loaded.agents["claude"].kind) == ("claude", "command")
+    assert (loaded.loop.default_agent, loaded.agents["claude"].kind) == ("claude", "claude")
 
 
 def test_a_beat_that_ends_leaves_its_agents_alone() -> None:

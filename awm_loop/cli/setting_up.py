@@ -37,6 +37,7 @@ CONFIG_TEMPLATE = """\
 # gate_max_minutes = 15          # a gate that takes longer has failed
 # context_reset_fraction = 0.85  # an agent's context fuller than that resets the session
 # memory = "memory"              # the folder of the notes written at a reset
+# resume_sessions = false        # may an agent go on in its session with the next task, until a reset?
 
 [project]
 # verify = ""                    # the gate of every task, a shell line; a spec's `**Verify:** ...` wins
@@ -45,13 +46,24 @@ CONFIG_TEMPLATE = """\
 [agents.local]
 kind = "shell"                   # runs the spec's ```sh run blocks; needs no model
 
+# [agents.claude]
+# kind = "claude"                # or codex, gemini, opencode, aider: AWM knows how to call and to read them
+# executable = "claude"          # its program, where it is not on PATH by its usual name
+# extra_args = []                # further arguments for it
+# sandbox = true                 # false: codex without its own sandbox
+
 # [agents.mine]
 # kind = "command"               # any program; the prompt comes on stdin and in {prompt_file}
 # command = ["my-agent", "--file", "{prompt_file}"]
-# model = ""                     # shown in notices, and for {model}
+# model = ""                     # shown in notices, and for {model} or the CLI
 # account = ""                   # agents that share an account share its limit
 # fallback = []                  # who goes on when that account is limited
 # env_pass = []                  # names of environment variables it may see
+# roles = []                     # the types of tasks that "auto" may give it; none: all
+
+# [routes]
+# coding = "claude"              # by a spec's `**Type:** coding`: an agent, or "auto": what did best so far
+# default = "auto"               # for all other types; else default_agent
 
 [notify]
 # urls = ["env:AWM_NOTIFY_URL"]  # Apprise: Discord, Slack, Telegram, ntfy, e-mail ...
