@@ -19,6 +19,8 @@ RETRY = re.compile(r"Retrying in [\d.]+ seconds\.\.\.")
 TOKENS = re.compile(r"(?:^|\n)Tokens: ([\d.]{1,20}[kM]?)\s+sent,[^\n]{0,200}?\s([\d.]{1,20}[kM]?)\s+received\.")
 COST = re.compile(r"\bCost: \$[\d.]{1,20}\s+message,\s+\$([\d.]{1,20})\s+session\.")
 TROUBLE_LINES_MAX = 20  # an error's own, wrapped
+BANNER = "Aider v"  # begins the paragraph before the model's first
+EDIT_BEGINS, EDIT_ENDS = "<<<<<<< SEARCH", ">>>>>>> REPLACE"
 UNITS = {"k": 1000, "M": 1000000}
 
 
@@ -45,7 +47,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._paragraph: deque[str] = deque(maxlen=60)  # a retried error grows by some lines with each try
-        self._before = ""  # the last paragraph before this one
+        self._words = ""  # the last paragraph before this one that is no edit
+        self._is_edit = False  # the next line belongs to an edit
         self._message = ""  # the last paragraph of the model's last answer
         self._is_done = False
         self._trouble: tuple[str, datetime] | None = None
@@ -88,10 +91,13 @@ class Reader:
         if not text:
             return
         rest = text
-        if used := TOKENS.search(text):  # an answer is complete: what was before it is over, or was the model's
+        used = TOKENS.search(text)
+        self._hear(text[: used.start()] if used else text)
+        if used:  # an answer is complete: what was before it is over, or was the model's
             rest = text[used.end() :]
             self._trouble = None
-            self._message = verdict.words(text[: used.start()] or self._before)
+            self._is_edit = False
+            self._message = verdict.words(self._words)
             before = self._tokens or {"input": 0, "output": 0}
             self._tokens = {"input": before["input"] + _count(used[1]), "output": before["output"] + _count(used[2])}
         if cost := COST.search(text):
@@ -104,7 +110,14 @@ class Reader:
             elif TROUBLE.match(line):
                 said = [one for one in lines[number : number + TROUBLE_LINES_MAX] if not RETRY.fullmatch(one)]
                 self._trouble = ("\n".join(said), at)
-        self._before = text
+
+    def _hear(self, text: str) -> None:
+        """An edit is a block in the answer, often its end, and may have blank lines: it is none of the words."""
+        is_marked = EDIT_BEGINS in text or EDIT_ENDS in text
+        if text and not is_marked and not self._is_edit:
+            self._words = "" if text.startswith(BANNER) else text
+        if is_marked:
+            self._is_edit = text.rfind(EDIT_BEGINS) > text.rfind(EDIT_ENDS)
 
 
 def _number(text: str) -> float | None:

@@ -209,3 +209,14 @@ def test_no_line_whatsoever_breaks_the_reader(said: list[str], exit_code: int) -
         reader.err(line, AT)
 
     assert isinstance(reader.end(exit_code, AT), Reading)
+
+
+@pytest.mark.parametrize(
+    ("words", "summary"), [("I write the words.\n\n", "I write the words."), ("", "")], ids=["words", "none"]
+)
+def test_an_edit_is_none_of_the_last_words(words: str, summary: str) -> None:
+    """An answer often ends with its edits, which may have blank lines; observed live of 0.86.2 (SPEC 12.1)."""
+    edit = "work.txt\n```\n<<<<<<< SEARCH\none\n\ntwo\n=======\nthree\n\nfour\n>>>>>>> REPLACE\n```\n"
+    out = f"Aider v0.86.2\nRepo-map: disabled\n\n{words}{edit}\n{TOKENS}\n\nwork.txt\nApplied edit to work.txt\n"
+
+    assert read(out).summary == summary
