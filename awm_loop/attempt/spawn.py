@@ -123,9 +123,12 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
     Raises AwmError where no process can be made.
     """
     fault.point("spawn.agent:before")
-    output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    errors_fd, errors_write_fd = os.pipe2(os.O_CLOEXEC) if invocation.is_stderr_apart else (-1, os.dup(write_fd))
-    problem_fd, report_fd = os.pipe2(os.O_CLOEXEC)
+    try:
+        output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        errors_fd, errors_write_fd = os.pipe2(os.O_CLOEXEC) if invocation.is_stderr_apart else (-1, os.dup(write_fd))
+        problem_fd, report_fd = os.pipe2(os.O_CLOEXEC)
+    except OSError as error:
+        raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -n`") from error
     fds = (write_fd, errors_write_fd, agent_lock_fd, report_fd)
     spare = spare or Spare.fork()
     try:

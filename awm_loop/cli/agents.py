@@ -14,6 +14,7 @@ from awm_loop.agents import kinds, verdict
 from awm_loop.agents.reading import Reading
 from awm_loop.attempt.output import CHUNK_BYTES, Lines
 from awm_loop.cli import look, standing, steering
+from awm_loop.cli.probing import probe
 from awm_loop.cli.queueing import AS_JSON, edit
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import CLIS
@@ -33,6 +34,7 @@ def agents(context: click.Context, as_json: bool) -> None:
     \b
     Examples:  awm agents
                awm agents on codex
+               awm agents probe codex
                awm agents read claude --line "5-hour limit reached ∙ resets 5am"
     """
     if context.invoked_subcommand is not None:
@@ -106,6 +108,9 @@ def turn_on(context: click.Context, name: str, as_json: bool) -> None:
         look.print_json({"agent": name, "state": "open"})
     else:
         click.echo(f"{name} is on again; the next beat may start it")
+
+
+agents.add_command(probe)
 
 
 @agents.command("read")

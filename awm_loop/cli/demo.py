@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import click
 
-from awm_loop import clock
-from awm_loop.cli import steering
+from awm_loop.cli import steering, throwaway
 from awm_loop.cli.queueing import edit, wait_until_gone
 from awm_loop.cli.running import play
-from awm_loop.core.model import Instant, Priority, Work
-from awm_loop.errors import AwmError
-from awm_loop.wiring import Home
 
 GONE = "left; its agents are stopped, and the throw-away home is removed"
 KEPT = "left; the agents go on"
@@ -102,49 +97,14 @@ def demo(keep: bool) -> None:
     """
     directory = Path(tempfile.mkdtemp(prefix="awm-demo-"))
     try:
-        home = _demo_home(directory)
+        home = throwaway.home_in(directory, CONFIG, SPECS)
         click.echo(f"a throw-away home with four sprints: {directory}\n")
         if play(home, left=KEPT if keep else GONE) is None and not keep:
             wait_until_gone(home, [attempt.key for attempt in edit(home, steering.stop).attempts])
-        commits = _git(directory / "project", "log", "--oneline", "--reverse").stdout
+        commits = throwaway.git(directory / "project", "log", "--oneline", "--reverse").stdout
         click.echo(f"\nwhat the agents committed:\n{commits}")
         if keep:
             click.echo(f"look around:  ./scripts/run --home {shlex.quote(str(directory))} status")
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _demo_home(directory: Path) -> Home:
-    """awm.toml, a git repository, and a state file with the four specs queued."""
-    project = directory / "project"
-    project.mkdir()
-    _git(project, "init", "-q", "-b", "main")
-    for key, value in (("user.name", "AWM demo"), ("user.email", "demo@localhost"), ("commit.gpgsign", "false")):
-        _git(project, "config", key, value)
-    (project / "README.md").write_text("# A project that agents work on\n", encoding="utf-8")
-    _git(project, "add", "README.md")
-    _git(project, "commit", "-qm", "Begin")
-    (directory / "awm.toml").write_text(CONFIG, encoding="utf-8")
-    home = Home.open(directory)
-    home.store.prepare()
-    paths = {task_id: directory / f"SPRINT_{task_id}_SPEC.md" for task_id in SPECS}
-    for task_id, path in paths.items():
-        path.write_text(SPECS[task_id], encoding="utf-8")
-
-    def queue_all(work: Work, now: Instant) -> Work:
-        for task_id, path in paths.items():
-            work = steering.add(work, task_id, str(path), Priority.MEDIUM, now)
-        return work
-
-    with home.store.locked_for_command():
-        home.store.create(str(project))
-        home.store.update(queue_all, clock.now())
-    return home
-
-
-def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(["git", *arguments], cwd=directory, check=True, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise AwmError("the demo needs git, and there is none on PATH", "install git") from error
