@@ -309,8 +309,7 @@ def test_check_finds_a_cli_that_is_not_installed(home: Home) -> None:
         78,
         [
             "agents.a: `gemini` is not on this PATH (/usr/bin:/bin); to install it: npm install -g @google/gemini-cli",
-            "agents.b: `/nowhere/claude`: there is no file /nowhere/claude; "
-            "to install it: npm install -g @anthropic-ai/claude-code",
+            "agents.b: `/nowhere/claude`: there is no file /nowhere/claude; to install it: npm install -g @anthropic-ai/claude-code",
         ],
     )
 
