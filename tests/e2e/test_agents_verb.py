@@ -100,7 +100,7 @@ def test_agents_are_listed_with_what_keeps_them(home: Home) -> None:
     ]
     assert re.search(r"  opens in ", rows[0])
     assert rows[1].endswith("; when that is mended: awm agents on codex")
-    assert "100 %" in rows[2]
+    assert "100.0 %" in rows[2]
 
 
 def test_agents_of_a_new_home_are_open(home: Home) -> None:
