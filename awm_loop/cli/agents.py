@@ -29,7 +29,7 @@ from awm_loop.wiring import agents_of
 @AS_JSON
 @click.pass_context
 def agents(context: click.Context, as_json: bool) -> None:
-    """The agents: who may work, whose account is closed, how well they do.
+    """Who may work, whose account is closed, how well they do.
 
     \b
     Examples:  awm agents

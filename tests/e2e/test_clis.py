@@ -252,9 +252,10 @@ def test_one_that_sleeps_out_a_limit_is_ended_and_its_account_waits(kind: str, h
     assert (outcomes(home), counts(home, "S1"), home.state()["queue"]) == (["limited"], (0, 0), ["S1"])
     until = datetime.fromisoformat(home.state()["accounts"][kind]["deadline"])
     assert abs(until - datetime.now(UTC) - hours[kind]) < timedelta(minutes=2)
+    home.wait_for(lambda: home.texts("limit"), beat_every=0.5)
     assert only(home.texts("limit")) == f"⚡ {DISPLAYED[kind]} rate limited. Resets in ~2 hours. Waiting."
     assert home.state()["tasks"]["S1"]["session"] == home.results()[0]["sessionId"]
-    assert home.processes() == {}
+    home.wait_for(lambda: not home.processes())
 
 
 @pytest.mark.parametrize("kind", CLIS)
@@ -270,7 +271,7 @@ def test_stop_leaves_no_process_of_it(kind: str, home: Home) -> None:
     wait_for_rest(home, 1)
 
     assert done.code == 0, done
-    assert home.processes() == {}
+    home.wait_for(lambda: not home.processes())
     assert (outcomes(home), home.state()["queue"], counts(home, "S1")) == (["stopped"], ["S1"], (0, 0))
 
 

@@ -32,6 +32,7 @@ VERBS = [
     "why",
     "watch",
     "answer",
+    "agents",
     "edit",
     "install",
     "uninstall",
