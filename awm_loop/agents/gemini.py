@@ -47,6 +47,7 @@ class Reader:
         self.session_id = ""
         self._message = ""  # the agent's, since its last tool
         self._tool_count = 0
+        self._is_unanswered = False  # it keeps no session whose model never answered (observed): none to be resumed
         self._result: tuple[Mapping[str, object], datetime] | None = None
         self._error = ""  # the last `error` event that is no mere warning
         self._attempt: list[str] = []  # the message of the retry that is being told
@@ -100,12 +101,16 @@ class Reader:
     def _see(self, event: Mapping[str, object], at: datetime) -> None:
         self.session_id = verdict.session(event.get("session_id")) or self.session_id
         match event.get("type"):
+            case "init":
+                self._is_unanswered = True
             case "message":
+                self._is_unanswered &= event.get("role") == "user"
                 if event.get("role") != "user" and len(self._message) < verdict.WORDS_MAX:
                     content = event.get("content")
                     self._message += content[: verdict.WORDS_MAX] if isinstance(content, str) else ""
             case "tool_use":
                 self._tool_count += 1
+                self._is_unanswered = False
             case "tool_result":
                 self._message = ""
             case "error":
@@ -132,7 +137,7 @@ class Reader:
 
     def _sleeping(self, text: str, at: datetime, seconds: float) -> Reading:
         """What it waits for: until the time it was told, else for as long as it says; that has some chance in it."""
-        known = Reading(outcome=Outcome.LIMITED, session_id=self.session_id)
+        known = Reading(outcome=Outcome.LIMITED, session_id=self._kept())
         reading = verdict.failed(RETRY.sub("", text), at, known, 429)
         if reading.outcome is Outcome.LIMITED and reading.limit and reading.limit.resets_at:
             return reading
@@ -146,7 +151,7 @@ class Reader:
         if error is not None or result.get("status") not in {None, "success"}:
             text = words(pick(error, "message")) or words(error) or self._error
             status = verdict.count(pick(error, "code")) or _status(exit_code)
-            reading = verdict.failed(text, at, known, status)
+            reading = verdict.failed(text, at, replace(known, session_id=self._kept()), status)
             return replace(reading, error=_bare(text) or reading.error)
         known = replace(known, summary=words(self._message))
         if exit_code != 0:
@@ -154,6 +159,9 @@ class Reader:
         if doubt := self._error or self._doubt(stats, known.tokens):
             return replace(known, outcome=Outcome.HOLLOW, error=doubt)
         return known
+
+    def _kept(self) -> str:
+        return "" if self._is_unanswered else self.session_id
 
     def _doubt(self, stats: object, tokens: Mapping[str, int] | None) -> str:
         """Why a good end cannot be one; "" where it may be."""

@@ -95,7 +95,6 @@ TABLE = {
     ("auth-sj", 137): Reading(
         outcome=Outcome.AUTH,
         error="API key not valid. Please pass a valid API key.",
-        session_id="a778055a-099e-479f-b222-420056b71aab",
         tokens=NOTHING,
     ),
     ("notrust", 55): Reading(
@@ -104,7 +103,7 @@ TABLE = {
         " set the `GEMINI_CLI_TRUST_WORKSPACE=true` environment variable, or trust this directory in interactive mode."
         " For more details, see https://geminicli.com/docs/cli/trusted-folders/#headless-and-automated-environments",
     ),
-    ("day-sj", 173): limited("f74472d2-9016-4e2c-9f7b-a0adce90e130", DAILY, MIDNIGHT),
+    ("day-sj", 173): limited("", DAILY, MIDNIGHT),
     ("day-json", 173): limited("906ea43d-36d3-4cd0-a50a-689aa6e30551", DAILY, MIDNIGHT, tokens=None),
     ("day-text", 1): limited(
         "",
@@ -115,18 +114,16 @@ TABLE = {
         tokens=None,
     ),
     ("long-sj", 173): limited(
-        "676ccea1-5c40-46c3-816a-14e650bfd398",
+        "",
         QUOTA.format("generate_requests_per_model, limit: 250, model: gemini-2.5-pro", "7980.5", "7980.5"),
         Limit(resets_at=AT + timedelta(seconds=7980.5), source="relative time"),
     ),
     ("rl-sj", 173): limited(
-        "34049472-fb3c-4d5c-81ea-088765abad8c",
+        "",
         QUOTA.format("generate_content_free_tier_requests, limit: 5, model: gemini-2.5-pro", "3.5", "3.5"),
         Limit(resets_at=AT + timedelta(seconds=3.5), source="relative time"),
     ),
-    ("overload-sj", 247): limited(
-        "7043cd69-64f4-4519-961b-c3d82e5e744f", "The model is overloaded. Please try again later.", NO_TIME
-    ),
+    ("overload-sj", 247): limited("", "The model is overloaded. Please try again later.", NO_TIME),
 }
 
 
@@ -145,7 +142,7 @@ def test_a_wait_of_hours_is_seen_as_it_begins() -> None:
     for line in recorded("capacity", "stderr").splitlines():
         reader.err(line, AT)
 
-    expected = limited("11111111-2222-4333-8444-555555555555", WAITS, CAPACITY, tokens=None)
+    expected = limited("", WAITS, CAPACITY, tokens=None)
     assert (before, reader.stuck(), reader.end(-9, AT), reader.end(0, AT)) == (None, expected, expected, expected)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +29,7 @@ verify = 'test -n "$(tail -n 1 work.txt)" && test -z "$(git status --porcelain)"
 
 [agents.first]
 {first}
-fallback = ["second"]
+fallback = {fallback}
 
 [agents.second]
 {second}
@@ -50,16 +49,19 @@ def why_not(cli: Cli) -> str:
 
 @dataclass
 class Live(Home):
-    """`begin` first. What a model does is told by `plan`; a model that is not named there does its work."""
+    """`begin` it. What a model does is told by `plan`; a model that is not named there does its work."""
 
-    def begin(self, cli: Cli, *, loop: str = "") -> None:
+    server: subprocess.Popen[bytes] | None = None
+
+    def begin(self, cli: Cli, *, loop: str = "", fallback: str = '["second"]') -> None:
         self.cli = cli
         self.environment = dict(cli.environment)
         for name, text in cli.files.items():
             path = self.user / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self.config(SETTINGS.format(loop=loop, first=self._agent(0), second=self._agent(1)))
+        first, second = self._agent(0), self._agent(1)
+        self.config(SETTINGS.format(loop=loop, fallback=fallback, first=first, second=second))
         self.served.mkdir()
         self.plan({})
         with (self.root / "server").open("wb") as output:
@@ -74,7 +76,8 @@ class Live(Home):
 
     def end_all(self) -> None:
         super().end_all()
-        self.server.wait()
+        if self.server is not None:
+            self.server.wait()
 
     def _agent(self, number: int) -> str:
         return f"""\
@@ -88,17 +91,18 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
     def served(self) -> Path:
         return self.root / "served"
 
-    def plan(self, modes: dict[int, tuple[str, float] | str]) -> None:
-        """What becomes of requests for the models 0 and 1: a mode of the server, and for how many seconds from now."""
-        text: dict[str, dict[str, object]] = {}
-        for number, mode in modes.items():
-            name, seconds = (mode, None) if isinstance(mode, str) else mode
-            text[self.cli.served[number]] = {"mode": name} | (
-                {} if seconds is None else {"until": time.time() + seconds}
-            )
+    def plan(self, modes: dict[int, tuple[str, float]]) -> None:
+        """What becomes of requests for the models 0 and 1: a mode of the server, and its seconds from the first one."""
+        text = {
+            self.cli.served[number]: {"mode": mode, "seconds": seconds} for number, (mode, seconds) in modes.items()
+        }
         new = self.served / "plan~"
         new.write_text(json.dumps(text))
         new.rename(self.served / "plan.json")
+
+    def serving(self) -> set[int]:
+        """The process of the server, which lives on."""
+        return {self.server.pid} if self.server else set()
 
     def requests(self) -> list[dict[str, Any]]:
         """What the server was asked for, as it logged it."""

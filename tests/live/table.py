@@ -1,4 +1,6 @@
-"""docs/LIVE.md from the results of the live tests: `table.py RESULTS.xml`, as pytest's --junitxml writes them."""
+"""docs/LIVE.md from the results of the live tests: `table.py RESULTS.xml ...`, as pytest's --junitxml writes them; of
+several runs of a test the last counts.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ the tests' own (tests/live/servers), with a heartbeat, supervisor, gate and noti
 
 def main() -> None:
     found: dict[tuple[str, str], str] = {}
-    for case in ET.parse(sys.argv[1]).getroot().iter("testcase"):
+    for case in (case for path in sys.argv[1:] for case in ET.parse(path).getroot().iter("testcase")):
         name, _, variant = case.get("name", "").rstrip("]").partition("[")
         cli = next((one for one in variant.split("-") if one in KNOWN), "")
         row = " ".join([name, *(one for one in variant.split("-") if one != cli)]).strip()

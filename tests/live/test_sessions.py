@@ -33,14 +33,16 @@ def test_the_next_task_goes_on_in_the_same_session(cli: Cli, live: Live) -> None
 
 
 def test_a_session_that_a_cap_cut_short_is_gone_on_with(cli: Cli, live: Live) -> None:
-    """Once its account is open again, by the same agent; both accounts were closed meanwhile (SPEC 9.1)."""
+    """Once its account is open again, by the same agent, which has no fallback; or, where the CLI keeps no session that had
+    no answer, anew (SPEC 9.1).
+    """
     if not cli.has_sessions:
         pytest.skip(f"{cli.name} has no sessions")
-    live.begin(cli)
+    live.begin(cli, fallback="[]")
     live.order("S1")
-    live.plan({0: ("cap", cli.cap_seconds), 1: ("cap", cli.cap_seconds + 3600)})
+    live.plan({0: ("cap", cli.cap_seconds)})
     live.queue("S1")
-    live.wait_for(lambda: len(live.results()) == 2, beat_every=2.0, seconds=LONG_SECONDS)
+    live.wait_for(live.results, beat_every=2.0, seconds=LONG_SECONDS)
     if cli.cap_seconds > SOON_SECONDS:
         live.plan({})
         live.wait_for(lambda: live.state()["rateLimitedUntil"] and not live.supervisors(), beat_every=2.0)
@@ -49,6 +51,6 @@ def test_a_session_that_a_cap_cut_short_is_gone_on_with(cli: Cli, live: Live) ->
     state = live.run_out()
 
     assert (state["completed"], live.words()) == (["S1"], ["wombat-S1"]), live.story()
-    assert [one["outcome"] for one in live.results()] == ["limited", "limited", "succeeded"]
-    capped, _, done = live.results()
-    assert done["sessionId"] == capped["sessionId"] != ""
+    assert [one["outcome"] for one in live.results()] == ["limited", "succeeded"]
+    capped, done = live.results()
+    assert capped["sessionId"] in {done["sessionId"], ""}

@@ -20,7 +20,7 @@ def test_a_model_that_never_answers_is_a_stall(cli: Cli, live: Live) -> None:
     """The silent CLI is ended with all it started, and the task goes on in a new attempt (SPEC 7.2, 8.4)."""
     live.begin(cli, loop=IMPATIENT)
     live.order("S1")
-    live.plan({0: "hang"})
+    live.plan({0: ("hang", LONG_SECONDS)})
     live.queue("S1")
     live.wait_for(lambda: live.asked_in("hang"), beat_every=2.0, seconds=LONG_SECONDS)
     live.plan({})
@@ -30,18 +30,18 @@ def test_a_model_that_never_answers_is_a_stall(cli: Cli, live: Live) -> None:
     outcomes = [one["outcome"] for one in live.results()]
     assert (outcomes[0], outcomes[-1], state["completed"]) == ("stalled", "succeeded", ["S1"]), live.story()
     assert live.words() == ["wombat-S1"]
-    assert live.processes().keys() <= {live.server.pid}
+    assert live.processes().keys() <= live.serving()
 
 
 def test_when_all_is_killed_in_the_middle_the_task_is_done_again(cli: Cli, live: Live) -> None:
     """As at a crash of the machine: supervisor, CLI and its tools die by SIGKILL while the model thinks (SPEC 7.5)."""
     live.begin(cli)
     live.order("S1")
-    live.plan({0: "hang"})
+    live.plan({0: ("hang", LONG_SECONDS)})
     live.queue("S1")
     live.wait_for(lambda: live.asked_in("hang"), beat_every=2.0, seconds=LONG_SECONDS)
     live.plan({})
-    while found := live.processes().keys() - {live.server.pid}:
+    while found := live.processes().keys() - live.serving():
         for pid in found:
             kill(pid, signal.SIGKILL, str(live.root))
 
@@ -49,14 +49,14 @@ def test_when_all_is_killed_in_the_middle_the_task_is_done_again(cli: Cli, live:
 
     assert (state["completed"], live.words()) == (["S1"], ["wombat-S1"]), live.story()
     assert [one["outcome"] for one in live.results()][-1] == "succeeded"
-    assert live.processes().keys() <= {live.server.pid}
+    assert live.processes().keys() <= live.serving()
 
 
 def test_a_refused_login_turns_the_agent_off(cli: Cli, live: Live) -> None:
     """A person is asked once, the fallback goes on, and no try is spent (SPEC 7.2)."""
     live.begin(cli)
     live.order("S1")
-    live.plan({0: "auth"})
+    live.plan({0: ("auth", LONG_SECONDS)})
     live.queue("S1")
 
     state = live.run_out()

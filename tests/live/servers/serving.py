@@ -1,8 +1,8 @@
 """What the model servers of the live tests share: a plan by model, a log of requests, and the work they ask for.
 
 A server speaks one protocol on 127.0.0.1. `python anthropic.py PORT DIRECTORY` reads `plan.json` of the directory at each
-request, `{"<model>": {"mode": "<one of MODES>", "until": <epoch seconds>}}`, and appends to `requests.jsonl`. A model that
-is not in the plan, or whose `until` has passed, answers well: it has the work done by a shell command, and ends.
+request, `{"<model>": {"mode": "<one of MODES>", "seconds": <how long from its first request>}}`, and appends to `requests.jsonl`. A
+model that is not in the plan, or whose trouble is over, answers well: it has the work done by a shell command, and ends.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def serve(speech: Speech) -> None:
 class _Handler(BaseHTTPRequestHandler):
     speech: ClassVar[Speech]
     directory: ClassVar[Path]
+    ends: ClassVar[dict[tuple[str, str], float]] = {}  # of each trouble, by model and plan
 
     def do_GET(self) -> None:
         self._send(document({"data": [], "models": []}))
@@ -117,10 +118,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(data or b"{}")
         model = self.speech.model(self.path, body)
         planned = json.loads((self.directory / "plan.json").read_bytes()).get(model, {})
-        until = float(planned.get("until", time.time() + HANG_SECONDS))
+        until = self.ends.setdefault((model, json.dumps(planned)), time.time() + planned.get("seconds", HANG_SECONDS))
         mode = planned.get("mode", "ok") if time.time() < until else "ok"
         with (self.directory / "requests.jsonl").open("a") as log:
-            log.write(json.dumps({"at": time.time(), "path": self.path, "model": model, "mode": mode}) + "\n")
+            told = {"at": time.time(), "path": self.path, "model": model, "mode": mode, "until": until}
+            log.write(json.dumps(told) + "\n")
         (self.directory / "last.json").write_bytes(data)
         asked = Asked(self.path, body, mode, until)
         if mode in {"ok", "slow"}:
