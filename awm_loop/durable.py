@@ -36,6 +36,10 @@ class ChangedError(Exception):
     """The file is not the one its caller read: somebody edited it meanwhile. Nothing was written; look again."""
 
 
+class LeftError(ChangedError):
+    """The same, twice: somebody also edited what was written while it stood. `left_behind` finds the first edit."""
+
+
 class _TakenOutError(OSError):
     """What has the temporary name now is somebody's edit, and could not be put back: `left_behind` finds it."""
 
@@ -86,12 +90,19 @@ def write_durably(
 
 
 def _put_back(folder: int, name: str, other: str, written: os.stat_result) -> None:
-    """Exchange again until what was `written` is out, also where yet another edit came in between."""
+    """Exchange again, so that what was `written` is out and the edit stands.
+
+    Where it was edited or replaced as well while it stood, that is their last word: it stays, and the edit before it is
+    left behind. Raises LeftError then.
+    """
     try:
-        while _identity(_status(folder, name)) != _identity(written) and _exchange(folder, name, other):
-            pass
+        _exchange(folder, name, other)
+        if _identity(_status(folder, name)) == _identity(written):
+            return
+        _exchange(folder, name, other)
     except OSError as error:
         raise _TakenOutError(error.errno, error.strerror) from error
+    raise LeftError(other)
 
 
 def _exchange(folder: int, name: str, other: str) -> bool:
@@ -252,7 +263,7 @@ def _temporary(folder: int, data: bytes) -> Iterator[tuple[str, int]]:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         yield name, descriptor
-    except _TakenOutError:
+    except (_TakenOutError, LeftError):
         is_ours = False
         raise
     finally:

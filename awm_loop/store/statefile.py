@@ -349,9 +349,9 @@ class StateFile:
             if late is not None:
                 late()
         except (durable.ChangedError, DiskError) as error:
-            stands = False
+            stands = isinstance(error, durable.LeftError)  # or where only the last sync failed: it could be edited
             with suppress(OSError):
-                stands = self.path.read_bytes() == data  # where only the last sync failed: it can be edited
+                stands = stands or self.path.read_bytes() == data
             with suppress(OSError):
                 if not stands:
                     (self.history_path / f"{rev}.json").unlink()

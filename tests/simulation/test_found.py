@@ -34,9 +34,9 @@ def edit(world: World, change: Callable[[dict[str, Any]], object], **wanted: Any
     world.person.saves(data, in_place=False)
 
 
-def add_x1(doc: dict[str, Any]) -> None:
-    doc["queue"].append("X1")
-    doc["specFiles"]["X1"] = "specs/S1.md"
+def add_x1(doc: dict[str, Any], task: str = "X1") -> None:
+    doc["queue"].append(task)
+    doc["specFiles"][task] = "specs/S1.md"
 
 
 def test_a_live_task_is_removed_between_promise_and_proof() -> None:
@@ -123,6 +123,27 @@ def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
         assert len(left) == 1
         assert [*(world.root / "state").glob(".*.tmp")] == []
         assert "X1" in json.loads(world.home.store.path.read_bytes())["specFiles"]
+        world.calms()
+
+
+def test_two_people_edit_around_one_exchange() -> None:
+    """One between the last look and the exchange, one what was written: they were exchanged for ever (SPEC 4.6)."""
+    with told() as world:
+        plan: dict[str, Any] = {}
+
+        def first() -> None:
+            edit(world, add_x1, added=("X1",))
+            plan["exchange"] = second
+
+        def second() -> None:
+            edit(world, lambda doc: add_x1(doc, "X2"), added=("X2",))
+            plan.clear()
+
+        plan["exchange"] = first
+        world.heartbeat(plan)
+        world.heartbeat({})
+
+        assert {"X1", "X2"} <= {*json.loads(world.home.store.path.read_bytes())["specFiles"]}
         world.calms()
 
 
