@@ -156,11 +156,16 @@ def capped(name: str, seconds: int) -> str:
             rollout(resets_at)
             return text
         case "gemini":
-            return text.replace("7980.5s", f"{seconds}s")
+            return begun() + text.splitlines()[-1].replace("7980.5s", f"{seconds}s") + "\n"
         case "opencode":
             return text.replace('"retry-after":"2"', f'"retry-after":"{seconds}"')
         case _:
             return AIDER_CAP.format(seconds=seconds)
+
+
+def begun() -> str:
+    """The first half of gemini's work: it keeps no session whose model never answered."""
+    return "".join(recorded("gemini", "ok", "stdout").splitlines(keepends=True)[:-2])
 
 
 def rollout(resets_at: int) -> None:
@@ -180,7 +185,7 @@ def rollout(resets_at: int) -> None:
 def sleep_out(name: str) -> None:
     """Two hours and a half, as gemini tells it on stderr, and opencode its plugins alone."""
     if name == "gemini":
-        say(name, recorded(name, what="sleep", stream="stdout"))
+        say(name, begun())
         print(recorded(name, what="sleep", stream="stderr"), end="", file=sys.stderr, flush=True)
     else:
         config = json.loads(Path(os.environ["OPENCODE_CONFIG"]).read_text())
