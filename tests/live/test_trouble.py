@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from clis import Cli
-from home import kill, only, rounds
+from home import kill, rounds
 from rig import LONG_SECONDS, Live
 
 pytestmark = [
@@ -78,7 +78,6 @@ def test_a_refusal_that_passes_is_no_try(mode: str, cli: Cli, live: Live) -> Non
     outcomes = {one["outcome"] for one in live.results()}
     assert (state["completed"], live.words()) == (["S1"], ["wombat-S1"]), live.story()
     assert outcomes <= {"limited", "succeeded"}
-    assert only(state["report"])["failures"] == 0
 
 
 def test_a_cut_stream_is_no_success(cli: Cli, live: Live) -> None:
