@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from awm_loop.core.model import AUTO
 from awm_loop.errors import ConfigError
@@ -95,7 +95,7 @@ class AgentConfig(_Table):
 
     kind: Literal["shell", "command", "claude", "codex", "gemini", "opencode", "aider"]
     command: list[str] = []
-    executable: PathText = ""  # its usual name, found on PATH
+    executable: Annotated[PathText, AfterValidator(os.path.expanduser)] = ""  # "": its usual name, found on PATH
     extra_args: list[str] = []
     sandbox: bool = True
     roles: list[str] = []
@@ -272,6 +272,9 @@ def _cross_check(config: Config, path: Path, text: str) -> None:
             f"{path}:{line}: loop.analysis_agent = {analyst!r} names no agent that can read and answer",
             f"agents that can: {able}",
         )
+    if AUTO in config.agents:
+        line = _line_of(text, f"agents.{AUTO}", None)
+        raise ConfigError(f"{path}:{line}: an agent cannot be named {AUTO}: it is a route", "give it another name")
     for kind, name in config.routes.items():
         if name not in config.agents and name != AUTO:
             line = _line_of(text, "routes", kind)

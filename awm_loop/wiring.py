@@ -141,7 +141,7 @@ def agents_of(settings: config.Config) -> dict[str, Agent]:
             model=one.model,
             account=one.account or name,
             fallback=tuple(one.fallback),
-            roles=tuple(one.roles),
+            roles=tuple(role.casefold() for role in one.roles),
         )
         for name, one in settings.agents.items()
     }
@@ -175,7 +175,7 @@ def policy(settings: config.Config, published: Settings) -> Policy:
         context_share_max=loop.context_reset_fraction,
         analysis_agent=loop.analysis_agent,
         resume_sessions=loop.resume_sessions,
-        routes=settings.routes,
+        routes={kind.casefold(): name for kind, name in settings.routes.items()},
         default_agent=loop.default_agent,
         agents=agents_of(settings),
         notify_user=published.notify_user,

@@ -42,6 +42,7 @@ ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P_^X][^\x07\x1b\n]*(?:\x07
 GLYPHS = re.compile(
     rb"\xe2(?:[\xa0-\xa3][\x80-\xbf]|\x97[\x86-\x97\xb4-\xb7\xa6]|\x9c[\xa2-\xbf]|\x9d[\x80-\x8b]|\x80[\xa2\xa6])|\xc2\xb7"
 )  # Braille; ◆◇○◌●◐◓◑◒◴◷◶◵◦; the dingbat stars ✢..❋; • … ·
+UUIDS = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a CLI's sign of life has a new one each time
 NOISE = bytes([*range(10), *range(11, 33), 127]) + b"0123456789|/-\\."  # control, blank, digits, ASCII spinners; not \n
 
 
@@ -297,7 +298,8 @@ class _Lines:
         text, _, self._unfinished = text.rpartition(b"\n")
         if len(self._unfinished) > LINE_BYTES_MAX:
             text, self._unfinished = text + b"\n" + self._unfinished, b""
-        for line in dict.fromkeys(GLYPHS.sub(b"", ESCAPES.sub(b"", text)).translate(None, NOISE).split(b"\n")):
+        text = GLYPHS.sub(b"", UUIDS.sub(b"", ESCAPES.sub(b"", text)))
+        for line in dict.fromkeys(text.translate(None, NOISE).split(b"\n")):
             if line:
                 self._new |= self._recent.add(hash(line))
 

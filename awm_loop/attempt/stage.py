@@ -31,6 +31,7 @@ from awm_loop.regular import open_regular
 
 STOP_POLL_SECONDS = 0.25  # how soon a stop request is seen
 SWEEP_STEP_SECONDS = 0.02
+RUNS_ALREADY = Invocation(argv=(), environment={}, directory=Path(), stdin_path=Path())  # nothing is to be run
 DRAIN_BYTES_MAX = 1024 * 1024  # of output left in a pipe when the tree is gone: more than any pipe holds
 
 OUTCOME_OF_STOP = {

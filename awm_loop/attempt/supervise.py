@@ -16,7 +16,7 @@ from awm_loop import clock, fault
 from awm_loop.attempt import procfs
 from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, let_go, take_lock
 from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
-from awm_loop.attempt.stage import End, Stage, Tended, Watch, outcome_of
+from awm_loop.attempt.stage import RUNS_ALREADY, End, Stage, Tended, Watch, outcome_of
 from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
@@ -126,6 +126,8 @@ def _result(tended: Tended, course: Course, spared: set[int]) -> Result:
             tended.child, tended.problem = None, ""
             stage = course.send(end)
     except StopIteration as over:
+        if tended.child is not None:  # the course broke off before it asked for the stage that runs already
+            Watch(tended, tended.child, started, Stage(invocation=RUNS_ALREADY, limit_seconds=0.0), spared).run()
         result: Result = over.value
         return result
 

@@ -7,17 +7,18 @@ import os
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from awm_loop import clock
-from awm_loop.agents import generic, kinds
+from awm_loop.agents import generic, kinds, verdict
 from awm_loop.agents.reading import Ask, Kind, Reader, Reading
 from awm_loop.attempt.directory import Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
-from awm_loop.attempt.stage import End, Stage, Tended
+from awm_loop.attempt.stage import RUNS_ALREADY, End, Stage, Tended
 from awm_loop.config import CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Advice
@@ -60,8 +61,8 @@ def _call(order: Order, values: dict[str, str]) -> Invocation:
             extra=order.extra_args,
             is_sandboxed=order.is_sandboxed,
             git_paths=git.written_paths(workspace),
-            session=order.session or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{order.home}#{order.key}")),
-            is_resumed=bool(order.session),
+            session=verdict.session(order.session) or str(uuid.uuid4()),
+            is_resumed=bool(verdict.session(order.session)),
         )
     )
     for name, text in call.files.items():
@@ -101,18 +102,47 @@ def _directory(order: Order) -> Path:
 
 def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
     """The agent itself, and what its end means before the workspace is looked at."""
-    order, run = tended.order, invocation(tended.order)
+    order = tended.order
+    run = _begun(order) if tended.child or tended.problem else invocation(order)
     if order.kind not in CLIS:
         end = yield Stage(invocation=run)
         return end, generic.read(end.exit_code, _report(tended), _output(tended))
     kind = kinds.kind(order.kind)
-    reader = kind.reader()
-    end = yield Stage(invocation=run, listener=reader)
-    reading, report = reader.stuck() or _told_beside(kind, reader, run, end.exit_code), _report(tended)
+    heard = _Heard(kind.reader())
+    end = yield Stage(invocation=run, listener=heard)
+    if heard.found is not None and end.cut_short is heard.found.outcome:
+        reading = heard.found
+    else:
+        reading = _told_beside(kind, heard.reader, run, end.exit_code)
+    report = _report(tended)
     reading = _of_this_run(tended, kind, reading)
     if report is not None and reading.outcome is Outcome.SUCCEEDED:
         reading = _with_report(reading, generic.read(0, report, ""))
     return end, reading
+
+
+def _begun(order: Order) -> Invocation:
+    """Of an agent that runs already: nothing is prepared for it again, and nothing of that can fail."""
+    passed = kinds.kind(order.kind).passed if order.kind in CLIS else ()
+    return replace(RUNS_ALREADY, environment=environment(order, passed))
+
+
+@dataclass(slots=True)
+class _Heard:
+    """A reader, and the first time it said that the program will not go on: while that dies, it may say anything."""
+
+    reader: Reader
+    found: Reading | None = None
+
+    def out(self, line: str, at: datetime) -> None:
+        self.reader.out(line, at)
+
+    def err(self, line: str, at: datetime) -> None:
+        self.reader.err(line, at)
+
+    def stuck(self) -> Reading | None:
+        self.found = self.found or self.reader.stuck()
+        return self.found
 
 
 def advice(tended: Tended, reading: Reading) -> Advice | None:
@@ -161,8 +191,8 @@ def _totals_before(tended: Tended, session: str) -> dict[str, Any]:
         with suppress(OSError, ValueError):
             said = json.loads(read_regular(path, RESULT_FILE_BYTES_MAX))
             if number < tended.order.number and said.get("session") == session:
-                found[number] = said
-    return found[max(found)] if found else {}
+                found[number] = {name: value for name, value in said.items() if value is not None}
+    return {name: value for _, said in sorted(found.items()) for name, value in said.items()}
 
 
 def _with_report(reading: Reading, said: Reading) -> Reading:

@@ -131,4 +131,5 @@ def _routed(spec: Spec, able: Sequence[Agent], policy: Policy, past: Sequence[Pa
     if route != AUTO:
         return route
     meant = [agent.name for agent in able if not agent.roles or spec.type in agent.roles]
-    return best(past, meant, spec.type) or policy.default_agent
+    untried = policy.default_agent if policy.default_agent in meant or not meant else meant[0]
+    return best(past, meant, spec.type) or untried

@@ -89,7 +89,8 @@ def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
             begun = replace(work, reset=step.row.then, pending=model.Reset(key=f"reset.{work.seq}"))
             return _written(step, begun, judged.reason, moment)
         case Phase.RESUMING:
-            fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0, sessions={})
+            tasks = {key: replace(task, session="", session_agent="") for key, task in work.tasks.items()}
+            fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0, sessions={}, tasks=tasks)
             return _written(step, fresh, notice.RESET_DONE, moment)
         case _ if step.row.phase is Phase.RESUMING:
             return _written(step, replace(work, reset=None), notice.standing(work), moment)
@@ -156,6 +157,9 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
 def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, moment: Moment) -> Step:
     """A verdict: the attempt leaves, its counts stay with the task, the account learns of a limit or a success."""
     work, row, now = step.work, step.row, moment.now
+    agent = moment.policy.agents.get(attempt.agent)
+    if agent is None or agent.kind in model.WITHOUT_SESSIONS:
+        result = replace(result, session_id="")
     task = replace(_counted(work.task(attempt.task), attempt, result, step), not_before=judged.not_before)
     accounts, known = dict(work.accounts), work.accounts.get(attempt.account)
     if judged.limited:
@@ -201,7 +205,8 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
 def _sessions(work: Work, attempt: Attempt, result: Result, policy: Policy) -> dict[str, str]:
     """SPEC 11.2: what ended well can be gone on from; what did not is not gone back to."""
     others = {agent: session for agent, session in work.sessions.items() if agent != attempt.agent}
-    is_good = policy.resume_sessions and result.outcome is model.Outcome.SUCCEEDED and not attempt.is_analysis
+    is_good = policy.resume_sessions and result.outcome is model.Outcome.SUCCEEDED
+    is_good = is_good and not attempt.is_analysis and not attempt.is_worktree
     return {**others, attempt.agent: result.session_id} if is_good and result.session_id else others
 
 

@@ -96,6 +96,7 @@ class Agent:
     roles: tuple[str, ...] = ()  # the types of tasks it is for; () for all
 
 
+WITHOUT_SESSIONS = frozenset({"shell", "command"})  # kinds of agents that can not be told to go on in one
 AUTO = "auto"  # the route that learns (SPEC 7.6)
 
 

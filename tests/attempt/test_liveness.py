@@ -145,6 +145,7 @@ STUCK = {
     "spinner": (
         r"""
 import time
+import uuid
 for n in range(10**9):
     print(f'\r\x1b[2K\x1b[36m{chr(0x2800 + n % 256)}\x1b[0m Thinking ({n}s)', end='', flush=True)
     time.sleep(0.03)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from awm_loop.attempt.output import CHUNK_BYTES, OutputLog, tail
+from awm_loop.attempt.liveness import Liveness
+from awm_loop.attempt.output import CHUNK_BYTES, Lines, OutputLog, tail
+from awm_loop.core.model import Instant
 
 HEAD, TAIL = 10, 20
 
@@ -146,3 +150,25 @@ def test_the_end_of_a_log_begins_with_a_whole_line(text: bytes, said: str, tmp_p
 
     assert tail(tmp_path / "out.log", 12) == said
     assert tail(tmp_path / "none.log", 12) == ""
+
+
+def test_a_sign_of_life_with_a_new_id_each_time_is_no_progress(tmp_path: Path) -> None:
+    """Claude Code prints `tool_progress` every 30 s of a tool that hangs, each with a UUID of its own (SPEC 8.4)."""
+    watch, said = Liveness(tmp_path, (), 20.0), []
+    for second in range(0, 120, 20):
+        watch.feed(f'{{"type":"tool_progress","elapsed":{second},"uuid":"{uuid.uuid4()}"}}\n'.encode())
+        now = Instant(wall=datetime.now(UTC), boottime=float(second), boot_id="one")
+        said.append("output" in watch.sample(set(), now, float(second)).progress)
+
+    assert said == [False, False, False, False, False, False]
+
+
+def test_lines_come_whole_whatever_pieces_they_come_in() -> None:
+    """Bytes that are no UTF-8 are escaped, a line that is too long loses its end, the last needs none (SPEC 8.2)."""
+    lines = Lines(line_bytes_max=8)
+    found = [
+        line for piece in (b"one\ntw", b"o\n", b"", b"\n", b"0123456789", b"0\n\xff\nend") for line in lines.feed(piece)
+    ]
+
+    assert found == ["one", "two", "", "01234567", "\\xff"]
+    assert (lines.close(), lines.close()) == (["end"], [])

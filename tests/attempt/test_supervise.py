@@ -38,10 +38,27 @@ from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import become_subreaper
 from awm_loop.attempt.supervise import watch
 sys.path.insert(0, {tests!r})
-from test_watch import course, tended
+from test_supervise import course, tended
 become_subreaper()
 path = Path(sys.argv[1])
 watch(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set())
+"""
+BROKEN = """
+import os
+import sys
+from pathlib import Path
+from awm_loop.attempt.directory import AttemptDirectory, take_lock
+from awm_loop.attempt.spawn import Invocation, become_subreaper, spawn
+from awm_loop.attempt.supervise import watch
+sys.path.insert(0, {tests!r})
+from test_supervise import nothing, tended
+become_subreaper()
+path = Path(sys.argv[1])
+held = tended(AttemptDirectory(path))
+run = Invocation(argv=["sleep", "1000"], environment=dict(os.environ), directory=path, stdin_path=Path(os.devnull))
+held.child = spawn(run, take_lock(path / "agent.lock"))
+print(held.child.pid, flush=True)
+watch(held, nothing(), set())
 """
 
 
@@ -74,6 +91,13 @@ def course(path: Path, script: str, then: Callable[[], object] = lambda: None) -
     return Result(
         outcome=outcome, exit_code=end.exit_code, started_at=now, ended_at=now, seconds=0.0, error=end.error
     )  # fmt: skip
+
+
+def nothing() -> Course:
+    """A course that breaks off before its first stage."""
+    now = clock.now().wall
+    return Result(outcome=Outcome.FAILED, exit_code=None, started_at=now, ended_at=now, seconds=0.0, error="no room")
+    yield Stage(invocation=Invocation(argv=(), environment={}, directory=Path(), stdin_path=Path()))
 
 
 def supervisor(directory: AttemptDirectory, script: str) -> subprocess.Popen[bytes]:
@@ -163,3 +187,17 @@ def test_a_result_that_no_disk_will_ever_take_ends_the_supervisor(directory: Att
     with pytest.raises(DiskError, match="No such file or directory"):
         watch(one, course(directory.path, "true", lambda: shutil.rmtree(directory.path)), set())
     os.close(one.lock_fd)
+
+
+def test_an_agent_that_runs_is_ended_where_its_course_breaks_off(directory: AttemptDirectory) -> None:
+    """It was begun by the beat, and a full disk refused what comes before its stage: it worked on, untended (SPEC 8.3)."""
+    code = BROKEN.format(tests=str(Path(__file__).parent))
+    command = [sys.executable, "-c", code, str(directory.path)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        result = ended(directory, process)
+
+    assert (result.outcome, result.error) == (Outcome.FAILED, "no room")
+    assert not Path(f"/proc/{pid}").exists()

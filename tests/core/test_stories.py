@@ -161,13 +161,33 @@ def an_agent_whose_login_is_refused_is_off_until_a_person_says() -> None:
 @story
 def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
     """SPEC 9, 11.2: by the same agent, once; another agent, and another end, begin anew."""
-    loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus")))
+    opus = replace(POLICY.agents["opus"], kind="claude")
+    loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="s-1"))
     loop.beat(now=later(960))
     assert loop.work.attempts[0].session == "s-1"
     loop.beat(exited(Outcome.FAILED, session_id="s-1"), now=later(961))
     loop.beat(now=later(1_200))
     assert loop.work.attempts[0].session == ""
+
+
+@story
+def a_program_that_knows_no_sessions_is_told_all_again() -> None:
+    """SPEC 8.6: a command has no place for a session, so it would be told to go on with nothing."""
+    loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus")))
+    loop.beat(exited(Outcome.LIMITED, session_id="s-1"))
+    loop.beat(now=later(960))
+    assert loop.work.attempts[0].session == ""
+
+
+@story
+def a_reset_forgets_the_sessions_of_tasks_that_wait() -> None:
+    """SPEC 11.1: all stored session ids of agents are dropped."""
+    opus = replace(POLICY.agents["opus"], kind="claude")
+    loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
+    loop.beat(exited(Outcome.LIMITED, session_id="s-1", context_share=0.9))
+    loop.beat(now=later(1))
+    assert (loop.work.task("S1").session, loop.work.task("S1").session_agent) == ("", "")
 
 
 @story
