@@ -37,7 +37,7 @@ from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import become_subreaper
 from awm_loop.attempt.supervise import watch
 sys.path.insert(0, {tests!r})
-from test_watch import course, tended
+from test_supervise import course, tended
 become_subreaper()
 path = Path(sys.argv[1])
 watch(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set())
