@@ -102,6 +102,9 @@ class Truth:
             self._drops()
             self.may_vanish |= self.accepted - {*places(self.doc)}
         self.by_person.add(data)
+        here = {*places(json.loads(data))}
+        for earlier in self.fresh:  # a save took that edit out and could not put it back; this is their last word
+            earlier.removed = tuple(task for task in earlier.removed if task not in here)
         if edit.is_paused is False:  # it may be read at any moment from now on
             self.paused_at = None
             for earlier in self.fresh:
