@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 HANG_SECONDS = 3600.0
-MODES = ("ok", "cap", "rate", "overloaded", "auth", "hang", "cut", "slow")
-SLOW_COMMAND_SECONDS = 300  # what the agent's own command sleeps in the mode `slow`
+MODES = ("ok", "cap", "rate", "overloaded", "auth", "hang", "cut")
 ORDER = re.compile(r"write the word ([a-z]+-\w+)")
 COMMIT = (
     "echo {word} >> work.txt && git add work.txt && "
@@ -58,8 +57,7 @@ class Asked:
     @property
     def command(self) -> str:
         """The shell command that does the work."""
-        command = COMMIT.format(word=self.word)
-        return f"sleep {SLOW_COMMAND_SECONDS}; {command}" if self.mode == "slow" else command
+        return COMMIT.format(word=self.word)
 
     @property
     def last_words(self) -> str:
@@ -125,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             log.write(json.dumps(told) + "\n")
         (self.directory / "last.json").write_bytes(data)
         asked = Asked(self.path, body, mode, until)
-        if mode in {"ok", "slow"}:
+        if mode == "ok":
             self._send(self.speech.answer(asked))
         elif mode == "hang":
             time.sleep(HANG_SECONDS)
