@@ -97,9 +97,10 @@ class Reader:
             rest = text[used.end() :]
             self._trouble = None
             self._is_edit = False
-            self._message = verdict.words(self._words)
+            self._message = verdict.final(self._words)
             before = self._tokens or {"input": 0, "output": 0}
-            self._tokens = {"input": before["input"] + _count(used[1]), "output": before["output"] + _count(used[2])}
+            told = {"input": before["input"] + _count(used[1]), "output": before["output"] + _count(used[2])}
+            self._tokens = {name: min(count, COUNT_MAX) for name, count in told.items()}
         if cost := COST.search(text):
             self._cost_usd = _number(cost[1])
         lines = rest.splitlines()

@@ -15,6 +15,7 @@ from awm_loop.core.observation import Limit
 
 SYNTHETIC = "<synthetic>"  # the model of a message that the CLI itself wrote
 INTERRUPTED = "Execution error"  # all that text mode prints of an interrupted run, with exit code 0
+WAIVED = {"AskUserQuestion", "ExitPlanMode"}  # of nobody headless: the work can be done without an answer
 STATUSES = {
     "authentication_error": 401,
     "billing_error": 402,
@@ -81,12 +82,14 @@ class Reader:
         """What the run came to. Exit code 0 alone means nothing: an interrupted run has it too (observed)."""
         if self._result is not None:
             return self._ended(*self._result, exit_code)
+        if self._asleep is not None:
+            return self._asleep
         known = Reading(outcome=Outcome.FAILED, session_id=self.session_id)
         if self._error is not None or self._rejected is not None:
             return self._failed(*(self._error or ({}, at)), known)
         printed = "\n".join(text for text, _ in self._printed)
         if exit_code == 0 and self._is_text and printed not in {"", INTERRUPTED}:
-            return replace(known, outcome=Outcome.SUCCEEDED, summary=words(printed))
+            return replace(known, outcome=Outcome.SUCCEEDED, summary=verdict.final(printed))
         return verdict.broken_off(exit_code, self._last, known)
 
     def _see(self, event: Mapping[str, object], at: datetime) -> None:
@@ -123,7 +126,7 @@ class Reader:
         )
         if not self._is_good(result, at):
             return self._failed(result, at, known)
-        summary = words(result.get("result"))
+        summary = verdict.final(result.get("result"))
         if exit_code != 0:
             return replace(
                 known, outcome=Outcome.FAILED, summary=summary, error=f"{verdict.ended(exit_code)}, after its result"
@@ -204,7 +207,7 @@ def _rejection(info: object) -> Mapping[str, object] | None:
 
 def _denied(denials: object) -> str:
     names = [words(pick(one, "tool_name")) or "a tool" for one in denials] if isinstance(denials, list) else []
-    return ", ".join(dict.fromkeys(names))
+    return ", ".join(name for name in dict.fromkeys(names) if name not in WAIVED)
 
 
 KIND = Kind(

@@ -16,9 +16,10 @@ from awm_loop.core.observation import Limit
 
 STATUSES = {"usage_limit_exceeded": 429, "server_overloaded": 503, "unauthorized": 401}  # codex_error_info
 STATUS = re.compile(r"\b(?:unexpected|last) status:? (\d{3})\b")
-FULL = re.compile(r"context_(?:length|window)_exceeded|ran out of room in the model's context window")
+FULL = re.compile(r"context_(?:length|window)_exceeded|(?:ran out of room in|exceeds) the (?:model's )?context window")
 FRESH = "its context is full: only a fresh session can go on"
 RECONNECTING = "Reconnecting..."  # a retry: the run may still end well
+COMMITS = re.compile(r"\bgit\s+(?:-[^;&|]*\s)?commit\b")
 READ_ONLY = ("Read-only file system", "Operation not permitted", "Permission denied")
 NOISE = ("Reading additional input from stdin", "Reading prompt from stdin", "WARNING: proceeding")
 COMMAND_MAX = 200  # characters of a command in an error
@@ -67,6 +68,7 @@ class Reader:
         self._is_completed = False
         self._error: tuple[str, datetime] | None = None
         self._status: int | None = None
+        self._has_committed = False
         self._open: dict[str, str] = {}  # commands that were started and have not ended, by item
         self._read_only = ""  # what a command said that could not write to .git
         self._resets_at: datetime | None = None
@@ -108,7 +110,7 @@ class Reader:
             return self._failed(*self._error, replace(known, summary=""))
         if self._is_completed:
             return self._completed(exit_code, known)
-        printed = words("\n".join(text for text, _ in self._printed))
+        printed = verdict.final("\n".join(text for text, _ in self._printed))
         if exit_code == 0 and self._is_text and printed:
             return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         return verdict.broken_off(exit_code, self._last, replace(known, summary=""))
@@ -116,7 +118,7 @@ class Reader:
     def _completed(self, exit_code: int, known: Reading) -> Reading:
         if exit_code != 0:
             return replace(known, error=f"{verdict.ended(exit_code)}, after its turn was completed")
-        if self._open:
+        if self._open and not self._has_committed:
             commands = "; ".join(self._open.values())
             return replace(known, outcome=Outcome.HOLLOW, error=f"it ended before its command did: {commands}")
         if self._read_only:
@@ -155,7 +157,7 @@ class Reader:
     def _see_item(self, event: Mapping[str, object]) -> None:
         item = event.get("item")
         if pick(item, "type") == "agent_message":
-            self._message = words(pick(item, "text")) or self._message
+            self._message = verdict.final(pick(item, "text")) or self._message
         if pick(item, "type") != "command_execution":
             return
         command, identity = words(pick(item, "command")), words(pick(item, "id"))
@@ -163,11 +165,11 @@ class Reader:
             self._open[identity] = command[:COMMAND_MAX]
             return
         self._open.pop(identity, None)
-        refusal = _refusal(pick(item, "aggregated_output"))
+        refusal = _refusal(pick(item, "aggregated_output")) if "commit" in command else ""
         if refusal:
             self._read_only = refusal
-        elif pick(item, "exit_code") == 0 and "git" in command and "commit" in command:
-            self._read_only = ""
+        elif pick(item, "exit_code") == 0 and COMMITS.search(command):
+            self._has_committed, self._read_only = True, ""
 
     def _see_rollout(self, event: Mapping[str, object], at: datetime) -> None:
         payload = event.get("payload")

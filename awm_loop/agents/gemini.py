@@ -10,6 +10,7 @@ from datetime import datetime
 from awm_loop.agents import verdict
 from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
+from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
@@ -89,7 +90,7 @@ class Reader:
         if self._asleep is not None:
             return self._asleep
         known = Reading(outcome=Outcome.FAILED, session_id=self.session_id)
-        printed = words("\n".join(text for text, _ in self._printed))
+        printed = verdict.final("\n".join(text for text, _ in self._printed))
         if exit_code == 0 and self._is_text and printed:
             return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         reading = verdict.broken_off(exit_code, self._last, known)
@@ -105,9 +106,9 @@ class Reader:
                 self._is_unanswered = True
             case "message":
                 self._is_unanswered &= event.get("role") == "user"
-                if event.get("role") != "user" and len(self._message) < verdict.WORDS_MAX:
-                    content = event.get("content")
-                    self._message += content[: verdict.WORDS_MAX] if isinstance(content, str) else ""
+                content = event.get("content")
+                if event.get("role") != "user" and isinstance(content, str):
+                    self._message = (self._message + content)[-verdict.WORDS_MAX :]
             case "tool_use":
                 self._tool_count += 1
                 self._is_unanswered = False
@@ -119,7 +120,7 @@ class Reader:
             case "result":
                 self._result = (event, at)
             case None if {"response", "stats", "error"} & event.keys():  # `-o json`
-                self._message = words(event.get("response"))
+                self._message = verdict.final(event.get("response"))
                 self._result = (event, at)
             case _:
                 return
@@ -148,7 +149,7 @@ class Reader:
         stats = result.get("stats")
         known = Reading(outcome=Outcome.SUCCEEDED, session_id=self.session_id, tokens=_tokens(stats))
         error = result.get("error")
-        if error is not None or result.get("status") not in {None, "success"}:
+        if error is not None or result.get("status") not in (None, "success"):  # of any type
             text = words(pick(error, "message")) or words(error) or self._error
             status = verdict.count(pick(error, "code")) or _status(exit_code)
             reading = verdict.failed(text, at, replace(known, session_id=self._kept()), status)
@@ -208,7 +209,9 @@ def _tokens(stats: object) -> dict[str, int] | None:
     counts = [pick(model, "tokens") for model in models.values()]
     read = [verdict.count(pick(one, "prompt")) for one in counts]
     made = [verdict.count(pick(one, "candidates")) for one in counts]
-    return {"input": sum(one or 0 for one in read), "output": sum(one or 0 for one in made)} if any(read) else None
+    if not any(read):
+        return None
+    return {name: min(sum(one or 0 for one in each), COUNT_MAX) for name, each in (("input", read), ("output", made))}
 
 
 def _bare(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from awm_loop.agents import verdict
 from awm_loop.agents.reading import Reading
 from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Advised, Outcome
@@ -77,7 +78,10 @@ def read(exit_code: int, report: bytes | None, output_tail: str) -> Reading:
         if exit_code == 0:
             return Reading(outcome=Outcome.SUCCEEDED)
         how = f"exit code {exit_code}" if exit_code > 0 else f"killed by signal {-exit_code}"
-        return Reading(outcome=Outcome.FAILED, error=": ".join(part for part in (how, _last_line(output_tail)) if part))
+        return Reading(
+            outcome=Outcome.FAILED,
+            error=verdict.words(": ".join(part for part in (how, _last_line(output_tail)) if part)),
+        )
     try:
         said = _Report.model_validate_json(report)
     except ValidationError as error:
@@ -85,7 +89,7 @@ def read(exit_code: int, report: bytes | None, output_tail: str) -> Reading:
         where = ".".join(str(part) for part in problem["loc"])
         return Reading(
             outcome=Outcome.FAILED,
-            error=f"the agent's result file is malformed: {where + ': ' if where else ''}{problem['msg']}",
+            error=plain(f"the agent's result file is malformed: {where + ': ' if where else ''}{problem['msg']}"),
         )
     return Reading(
         outcome=Outcome(said.status),
@@ -94,21 +98,29 @@ def read(exit_code: int, report: bytes | None, output_tail: str) -> Reading:
         error=plain(said.error),
         tokens=said.tokens,
         cost_usd=said.cost_usd,
-        session_id=said.session_id,
+        session_id=verdict.session(said.session_id),
         context_share=said.context_share,
         limit=_limit(said) if said.status == "limited" else None,
     )
 
 
 def read_advice(report: bytes | None, output_tail: str) -> Advice | None:
-    """The answer of an analysis, in its result file or its last line; None where there is none that can be read."""
-    for text in (report or b"", _last_line(output_tail).encode()):
-        try:
-            said = _Advice.model_validate_json(text)
-        except ValidationError:
-            continue
-        return Advice(cause=said.root_cause, action=said.action, text=said.text)
+    """The answer of an analysis, in its result file or at the end of its words; None where there is none that can be
+    read. Beside it there may be a fence and other words."""
+    for text in ((report or b"").decode("utf-8", "replace"), plain(output_tail)):
+        for part in (text, _last_line(text), _last_answer(text)):
+            try:
+                said = _Advice.model_validate_json(part.encode("utf-8", "replace"))
+            except ValidationError:
+                continue
+            return Advice(cause=said.root_cause, action=said.action, text=said.text)
     return None
+
+
+def _last_answer(text: str) -> str:
+    """The last object with a `rootCause`, up to the last brace; it may be over several lines."""
+    begins_at = text.rfind("{", 0, max(text.rfind('"rootCause"'), 0))
+    return text[begins_at : text.rfind("}") + 1] if begins_at >= 0 else ""
 
 
 def _limit(said: _Report) -> Limit:

@@ -59,6 +59,7 @@ _PLAN = (
 _ALLOWANCE = r"(?:limits?|usage|allowance|quota)"
 _WHOSE = r"(?:(?:your|the|our|its) )?"
 _YOU_HIT = r"(?:sorry, )?you(?:'ve| have)? (?:already |now )?(?:hit|reached|exceeded|exhausted|used up) "
+_SPENDING = r"(?:[\w']+ ){0,4}spend(?:ing)? (?:limit|cap)(?: (?:set|of) .*)?"
 _ENDED = r"(?: has been| have been| is| was)?[ _](?:reached|exceeded|exhausted|hit)"
 _MODEL = (
     r"(?:(?:the|this|that|our|selected|requested|[\w./:-]*(?:model|engine|servers?|service|provider|api|claude|gpt|gemini"
@@ -86,7 +87,8 @@ _WORDINGS: tuple[tuple[Cause | Literal["no_limit"], str], ...] = (
     ("quota_day", r"daily (?:[\w./-]+ )?quota" + _ENDED),
     ("billing", r"(?:your )?(?:credit |account )?balance (?:is )?(?:too low|insufficient|exhausted)(?: to .*)?"),
     ("billing", r"(?:you have |your account has )?insufficient[_ ](?:account )?(?:credits?|balance|funds|quota)"),
-    ("billing", _YOU_HIT + r"(?:[\w']+ ){0,4}spend(?:ing)? (?:limit|cap)(?: set .*)?"),
+    ("billing", _YOU_HIT + _SPENDING),
+    ("billing", r"(?:your|this) (?:[\w-]+ ){1,3}has (?:reached|exceeded|hit) " + _SPENDING),
     ("billing", r"(?:[\w']+ ){0,6}(?:spend(?:ing)?|billing|budget|credit) (?:hard )?(?:limit|cap)" + _ENDED),
     ("usage_cap", r"(?:you're|you are|your \w+ is) out of (?:extra usage|usage credits|usage)(?=.*\breset).*"),
     ("usage_cap", r"(?:you're|you are) out of (?:codex )?messages"),
@@ -111,7 +113,7 @@ _WORDINGS: tuple[tuple[Cause | Literal["no_limit"], str], ...] = (
     ("rate", r"requests to .{1,200} have exceeded .{0,80}rate limit.*"),
     ("rate", r"(?:the )?number of .{1,60} has exceeded .{0,60}rate limit.*"),
     ("rate", r"request rejected \(429\)|server is temporarily limiting requests|request was throttled"),
-    ("rate", r"exceeded retry limit, last status: 429.*|(?:the api provider|upstream) has rate limited you"),
+    ("rate", r"(?:exceeded retry limit, )?last status:? 429\b.*|(?:the api provider|upstream) has rate limited you"),
     ("rate", r"too many (?:tokens|(?:concurrent )?requests|connections)(?: per day)?(?:,? (?:please|for) .*)?"),
     ("rate", r"(?:requests?|tokens?) per (?:second|minute|hour|day) limit exceeded|quota" + _ENDED),
     ("rate", r"(?:you(?:'ve| have) )?exhausted your capacity.*|service tier capacity exceeded for .*"),
@@ -121,12 +123,16 @@ _WORDINGS: tuple[tuple[Cause | Literal["no_limit"], str], ...] = (
     ("rate", r"\"?@type\W{1,5}type\.googleapis\.com/google\.rpc\.(?:RetryInfo|QuotaFailure).*"),
     ("overloaded", r"(?:repeated 529 )?overloaded(?:_error| errors?)?(?=[\"'}]|\s*(?:$|[.!·(\[]))"),
     ("overloaded", _MODEL + r"(?:overloaded|at capacity|unavailable|busy|experiencing high \w+)(?: (?:with|due) .*)?"),
+    ("overloaded", r"(?:exceeded retry limit, )?last status:? 5(?:03|29)\b.*"),
     ("overloaded", r"no capacity available for .*|bedrock is unable to process .*|service unavailable"),
     ("auth", r"(?:you are |you're )?not (?:logged|signed) in|login required|(?:[\w'.,-]+ ){0,16}please run /login"),
     ("auth", _BAD + r"(?:x-)?(?:api[- ]key|bearer|oauth|auth\w*|credentials?|access token)" + _GIVEN),
     ("auth", _WHOSE + r"(?:\w+ ){0,3}(?:api key|token|session|credentials?) (?:(?!not expired)\w+ ){0,6}" + _EXPIRED),
     ("auth", r"failed to authenticate|authentication (?:failed|required|error)|could not resolve authentication.*"),
     ("auth", r"the api provider is not able to authenticate you|unable to locate credentials"),
+    ("auth", r"(?:exceeded retry limit, )?last status:? 40[13]\b.*|could not load the default credentials.*"),
+    ("auth", r"(?:token refresh failed|failed to refresh (?:\w+ ){0,2}token): .{0,40}\b40[013]\b.*"),
+    ("auth", r"this credential is only authorized for use with .*"),
     ("auth", r"missing environment variable: \W?\w*(?:KEY|TOKEN)"),
     ("auth", r"(?:when using .{1,40}, )?you must specify the \w+_API_KEY.*"),
     ("auth", r"please (?:log ?in|sign in|(?:re-?)?authenticate)(?: (?:again|to continue|first|using .*))?"),
@@ -173,7 +179,8 @@ _WRAPPERS = (
 # How people, tests and an agent's cut JSON speak of limits, and error messages do not.
 _PROSE = re.compile(
     r"(?<![\w'])I(?:'\w+)? [a-z]+"
-    r"|(?:^|\n|\. )[-*]? ?(?:Added|Fixed|Implemented|Refactored|Handled?|Tests?|Updated|Wrote|Removed|Committed|Now) "
+    r"|(?:^|\n|\. )[-*]? ?(?:Added|Fixed|Implemented|Refactored|Tests?|Updated|Wrote|Removed|Committed|Now"
+    r"|Handled?(?! with\s+`litellm)) "
     r"|\b(?:test_\w+|pytest|AssertionError|(?<!ttempt )\d+ (?:tests? )?(?:passed|failed))\b"
     r"|\b[Cc]ommit(?:ted as)? [0-9a-f]{7}|\"type\"\s?:\s?\"(?:assistant|user|text|agent_message|tool_\w+)\""
 )
@@ -190,7 +197,7 @@ _ALIKE = str.maketrans(
 _WRAPPER = re.compile("|".join(_WRAPPERS), re.I)
 _CASES = tuple((cause, re.compile(rf"(?:{wording}){_END}", re.I)) for cause, wording in _WORDINGS)
 _NAMED = tuple((cause, re.compile(names, re.I)) for cause, names in _NAMES)
-_GOOGLE = re.compile(r"googleapis|ai\.google\.dev|RESOURCE_EXHAUSTED", re.I)
+_GOOGLE = re.compile(r"googleapis|(?:Retryable|Terminal)QuotaError|ai\.google\.dev|RESOURCE_EXHAUSTED", re.I)
 _A_DAY = re.compile(r"per[ _-]?day", re.I)
 
 

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from awm_loop.agents import verdict
 from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
+from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
@@ -140,7 +141,7 @@ class Reader:
             return waiting
         if self._trouble is not None:
             return verdict.failed(*self._trouble, known)
-        printed = words("\n".join(text for text, _ in self._printed))
+        printed = verdict.final("\n".join(text for text, _ in self._printed))
         if exit_code == 0 and self._is_text and printed:
             return self._ended(replace(known, summary=printed))
         if exit_code == 0 and self._reason:
@@ -159,7 +160,7 @@ class Reader:
         part = event.get("part")
         match event.get("type"):
             case "text":
-                self._message = words(pick(part, "text")) or self._message
+                self._message = verdict.final(pick(part, "text")) or self._message
             case "step_finish":
                 self._reason = words(pick(part, "reason"))
                 self._add(part)
@@ -176,10 +177,11 @@ class Reader:
         made = verdict.count(pick(part, "tokens", "output"))
         if read is not None and made is not None:
             before = self._tokens or {"input": 0, "output": 0}
-            self._tokens = {"input": before["input"] + read, "output": before["output"] + made}
+            told = {"input": before["input"] + read, "output": before["output"] + made}
+            self._tokens = {name: min(count, COUNT_MAX) for name, count in told.items()}
         cost = verdict.amount(pick(part, "cost"))
         if cost is not None:
-            self._cost_usd = round((self._cost_usd or 0.0) + cost, 9)
+            self._cost_usd = min(round((self._cost_usd or 0.0) + cost, 9), float(COUNT_MAX))
 
     def _see_log(self, line: str, at: datetime) -> None:
         if OWN not in line:
@@ -230,7 +232,7 @@ def _reset(headers: object, at: datetime) -> Limit | None:
         value = told.get(name, "")
         when = _when(value + "ms" if name.endswith("-ms") else value, at)
         if when is not None:
-            return Limit(resets_at=when, source=f"header {name}")
+            return Limit(resets_at=when, source=f"header {words(name)[:60]}")
     return None
 
 
@@ -249,7 +251,8 @@ def _when(value: str, at: datetime) -> datetime | None:
     found = GO_DURATION.fullmatch(value) if value else None
     if found:
         days, hours, minutes, seconds, milliseconds = (min(float(one or 0), 1e6) for one in found.groups())
-        return at + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        wait = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=milliseconds)
+        return verdict.after(at, wait.total_seconds())
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             when = parse(value)

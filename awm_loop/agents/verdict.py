@@ -26,6 +26,12 @@ TEXT_LINE_MAX = 400  # a CLI's own last words are short; longer lines are an age
 TEXT_LINES_MAX = 20  # of a failed run, searched for a limit where no structured field told of one
 WRAPPED_LINES_MAX = 3  # lines that one message may be wrapped over
 
+CRASHES = {101, 134, 137, 139}  # exit codes: Rust's panic; SIGABRT, SIGKILL and SIGSEGV, as a shell tells them
+
+# What an MCP server or a library logs through Codex. What Codex logs of itself are its own words: the login may fail.
+_LOGGED = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z?\s+(?:ERROR|WARN)\s+(?!codex_(?:core|exec|api|login|client)\b(?!\S*mcp))\w+(?:::\w+)*:"
+)
 _SESSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 
 # What a status of HTTP tells where the text beside it has no wording that is known.
@@ -71,6 +77,11 @@ def words(value: object) -> str:
     if not isinstance(value, str):
         return ""
     return plain(value[:WORDS_MAX].encode("utf-8", "replace").decode()).strip()
+
+
+def final(value: object) -> str:
+    """An agent's last word on its work: as `words`, but of a long one the end, where an analysis answers."""
+    return words(value[-WORDS_MAX:]) if isinstance(value, str) else ""
 
 
 def session(value: object) -> str:
@@ -150,22 +161,25 @@ def tail() -> Tail:
 
 
 def keep(last: Tail, line: str, at: datetime) -> None:
-    """Puts a line into `last`, unless it is blank or of a JSON stream, whole or cut: that holds an agent's words."""
+    """Puts a line into `last`, unless it is blank, of others' log, or of a JSON stream, whole or cut: that holds an
+    agent's words."""
     text = line.strip()
-    if text and not text.startswith(("{", "[{")):
+    if text and not text.startswith(("{", "[{")) and not _LOGGED.match(text):
         last.append((text[:WORDS_MAX], at))
 
 
 def broken_off(exit_code: int, last: Tail, known: Reading) -> Reading:
     """`known` as a run that ended without saying how: its last lines, short ones only, are searched for a limit.
 
-    Where they tell of none it has failed, with the exit code and the last line as its error.
+    Where they tell of none it has failed, with the exit code and the last line as its error. What crashed, or was
+    killed, did not end for its login.
     """
+    doubtful = {Outcome.AUTH} if exit_code < 0 or exit_code in CRASHES else set()
     lines = [(text, at) for text, at in last if len(text) <= TEXT_LINE_MAX]
     for start in reversed(range(len(lines))):
         message = "\n".join(text for text, _ in lines[start : start + WRAPPED_LINES_MAX])
         reading = failed(message, lines[start][1], known)
-        if reading.outcome is not Outcome.FAILED:
+        if reading.outcome not in {Outcome.FAILED, *doubtful}:
             return reading
     said = one_line(last[-1][0]) if last else ""
     return replace(known, outcome=Outcome.FAILED, error=": ".join(part for part in (ended(exit_code), said) if part))

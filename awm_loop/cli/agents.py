@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import IO, Any
 
@@ -149,23 +149,31 @@ def read(kind: str, as_json: bool, **given: Any) -> None:
 
 def _instant(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return datetime.fromisoformat(text).astimezone(UTC)  # without a zone, of the local one
+    except (ValueError, OverflowError) as error:
         raise click.UsageError(f"--at {text}: not a time of ISO 8601, as 2026-01-01T00:00:00Z") from error
-    return found if found.tzinfo else found.astimezone()
 
 
 def _read(kind: str, out: IO[bytes] | None, err: IO[bytes] | None, exit_code: int, at: datetime) -> Reading:
-    """As the supervisor does, but that all comes at once: stderr first, for the last word is stdout's."""
+    """As the supervisor does, but that all comes at once: stderr last, for a wait is told there and nothing follows it.
+
+    Where it would have ended the program, what the program said of its own end is better unless it is a mere failure.
+    """
     reader = kinds.kind(kind).reader()
-    for file, hear in ((err, reader.err), (out, reader.out)):
-        lines = Lines()
-        while file is not None and (chunk := file.read(CHUNK_BYTES)):
-            for text in lines.feed(chunk):
-                hear(text, at)
-        for text in lines.close():
+    stuck: Reading | None = None
+    for file, hear in ((out, reader.out), (err, reader.err)):
+        for text in _texts(file):
             hear(text, at)
-    return reader.stuck() or reader.end(exit_code, at)
+            stuck = stuck or reader.stuck()
+    reading = reader.end(exit_code, at)
+    return stuck if stuck and reading.outcome is Outcome.FAILED else reading
+
+
+def _texts(file: IO[bytes] | None) -> Iterator[str]:
+    lines = Lines()
+    while file is not None and (chunk := file.read(CHUNK_BYTES)):
+        yield from lines.feed(chunk)
+    yield from lines.close()
 
 
 def _json_of(reading: Reading) -> dict[str, object]:

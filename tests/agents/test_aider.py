@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from awm_loop.agents import aider
 from awm_loop.agents.reading import Ask, Call, Reading
+from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 
@@ -152,6 +153,21 @@ def test_tokens_are_summed_and_the_last_cost_is_the_session_s(
     reading = read(out)
 
     assert (reading.tokens, reading.cost_usd) == ({"input": tokens[0], "output": tokens[1]}, cost)
+
+
+def test_sums_stay_in_bounds() -> None:
+    """A count of a file is bounded (SPEC 17): a sum of counts as well."""
+    most = "words\n\nTokens: 999999999M sent, 999999999M received.\n\n"
+
+    assert read(most * 3).tokens == {"input": COUNT_MAX, "output": COUNT_MAX}
+
+
+def test_an_overloaded_provider_is_waited_for() -> None:
+    """litellm's advice behind an error is none of an agent's sentences."""
+    body = '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+    said = f"litellm.InternalServerError: AnthropicException - {body}. Handle with `litellm.InternalServerError`."
+
+    assert read(said).outcome is Outcome.LIMITED
 
 
 def test_a_bad_set_up_is_told_with_its_exit_code() -> None:

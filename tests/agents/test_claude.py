@@ -351,6 +351,25 @@ def test_the_tools_it_was_denied_are_named_once_each() -> None:
     )
 
 
+def test_a_question_that_nobody_could_answer_does_no_harm() -> None:
+    """Headless these two are always denied, and the work goes on without them."""
+    waived = [{"tool_name": "AskUserQuestion"}, {"tool_name": "ExitPlanMode"}]
+
+    assert read(lines(result(permission_denials=waived))) == Reading(
+        outcome=Outcome.SUCCEEDED, summary=DONE, session_id="s", tokens=TOKENS
+    )
+    assert read(lines(result(permission_denials=[*waived, {"tool_name": "Bash"}]))).error == (
+        "it was not allowed to use Bash"
+    )
+
+
+def test_of_a_long_last_word_the_end_is_kept() -> None:
+    """An analysis answers at the end (SPEC 7.4)."""
+    answer = '{"rootCause":"server","action":"skip"}'
+
+    assert read(lines(result(result="x" * 5000 + answer))).summary == "x" * (4000 - len(answer)) + answer
+
+
 def test_text_mode_is_not_searched_where_it_ended_well() -> None:
     """What is printed with exit code 0 are the agent's words (SPEC 9.3)."""
     text = "You've hit your 5-hour limit · resets 9:41am (UTC)\nis what the new test prints."
@@ -406,6 +425,19 @@ def test_a_long_wait_is_seen_and_a_short_one_is_not() -> None:
     )
     reader.out(lines({"type": "assistant", "message": {}}), AT)
     assert reader.stuck() is None
+
+
+def test_a_run_that_was_stopped_while_it_waited_was_limited() -> None:
+    """Without a result of its own, a long wait is what it came to; a result is better."""
+    retry = {"type": "system", "subtype": "api_retry", "retry_delay_ms": 3_600_000, "error": "rate_limit"}
+    reader = claude.KIND.reader()
+
+    reader.out(lines(retry), AT)
+
+    assert reader.end(143, AT).limit == Limit(resets_at=AT + timedelta(hours=1), source="announced retry")
+    assert reader.end(143, AT) == reader.stuck()
+    reader.out(lines(result()), AT)
+    assert reader.end(0, AT).outcome is Outcome.SUCCEEDED
 
 
 def test_the_context_share_is_that_of_the_last_answer() -> None:

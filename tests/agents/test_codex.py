@@ -245,6 +245,7 @@ READ_ONLY = "fatal: Unable to create '/w/.git/worktrees/t/index.lock': Read-only
         ((ran("git commit -m x", READ_ONLY, 128), ran("git commit -m x", "failed", 1)), Outcome.HOLLOW),
         ((ran("git commit -m x", READ_ONLY, 128), ran("git commit -m x")), Outcome.SUCCEEDED),
         ((ran("rg lock", f"log.txt: {READ_ONLY}"),), Outcome.SUCCEEDED),
+        ((ran("git fetch", READ_ONLY, 255),), Outcome.SUCCEEDED),
         ((ran("cat log", "error: /w/out: Read-only file system"),), Outcome.SUCCEEDED),
     ],
 )
@@ -261,6 +262,53 @@ def test_every_command_that_is_still_open_is_named() -> None:
     assert read(lines(*begun, ran("ls", identity="ls"), GOOD)) == told(
         Outcome.HOLLOW, "", f"it ended before its command did: make; {long[:200]}", tokens=TOKENS
     )
+
+
+def test_a_commit_that_went_through_clears_what_is_still_open() -> None:
+    """A server that runs on does no harm to work that is committed; a word in a command is no commit."""
+    begun = {**ran("npm run dev &", identity="dev"), "type": "item.started"}
+
+    for command, outcome in (
+        (COMMIT, Outcome.SUCCEEDED),
+        ("bash -lc 'git commit -m x'", Outcome.SUCCEEDED),
+        ("git log --grep commit", Outcome.HOLLOW),
+        ("echo git; echo commit", Outcome.HOLLOW),
+    ):
+        assert read(lines(begun, ran(command), GOOD)).outcome is outcome
+    assert read(lines(begun, ran("git commit -m x", exit_code=1), GOOD)).outcome is Outcome.HOLLOW
+
+
+def test_a_full_context_wants_a_fresh_session() -> None:
+    """To go on in the same session would fail again, whatever the provider's words are."""
+    for text in (
+        "Your input exceeds the context window of this model. Please adjust your input.",
+        "context_length_exceeded",
+    ):
+        said = lines({"type": "turn.failed", "error": {"message": text}})
+
+        assert read(said, "", 1) == told(
+            Outcome.FAILED, "", f"{text} (its context is full: only a fresh session can go on)"
+        )
+
+
+def test_the_log_of_others_is_none_of_its_last_words() -> None:
+    """An MCP server that fails its login is not the agent; Codex's own log is (observed)."""
+    worker = "2026-11-21T07:30:00.1Z ERROR rmcp::transport::worker: Unauthorized"
+    client = "2026-11-21T07:30:00.1Z  WARN codex_core::mcp_connection_manager: Not logged in"
+    own = "2026-11-21T07:30:00.1Z ERROR codex_core::codex: exceeded retry limit, last status: 401 Unauthorized"
+
+    assert read("", f"{worker}\n{client}", 1) == told(Outcome.FAILED, "", "exit code 1")
+    assert read("", f"{own}\n{worker}", 1) == told(Outcome.AUTH, "", own)
+
+
+@pytest.mark.parametrize("exit_code", [-9, -11, 101, 134, 137, 139])
+def test_a_crash_is_no_failed_login(exit_code: int) -> None:
+    """What was printed before a crash may be of a tool; a limit still counts."""
+    cap = "ERROR: You've hit your usage limit. Try again at 9:42 AM."
+
+    assert read("", "Error: Unauthorized", exit_code).outcome is Outcome.FAILED
+    assert read("", f"{cap}\nError: Unauthorized", exit_code).limit == CLOCK
+    assert read("", "Error: Unauthorized", 1).outcome is Outcome.AUTH
 
 
 def test_the_rollout_file_tells_when_the_limit_ends() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from awm_loop.agents import gemini
 from awm_loop.agents.reading import Ask, Call, Reading
+from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 
@@ -166,6 +167,27 @@ def test_a_wait_without_a_stated_time_ends_when_it_says(line: str, expected: tim
     limit = None if expected is None else Limit(resets_at=AT + expected, source="announced retry")
     assert (stuck and stuck.limit) == limit
     assert (stuck is not None) == (limit is not None)
+
+
+def test_a_status_of_any_type_is_no_success() -> None:
+    """Agent output is data from outside: what cannot be looked up is a failure, and no traceback."""
+    for status in ({"a": 1}, [1], 5):
+        assert read(lines(result(status=status))).outcome is Outcome.FAILED
+
+
+def test_of_a_long_last_word_the_end_is_kept() -> None:
+    """An analysis answers at the end (SPEC 7.4)."""
+    parts = [said("x" * 3000), said("y" * 3000), said("end")]
+
+    assert read(lines(*parts, result())).summary == "x" * 997 + "y" * 3000 + "end"
+
+
+def test_sums_stay_in_bounds() -> None:
+    """A count of a file is bounded (SPEC 17): a sum of counts as well."""
+    most = {"tokens": {"prompt": COUNT_MAX, "candidates": COUNT_MAX}}
+    stats = {"models": {"a": most, "b": most}, "tools": {"totalCalls": 1}}
+
+    assert read(json.dumps({"response": DONE, "stats": stats})).tokens == {"input": COUNT_MAX, "output": COUNT_MAX}
 
 
 def test_a_run_that_goes_on_has_waited_enough() -> None:

@@ -159,6 +159,14 @@ POSITIVES: tuple[tuple[str, str, float | str | None], ...] = (
     ('API Error (429 {"type":"error","error":{"type":"rate_limit_error","message":"x"}}) · Retrying in 5 seconds… (attempt 4/10)', "rate", None),
     ("You are out of credits. Purchase more to continue.", "billing", None),
     ("Budget has been exceeded! Current cost: 5.1, Max budget: 5.0", "billing", None),
+    ("You have reached your monthly spending limit of $20. Manage your limits here: https://x", "billing", None),
+    ("Your workspace has reached its monthly spending limit of $20. Manage your limits here: https://x", "billing", None),
+    ("Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend", "billing", None),
+    ("RetryableQuotaError: You exceeded your current quota", "rate", None),
+    ('litellm.InternalServerError: AnthropicException - {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}. Handle with `litellm.InternalServerError`.', "overloaded", None),
+    ("litellm.InternalServerError: AnthropicException - Overloaded. Handle with\n`litellm.InternalServerError`.", "overloaded", None),
+    ("exceeded retry limit, last status: 503 Service Unavailable, request id: r", "overloaded", None),
+    ("last status: 529", "overloaded", None),
     ("Limite de uso atingido. Redefine em 31 de dez., 9:00", "usage_cap", "2026-12-31T09:00:00"),
 )  # fmt: skip
 
@@ -188,6 +196,13 @@ AUTH = (
     "ExpiredTokenException: The security token included in the request is expired",
     "Invalid auth method selected.",
     "Your account does not have access to Claude Code. Please run /login.",
+    "exceeded retry limit, last status: 401 Unauthorized, request id: r",
+    "last status: 403",
+    "Token refresh failed: 401",
+    'Failed to refresh token: 400 Bad Request: {"error":{"code":"refresh_token_reused"}}',
+    "2026-11-21T07:30:00.1Z ERROR codex_core::auth: Failed to refresh token: 401 Unauthorized",
+    "Could not load the default credentials. Browse to https://cloud.google.com/docs/authentication/getting-started",
+    "This credential is only authorized for use with Claude Code and cannot be used for other API requests.",
 )
 
 
@@ -198,6 +213,9 @@ def test_a_failed_login_is_told_apart_from_a_limit(text: str) -> None:
 
 
 NEGATIVES = (
+    "exceeded retry limit, last status: 500 Internal Server Error, request id: r",
+    "Token refresh failed: 503",
+    "Overloaded. Handle the case in the client.",
     # agents about limits
     "You've hit your limit is the text we look for in the parser.",
     "You've hit your usage limit banner now links to the pricing page.",

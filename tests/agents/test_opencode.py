@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from awm_loop.agents import opencode
 from awm_loop.agents.reading import Ask, Reading
+from awm_loop.config import COUNT_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 
@@ -301,6 +302,32 @@ def test_text_mode_tells_its_errors_on_stderr() -> None:
 
     assert reading == Reading(outcome=Outcome.LIMITED, error=f"Error: {ORGANIZATION}", limit=NO_TIME)
     assert silent == Reading(outcome=Outcome.FAILED, error="exit code 1")
+
+
+def test_sums_stay_in_bounds() -> None:
+    """A count of a file is bounded (SPEC 17): a sum of counts as well, and a sum of costs."""
+    most = step("tool-calls", COUNT_MAX, COUNT_MAX, cost=COUNT_MAX)
+    reading = read(lines(most, most, step("stop", COUNT_MAX, COUNT_MAX, cost=COUNT_MAX)))
+
+    assert (reading.tokens, reading.cost_usd) == ({"input": COUNT_MAX, "output": COUNT_MAX}, COUNT_MAX)
+
+
+def test_the_name_of_a_header_is_for_people() -> None:
+    """Whatever it holds, what is kept of it is short, drives no terminal and can be written (SPEC 17)."""
+    name = "ratelimit-reset-\ud800\x1b[2J" + "x" * 100
+    limit = read(lines(error("Slow down", 429, responseHeaders={name: "30"})), exit_code=1).limit
+
+    assert limit == Limit(
+        resets_at=AT + timedelta(seconds=30), source="header " + ("ratelimit-reset-?" + "x" * 100)[:60]
+    )
+
+
+def test_a_wait_beyond_the_calendar_has_no_end() -> None:
+    """A wait of three thousand years, said in the year 9000."""
+    late = AT.replace(year=9000)
+    said = lines(error("Slow down", 429, responseHeaders={"retry-after": "999999d"}))
+
+    assert read(said, exit_code=1, at=late).limit == Limit(resets_at=None, source="HTTP status 429, no time stated")
 
 
 def test_a_good_end_after_a_refused_permission_is_hollow() -> None:

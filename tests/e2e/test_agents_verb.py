@@ -213,6 +213,39 @@ def test_the_time_may_be_said_in_any_iso_form(at: str, home: Home) -> None:
     assert found["limit"]["resetsAt"] == "2026-11-21T09:41:00Z"
 
 
+def test_a_run_that_slept_is_read_as_limited(home: Home) -> None:
+    """What it printed on stdout came before its last wait; a run that was ended there came to that wait (SPEC 9.1)."""
+    out = ['{"type":"init","session_id":"s"}', '{"type":"message","role":"assistant","content":"I begin."}']
+    wait = "You have exhausted your capacity on this model. Your quota will reset after 2h13m0s."
+    (home.root / "out").write_text("\n".join(out))
+    (home.root / "err").write_text(f"Attempt 1 failed: {wait}. Retrying after 8838105ms...\n")
+    files = ("--stdout", "out", "--stderr", "err", "--at", AT)
+    expected = {"resetsAt": "2026-11-21T09:41:00Z", "source": "relative time"}
+
+    found = read_json(home, "gemini", *files, "--exit-code", "124")
+    assert (found["outcome"], found["limit"], found["sessionId"]) == ("limited", expected, "s")
+
+    cancelled = {"type": "result", "status": "error", "error": {"message": "Operation cancelled."}, "stats": {}}
+    (home.root / "out").write_text("\n".join([*out, json.dumps(cancelled)]))
+    found = read_json(home, "gemini", *files, "--exit-code", "130")
+    assert (found["outcome"], found["limit"]) == ("limited", expected)
+
+    good = {"type": "result", "status": "success", "stats": {"output_tokens": 1, "input_tokens": 1, "tool_calls": 1}}
+    (home.root / "out").write_text("\n".join([*out, json.dumps(good)]))
+    assert read_json(home, "gemini", *files)["outcome"] == "succeeded"
+
+
+def test_a_wait_that_the_program_was_stopped_in_is_kept(home: Home) -> None:
+    """The supervisor ends it at its first long wait; that it then says it was stopped is no better word."""
+    retry = {"type": "system", "subtype": "api_retry", "retry_delay_ms": 3_600_000, "error": "rate_limit"}
+    stopped = {"type": "result", "subtype": "error_during_execution", "is_error": True}
+    (home.root / "out").write_text(f"{json.dumps(retry)}\n{json.dumps(stopped)}")
+
+    found = read_json(home, "claude", "--stdout", "out", "--exit-code", "143", "--at", AT)
+
+    assert (found["outcome"], found["limit"]["resetsAt"]) == ("limited", "2026-11-21T08:28:00Z")
+
+
 def test_output_may_come_on_stdin(home: Home) -> None:
     """`-` is our own stdin, as for any Unix program."""
     data = (TRANSCRIPTS / "codex" / "ok.stdout").read_bytes()
@@ -246,6 +279,8 @@ def test_no_bytes_whatever_break_it(kind: str, home: Home) -> None:
         (["claude"], "nothing to read: --stdout FILE, --stderr FILE, --exit-code N or --line TEXT"),
         (["cladue", "--exit-code", "1"], "'cladue' is not one of 'claude', 'codex', 'gemini', 'opencode', 'aider'"),
         (["claude", "--line", "x", "--at", "tomorrow"], "--at tomorrow: not a time of ISO 8601"),
+        (["claude", "--line", "x", "--at", "0001-01-01T00:00:00"], "--at 0001-01-01T00:00:00: not a time of ISO 8601"),
+        (["claude", "--line", "x", "--at", "9999-12-31T23:59:59-10:00"], ": not a time of ISO 8601"),
         (["claude", "--stdout", "nowhere"], "'nowhere': No such file or directory"),
         (["claude", "--line", "x", "--stdout", "-"], "--line stands alone"),
         (["claude", "--exit-code", "1000"], "1000 is not in the range"),
@@ -254,6 +289,7 @@ def test_no_bytes_whatever_break_it(kind: str, home: Home) -> None:
 )
 def test_what_is_asked_wrongly_is_answered_with_what_to_type(arguments: list[str], said: str, home: Home) -> None:
     """Exit 2, and no traceback (SPEC 14)."""
+    home.environment["TZ"] = "Asia/Tokyo"
     code, out, err = reads(home, *arguments)
 
     assert (code, out) == (2, "")
