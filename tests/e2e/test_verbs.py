@@ -122,7 +122,7 @@ def test_the_configuration_that_init_writes_is_valid_and_is_the_defaults(home: H
     """SPEC 16: every key is there as a comment, and taking the comment signs away changes nothing."""
     awm(home, "init", str(home.root / "fresh"), "--project", str(home.project), named=False)
     written = (home.root / "fresh" / "awm.toml").read_text()
-    bare = written.partition("# [agents.mine]")
+    bare = written.partition("# [agents.claude]")
     loop = "\n".join(line.removeprefix("# ") for line in bare[0].splitlines() if " = " in line or line.startswith("["))
     home.config(loop)
     home.queue()

@@ -55,6 +55,7 @@ LOGGED = {
     "type": "coding",
     "project": "default",
     "model": "gpt-5.2-codex",
+    "fallbackFor": None,
     "attempt": 9,
     "attempts": 2,
     "etaMinutes": 10.0,
@@ -290,8 +291,8 @@ def test_a_disk_that_refuses_is_one_clear_error(tmp_path: Path) -> None:
         metrics.record(path, [DONE], NOW)
 
 
-def test_the_past_is_the_successes_whose_time_is_known(path: Path) -> None:
-    """For estimates: no failures, no entries of another form, no unknown times (SPEC 12.4)."""
+def test_the_past_is_what_succeeded_in_a_known_time_and_what_failed(path: Path) -> None:
+    """For estimates and routes: no entries of another form, no unknown times (SPEC 7.6, 12.4)."""
     written(
         path,
         entry("success", 5, type="coding"),
@@ -309,6 +310,8 @@ def test_the_past_is_the_successes_whose_time_is_known(path: Path) -> None:
 
     assert metrics.past(path) == [
         Past(agent="codex", type="coding", minutes=5.0),
+        Past(agent="codex", type="", minutes=0.0, succeeded=False),
+        Past(agent="codex", type="", minutes=0.0, succeeded=False),
         Past(agent="opus", type="", minutes=10.5),
     ]
 
