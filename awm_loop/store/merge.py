@@ -33,8 +33,8 @@ FROZEN: Mapping[str, frozenset[str]] = {  # objects of objects, and which member
     "accounts": known_keys(shape_of(Account)) - {"deadline"},
     "channels": frozenset(),
 }
-PLAIN = ("specFiles", "sessions", "agentsOff")  # objects of texts
-CONTAINERS = (*LISTS, *ENTRIES, *FROZEN, *PLAIN, "log")
+PLAIN = ("sessions", "agentsOff")  # objects of texts, as `specFiles`
+CONTAINERS = (*LISTS, *ENTRIES, *FROZEN, "specFiles", *PLAIN, "log")
 BY_RULE = frozenset({*CONTAINERS, *COUNTED, *STANDING, "rev", "lastUpdated", "inProgress"})
 
 State = Mapping[str, Any]
@@ -82,7 +82,7 @@ def merge(base: State | None, ours: State, theirs: State) -> Merged:
     for name, noun in ENTRIES.items():
         state[name] = _entries(sides.of(name, []), noun)
     _ask_to_end(state, leaving, sides.theirs, changes)
-    for name in (*FROZEN, *PLAIN):
+    for name in (*FROZEN, "specFiles", *(name for name in PLAIN if any(name in side for side in sides))):
         state[name] = _members(sides.of(name, {}), FROZEN.get(name))
     _forget(state, {*_places(base)} - {*now, *places})
     _tell_members(state, ours, {task for task in {*here, *places} if here.get(task) != places.get(task)}, changes)
@@ -327,9 +327,10 @@ def _tell_members(state: State, ours: State, moved: Collection[str], changes: li
             parts = [part for part in dict.fromkeys([*new, *old]) if new.get(part, _ABSENT) != old.get(part, _ABSENT)]
             if parts and not (name == "tasks" and key in moved):
                 changes.append(f"{label}{key}: {', '.join(_set_to(part, new.get(part, _ABSENT)) for part in parts)}")
-    for key in dict.fromkeys([*state["agentsOff"], *ours.get("agentsOff", {})]):
-        if (key in state["agentsOff"]) != (key in ours.get("agentsOff", {})):
-            changes.append(f"agent {key} turned {'off' if key in state['agentsOff'] else 'on'}")
+    off, before = state.get("agentsOff", {}), ours.get("agentsOff", {})
+    for key in dict.fromkeys([*off, *before]):
+        if (key in off) != (key in before):
+            changes.append(f"agent {key} turned {'off' if key in off else 'on'}")
     new, old = state["specFiles"], ours.get("specFiles", {})
     for key in dict.fromkeys([*new, *old]):
         if key not in moved and new.get(key) != old.get(key):
