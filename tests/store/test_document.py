@@ -111,6 +111,8 @@ def test_the_published_keys_keep_their_place_and_ours_follow() -> None:
         "tasks": {},
         "attempts": [],
         "accounts": {},
+        "sessions": {},
+        "agentsOff": {},
         "pending": None,
         "outbox": [],
         "channels": {},
