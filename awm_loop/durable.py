@@ -28,7 +28,7 @@ from awm_loop.errors import DiskError
 HISTORY_MAX = 50  # SPEC 3.2
 _RENAME_EXCHANGE = 2  # <linux/fs.h>
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}(?:-([0-9a-f]{16}))?\.tmp")  # the second: of what it is to replace
 _REVISION = re.compile(r"(0|[1-9][0-9]{0,11})\.json")
 
 
@@ -68,7 +68,7 @@ def write_durably(
         old = _status(folder, target.name)
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise DiskError(f"cannot write {target}: it is not a regular file", "move it away")
-        with _temporary(folder, data) as (name, descriptor):
+        with _temporary(folder, data, unless_changed_since) as (name, descriptor):
             fault.point("durable.write:before-sync")
             os.fsync(descriptor)
             if before is not None:
@@ -137,6 +137,16 @@ def left_behind(directory: Path) -> list[Path]:
     """The temporary files in `directory`, of writes that were killed or go on. Raises DiskError."""
     with disk_trouble(directory, "read"), os.scandir(directory) as entries:
         return [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+
+
+def is_replaced(path: Path) -> bool:
+    """Whether a file that was left behind is what its writer had read and put new contents in place of, not an edit.
+
+    Raises DiskError.
+    """
+    found = _TEMPORARY.fullmatch(path.name)
+    with disk_trouble(path, "read"):
+        return found is not None and found[1] == _digest(path.lstat())
 
 
 def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY_MAX) -> None:
@@ -248,13 +258,15 @@ def _folder(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _temporary(folder: int, data: bytes) -> Iterator[tuple[str, int]]:
+def _temporary(folder: int, data: bytes, old: os.stat_result | EllipsisType | None = ...) -> Iterator[tuple[str, int]]:
     """A new file in `folder` with `data` in it: its name and descriptor. Afterwards it is renamed, or gone.
 
-    What is not ours is left.
+    What is not ours is left. The name says which `old` file it is to replace: exchanged and killed, or not to be
+    removed, the one under that name can be told from an edit that was taken out.
     """
     is_ours = True
-    name = f".{os.urandom(8).hex()}.tmp"
+    of = f"-{_digest(old)}" if isinstance(old, os.stat_result) else ""
+    name = f".{os.urandom(8).hex()}{of}.tmp"
     descriptor = os.open(
         name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
     )
@@ -282,6 +294,10 @@ def _status(folder: int, name: str) -> os.stat_result | None:
 
 def _identity(status: os.stat_result | None) -> tuple[int, int, int] | None:
     return status and (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _digest(status: os.stat_result) -> str:
+    return hashlib.sha256(repr(_identity(status)).encode()).hexdigest()[:16]
 
 
 def _surplus(folder: int, rev: int, keep_max: int) -> list[int]:

@@ -22,8 +22,8 @@ from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
-from awm_loop.regular import read_regular
 from awm_loop.store import document, guarantee, journal, jsontext, merge
+from awm_loop.store.copies import Copies, Left
 
 STATE_NAME = "current_work.json"
 EDITED = "edited by hand"  # what the journal calls an edit of the file (SPEC 4.6)
@@ -167,33 +167,21 @@ class StateFile:
         then what stands. Who has edited that already cannot be told, so no copy of its rev is made up for later edits
         to begin with: it is saved under the next.
         """
-        revs = durable.history_revs(self.history_path)
-        if not revs or (loaded.rev == max(revs) and self._has_kept(loaded.rev, loaded.data)):
+        copies = self._copies(now)
+        revs = copies.revs()
+        if revs and loaded.rev < max(revs):
+            revs -= {left.rev for left in copies.left() if copies.never_stood(left, loaded.rev)}
+        if not revs or (loaded.rev == max(revs) and copies.has(loaded.rev, loaded.data)):
             return None
-        rev, ours = self._newest(now)
+        rev, ours = copies.newest(revs)
         if ours is None or (loaded.rev > rev and (loaded.rev in revs or _seq(loaded.raw) > _seq(ours))):
             return _Versions(loaded.raw, loaded.raw)
         if loaded.rev > rev:
             return _Versions(*(merge.as_delivered(ours, loaded.raw),) * 2)
-        return _Versions(ours if loaded.rev == rev else self._kept(loaded.rev, now), ours)
+        return _Versions(ours if loaded.rev == rev else copies.state(loaded.rev), ours)
 
-    def _newest(self, now: Instant) -> tuple[int, State | None]:
-        """The newest rev that history has whole, and its state; 0 and None where it has none."""
-        revs = sorted(durable.history_revs(self.history_path), reverse=True)
-        return next(((rev, kept) for rev in revs if (kept := self._kept(rev, now)) is not None), (0, None))
-
-    def _kept(self, rev: int, now: Instant) -> State | None:
-        """A state of history, None where it is not there or was torn by a power loss."""
-        try:
-            return self.parse((self.history_path / f"{rev}.json").read_bytes(), now)[2]
-        except (OSError, BadFileError):
-            return None
-
-    def _has_kept(self, rev: int, data: bytes) -> bool:
-        try:
-            return (self.history_path / f"{rev}.json").read_bytes() == data
-        except OSError:
-            return False
+    def _copies(self, now: Instant) -> Copies:
+        return Copies(self.directory, lambda data: self.parse(data, now)[2:])
 
     def _edited(self, loaded: Loaded, sides: tuple[State | None, State, State], now: Instant) -> Edited | None:
         """The merge of base, ours and theirs, journalled; None where it is what the file says, but for white space."""
@@ -233,8 +221,8 @@ class StateFile:
             fault.point("store.catch-up:before-journal")
             journal.append(self.journal_path, missing)
             fault.point("store.catch-up:after-journal")
-        for path in durable.left_behind(self.directory):
-            self._take_left(path, loaded)
+        for left in self._copies(clock.now()).left():
+            self._take_left(left, loaded)
         if isinstance(loaded, Edited):
             self.save(loaded, loaded.work, clock.now())
             raise Changed
@@ -242,26 +230,23 @@ class StateFile:
             with durable.disk_trouble(self.path):
                 durable.sync_folder(self.path.resolve().parent)
 
-    def _take_left(self, path: Path, loaded: Loaded) -> None:
-        """A save that was killed left this file: its own, of a rev that never was, or an edit that it had taken out.
+    def _take_left(self, left: Left, loaded: Loaded) -> None:
+        """A save that was killed left this: its own, with its copy in history, or an edit that it had taken out.
 
-        What is no state is left alone: it may be another file that somebody writes at this moment.
         Merging that twice, where we are killed here too, is merging it once. Where the file was edited since, only what
         is new is taken: their last word is there. Raises Changed where it was an edit.
         """
         now, edited = clock.now(), None
-        try:
-            data = read_regular(path, jsontext.BYTES_MAX)
-            _, _, theirs, rev = self.parse(data, now)
-        except (OSError, BadFileError):
-            return
-        if rev <= self._newest(now)[0] and not self._has_kept(rev, data):
-            base = None if isinstance(loaded, Edited) else self._kept(rev, now)
-            edited = self._edited(loaded, (base, loaded.raw, theirs), now)
+        copies = self._copies(now)
+        if copies.is_edit(left):
+            base = None if isinstance(loaded, Edited) else copies.state(left.rev)
+            edited = self._edited(loaded, (base, loaded.raw, left.state), now)
         if edited is not None:
             self.save(edited, edited.work, now)
-        with durable.disk_trouble(path):
-            path.unlink()
+        with durable.disk_trouble(left.path):
+            if copies.never_stood(left, loaded.rev):
+                copies.forget(left.rev)
+            left.path.unlink()
         if edited is not None:
             raise Changed
 
@@ -270,7 +255,7 @@ class StateFile:
         log = loaded.raw.get("log")
         told = [str(entry.get("what")) for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
         newest = next((what for what in reversed(told) if what == EDITED or what in guarantee.ROWS), None)
-        return newest == EDITED or not self._has_kept(loaded.rev, loaded.data)
+        return newest == EDITED or not self._copies(clock.now()).has(loaded.rev, loaded.data)
 
     def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
         """Load, change and save under the lock; None where there is no state or the lock was not to be had."""

@@ -175,3 +175,32 @@ def test_an_edit_cannot_be_put_back_after_a_save_took_it_out() -> None:
 
         assert "X1" in json.loads(world.home.store.path.read_bytes())["specFiles"]
         world.calms()
+
+
+def test_what_a_save_had_read_cannot_be_removed() -> None:
+    """It stayed beside the file, passed for an edit, and brought back what was removed meanwhile (SPEC 4.6)."""
+    with told(tasks=2) as world:
+        edit(world, add_x1, added=("X1",))
+        plan: dict[str, Any] = {}
+
+        def and_remove_s2() -> None:
+            edit(world, lambda doc: doc["queue"].remove("S2"), removed=("S2",))
+
+        plan["exchange"] = lambda: plan.update({"unlink": Fault.EACCES, "fsync-directory": and_remove_s2})
+        world.heartbeat(plan)
+        world.heartbeat({})
+
+        assert "S2" not in json.loads(world.home.store.path.read_bytes())["queue"]
+        world.calms()
+
+
+def test_a_task_of_an_edit_is_removed_after_the_save_that_merged_it_was_killed() -> None:
+    """Its copy in history passed for what stood: the task was taken for AWM's own and stayed (SPEC 4.6)."""
+    with told() as world:
+        edit(world, add_x1, added=("X1",))
+        world.heartbeat({"exchange": Fault.CRASH_BEFORE})
+        edit(world, lambda doc: doc["queue"].remove("X1"), removed=("X1",))
+        world.heartbeat({})
+
+        assert "X1" not in json.loads(world.home.store.path.read_bytes())["queue"]
+        world.calms()

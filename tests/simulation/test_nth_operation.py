@@ -33,7 +33,7 @@ TAKES_ROOM = MAKES_NAMES | {"write", "fsync", "fsync-directory"}
 CHECKS_RIGHTS = MAKES_NAMES | {"unlink", "rmdir", "truncate", "chmod", "utime"}
 if "AWM_ALL_ROUNDS" in os.environ:
     CHECKS_RIGHTS |= {"read", "list"}  # EIO takes the same way there
-LITTER = re.compile(r"\.[0-9a-f]{16}\.tmp")
+LITTER = re.compile(r"\.[0-9a-f]{16}(-[0-9a-f]{16})?\.tmp")
 
 
 def can_meet(operation: Operation, fault: Fault) -> bool:
