@@ -96,6 +96,47 @@ class Agent:
     roles: tuple[str, ...] = ()  # the types of tasks it is for; () for all
 
 
+DEFAULT_PROJECT = "default"  # the one of the state file's `project` (SPEC 4.2)
+ProjectStatus = StrEnum("ProjectStatus", "ACTIVE PAUSED COMPLETED ARCHIVED")  # SPEC 13.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What attempts took, or may take: of a budget, None is no limit (SPEC 13.3)."""
+
+    attempts: int | None = None
+    minutes: float | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """When and how much a project, or all of them, may work (SPEC 13.3). The window is as it stands at this beat."""
+
+    opens_at: datetime | None = None  # closed until then
+    closes_at: datetime | None = None  # open until then; None where it never closes
+    by_day: Use = Use()
+    in_all: Use = Use()
+    is_hard: bool = False  # running work is stopped too, when a budget is reached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """What the core needs to know of a project (SPEC 13.1)."""
+
+    id: str
+    path: str  # as people wrote it
+    status: ProjectStatus = ProjectStatus.ACTIVE
+    agent: str = ""  # "" for the routes
+    verify: str = ""  # the gate, a shell line
+    isolation: str = ""  # "" for the loop's
+    max_parallel: int = 0  # attempts at once; 0 for the loop's
+    depends: tuple[str, ...] = ()  # projects that are to be completed first
+    bounds: Bounds = Bounds()
+    may_enqueue: bool = False  # its agents' next steps become tasks without a person
+
+
 WITHOUT_SESSIONS = frozenset({"shell", "command"})  # kinds of agents that can not be told to go on in one
 AUTO = "auto"  # the route that learns (SPEC 7.6)
 
@@ -131,6 +172,9 @@ class Policy:
     resume_sessions: bool = False
     routes: Mapping[str, str] = field(default_factory=dict)  # by type of task, or "default": an agent, or AUTO
     agents: Mapping[str, Agent]
+    projects: Mapping[str, Project] = field(default_factory=dict)  # but the default one
+    bounds: Bounds = Bounds()  # of all projects together
+    today: str = ""  # the date that daily budgets count by, as `2026-11-21`
     notify_user: bool
     channels: tuple[str, ...]
 

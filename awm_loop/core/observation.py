@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Advised, Outcome, Spec
+from awm_loop.core.model import Advised, Outcome, Priority, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +114,21 @@ class SpecBad:
     """A spec that cannot be used; `reason` is for people."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A trigger that is due, or a request from the inbox: a task that is to be queued (SPEC 13.2)."""
+
+    trigger: str  # its id; "" for a request that is of none
+    key: str  # the slot, the contents or the request: taken once
+    task: str  # the id it gets
+    project: str
+    priority: Priority = Priority.MEDIUM
+    spec_path: str  # written already
+    may_overlap: bool = False  # queue it though the trigger's last task is not over
+    problem: str = ""  # why it cannot be queued, for people
+    missed: str = ""  # why it is let pass: its slot is older than the grace
 
 
 AttemptSeen = NotStarted | Starting | Alive | Unattended | Exited | ProbeFailed
