@@ -116,9 +116,11 @@ class Home:
             remember=self._remember,
             past=self.past,
             record=self.record,
+            calls=lambda *_: (),
+            taken=lambda *_: None,
         )
 
-    def policy(self, settings: Settings) -> Policy:
+    def policy(self, settings: Settings, now: Instant) -> Policy:
         return policy(self.config, settings)
 
     def _remember(self, work: Work, key: str) -> None:

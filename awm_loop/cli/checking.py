@@ -115,7 +115,7 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
         head, branch = "", ""
     read = SpecRead(spec=spec, head=head, branch=branch, past=(), next_up=None) if isinstance(spec, Spec) else spec
     not_waiting = replace(work, tasks={}, accounts={})
-    judged = classify_queued(not_waiting, task_id, read, clock.now(), home.policy(settings))
+    judged = classify_queued(not_waiting, task_id, read, clock.now(), home.policy(settings, clock.now()))
     return judged.reason if judged.signal is Signal.UNFIT else ""
 
 

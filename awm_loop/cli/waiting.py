@@ -34,7 +34,7 @@ def text_of(wait: Wait, now: datetime) -> str:
 
 def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
     """All that keeps a queued task from starting at this moment, the nearest first; none: the next beat starts it."""
-    work, policy = loaded.work, home.policy(loaded.settings)
+    work, policy = loaded.work, home.policy(loaded.settings, now)
     found = [Wait("you: the loop is paused", then="awm resume")] if work.paused else []
     if work.reset is not None or choice.reset_due(work, policy):
         found.append(Wait("the session reset that is due"))
