@@ -9,16 +9,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from awm_loop import windows
-from awm_loop.config import COUNT_MAX, ID_PATTERN, PARALLEL_MAX, PathText, ShellLine
+from awm_loop.config import ID_PATTERN, PARALLEL_MAX, Amount, Limit, PathText, ShellLine, WindowText
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import AwmError
 from awm_loop.store import peoplefile
@@ -29,18 +29,6 @@ NAME = "projects.json"
 ZONE_AGAIN = timedelta(days=1)  # a window in a zone that this machine does not know stays shut
 
 
-def _in_form(window: str) -> str:
-    """Its form is the file's, and wrong for all; its zone is the machine's, and known or not when it is used."""
-    with suppress(windows.UnknownZoneError):
-        windows.parse(window)
-    return window
-
-
-Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
-Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
-WindowText = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _in_form(text))]
-
-
 class Budget(BaseModel):
     """What attempts may take, by day and in all; what is left out is no limit."""
 
@@ -48,13 +36,13 @@ class Budget(BaseModel):
         extra="forbid", strict=True, frozen=True, alias_generator=to_camel, validate_by_alias=True, defer_build=True
     )
 
-    attempts_per_day: Count | None = None
+    attempts_per_day: Limit | None = None
     minutes_per_day: Amount | None = None
-    tokens_per_day: Count | None = None
+    tokens_per_day: Limit | None = None
     cost_usd_per_day: Amount | None = None
-    attempts: Count | None = None
+    attempts: Limit | None = None
     minutes: Amount | None = None
-    tokens: Count | None = None
+    tokens: Limit | None = None
     cost_usd: Amount | None = None
     hard: bool = False
 
@@ -206,42 +194,43 @@ def _cycle(depends: Mapping[str, Sequence[str]]) -> list[str]:
 
 def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, Project]:
     """What the core needs of them, by id; windows as they stand at `now`."""
-    states = {text: window_at(text, now) for text in {entry.window for entry in entries}}
+    windows_now = {text: window_at(text, now) for text in {entry.window for entry in entries}}
     return {
         entry.id: Project(
             id=entry.id,
             path=entry.path,
             status=entry.status,
+            priority=entry.priority,
             agent=entry.agent,
             verify=entry.verify,
             isolation=entry.isolation,
             max_parallel=entry.max_parallel,
             depends=entry.depends,
-            bounds=bounds(entry.budget, *states[entry.window]),
+            bounds=_bounds(windows_now[entry.window], entry.budget),
             may_enqueue=entry.may_enqueue,
         )
         for entry in entries
     }
 
 
-def window_at(window: str, now: datetime) -> tuple[bool, datetime | None]:
-    """Whether it is open, and when that changes; "" is never shut, and a zone unknown to this machine never opens."""
+def window_at(window: str, now: datetime) -> Bounds:
+    """When a window opens or closes; "" is never shut, and one in a zone unknown to this machine never opens."""
+    if not window:
+        return Bounds()
     try:
-        return windows.parse(window).at(now) if window else (True, None)
+        parsed = windows.parse(window)
     except windows.UnknownZoneError:
-        return False, now + ZONE_AGAIN
+        return Bounds(opens_at=now + ZONE_AGAIN)
+    is_open, changes = parsed.at(now)
+    return Bounds(opened_at=parsed.opened(now), closes_at=changes) if is_open else Bounds(opens_at=changes)
 
 
-def bounds(budget: Budget, is_open: bool, changes: datetime | None) -> Bounds:
-    return Bounds(
-        opens_at=None if is_open else changes,
-        closes_at=changes if is_open else None,
-        by_day=Use(
-            attempts=budget.attempts_per_day,
-            minutes=budget.minutes_per_day,
-            tokens=budget.tokens_per_day,
-            cost_usd=budget.cost_usd_per_day,
-        ),
-        in_all=Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd),
-        is_hard=budget.hard,
+def _bounds(window: Bounds, budget: Budget) -> Bounds:
+    by_day = Use(
+        attempts=budget.attempts_per_day,
+        minutes=budget.minutes_per_day,
+        tokens=budget.tokens_per_day,
+        cost_usd=budget.cost_usd_per_day,
     )
+    in_all = Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd)
+    return replace(window, by_day=by_day, in_all=in_all, is_hard=budget.hard)
