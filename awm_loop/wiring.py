@@ -200,9 +200,7 @@ def agents_of(settings: config.Config) -> dict[str, Agent]:
     }
 
 
-def policy(
-    settings: config.Config, published: Settings, others: Mapping[str, Project], now: Instant
-) -> Policy:
+def policy(settings: config.Config, published: Settings, others: Mapping[str, Project], now: Instant) -> Policy:
     """The core's numbers: `awm.toml`, with what the state file says where SPEC 16 lets it win, and the projects.
 
     Days of budgets are those of this machine's zone.

@@ -9,16 +9,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from awm_loop import windows
-from awm_loop.config import COUNT_MAX, ID_PATTERN, PARALLEL_MAX, PathText, ShellLine
+from awm_loop.config import ID_PATTERN, PARALLEL_MAX, BudgetConfig, PathText, ShellLine, WindowText
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import AwmError
 from awm_loop.store import peoplefile
@@ -29,34 +28,10 @@ NAME = "projects.json"
 ZONE_AGAIN = timedelta(days=1)  # a window in a zone that this machine does not know stays shut
 
 
-def _in_form(window: str) -> str:
-    """Its form is the file's, and wrong for all; its zone is the machine's, and known or not when it is used."""
-    with suppress(windows.UnknownZoneError):
-        windows.parse(window)
-    return window
+class Budget(BudgetConfig):
+    """The same in the words of a JSON file."""
 
-
-Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
-Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
-WindowText = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _in_form(text))]
-
-
-class Budget(BaseModel):
-    """What attempts may take, by day and in all; what is left out is no limit."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, alias_generator=to_camel, validate_by_alias=True, defer_build=True
-    )
-
-    attempts_per_day: Count | None = None
-    minutes_per_day: Amount | None = None
-    tokens_per_day: Count | None = None
-    cost_usd_per_day: Amount | None = None
-    attempts: Count | None = None
-    minutes: Amount | None = None
-    tokens: Count | None = None
-    cost_usd: Amount | None = None
-    hard: bool = False
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, defer_build=True)
 
 
 class ProjectEntry(BaseModel):
@@ -232,7 +207,7 @@ def window_at(window: str, now: datetime) -> tuple[bool, datetime | None]:
         return False, now + ZONE_AGAIN
 
 
-def bounds(budget: Budget, is_open: bool, changes: datetime | None) -> Bounds:
+def bounds(budget: BudgetConfig, is_open: bool, changes: datetime | None) -> Bounds:
     return Bounds(
         opens_at=None if is_open else changes,
         closes_at=changes if is_open else None,
