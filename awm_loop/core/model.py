@@ -205,6 +205,7 @@ class Policy:
     routes: Mapping[str, str] = field(default_factory=dict)  # by type of task, or "default": an agent, or AUTO
     agents: Mapping[str, Agent]
     projects: Mapping[str, Project] = field(default_factory=dict)  # but the default one
+    own: Bounds = Bounds()  # of the default one
     bounds: Bounds = Bounds()  # of all projects together
     today: str = ""  # the date that daily budgets count by, as `2026-11-21` ...
     day_ends_at: datetime | None = None  # ... and until when

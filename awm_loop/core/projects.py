@@ -16,10 +16,9 @@ def project_of(work: Work, task_id: str) -> str:
 
 def found(work: Work, project_id: str, policy: Policy) -> Project | None:
     """A project by its id; None for one that nobody knows any more."""
-    known = policy.projects.get(project_id)
     if project_id != DEFAULT_PROJECT:
-        return known
-    return known or Project(id=project_id, path=work.project, verify=policy.verify)
+        return policy.projects.get(project_id)
+    return Project(id=project_id, path=work.project, verify=policy.verify, bounds=policy.own)
 
 
 def path_of(work: Work, project_id: str, policy: Policy) -> str:

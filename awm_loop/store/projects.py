@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from awm_loop import windows
-from awm_loop.config import ID_PATTERN, PARALLEL_MAX, Amount, Limit, PathText, ShellLine, WindowText
+from awm_loop.config import ID_PATTERN, PARALLEL_MAX, BudgetConfig, PathText, ShellLine, WindowText
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import AwmError
 from awm_loop.store import peoplefile
@@ -29,22 +30,10 @@ NAME = "projects.json"
 ZONE_AGAIN = timedelta(days=1)  # a window in a zone that this machine does not know stays shut
 
 
-class Budget(BaseModel):
-    """What attempts may take, by day and in all; what is left out is no limit."""
+class Budget(BudgetConfig):
+    """The same in the words of a JSON file."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, alias_generator=to_camel, validate_by_alias=True, defer_build=True
-    )
-
-    attempts_per_day: Limit | None = None
-    minutes_per_day: Amount | None = None
-    tokens_per_day: Limit | None = None
-    cost_usd_per_day: Amount | None = None
-    attempts: Limit | None = None
-    minutes: Amount | None = None
-    tokens: Limit | None = None
-    cost_usd: Amount | None = None
-    hard: bool = False
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, defer_build=True)
 
 
 class ProjectEntry(BaseModel):
@@ -194,7 +183,6 @@ def _cycle(depends: Mapping[str, Sequence[str]]) -> list[str]:
 
 def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, Project]:
     """What the core needs of them, by id; windows as they stand at `now`."""
-    windows_now = {text: window_at(text, now) for text in {entry.window for entry in entries}}
     return {
         entry.id: Project(
             id=entry.id,
@@ -206,15 +194,28 @@ def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, P
             isolation=entry.isolation,
             max_parallel=entry.max_parallel,
             depends=entry.depends,
-            bounds=_bounds(windows_now[entry.window], entry.budget),
+            bounds=bounds(entry.window, entry.budget, now),
             may_enqueue=entry.may_enqueue,
         )
         for entry in entries
     }
 
 
-def window_at(window: str, now: datetime) -> Bounds:
-    """When a window opens or closes; "" is never shut, and one in a zone unknown to this machine never opens."""
+def bounds(window: str, budget: BudgetConfig, now: datetime) -> Bounds:
+    """A window as it stands at `now`, and a budget."""
+    by_day = Use(
+        attempts=budget.attempts_per_day,
+        minutes=budget.minutes_per_day,
+        tokens=budget.tokens_per_day,
+        cost_usd=budget.cost_usd_per_day,
+    )
+    in_all = Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd)
+    return replace(_window_at(window, now), by_day=by_day, in_all=in_all, is_hard=budget.hard)
+
+
+@lru_cache  # many projects have the same window
+def _window_at(window: str, now: datetime) -> Bounds:
+    """When it opens or closes; "" is never shut, and one in a zone unknown to this machine never opens."""
     if not window:
         return Bounds()
     try:
@@ -223,14 +224,3 @@ def window_at(window: str, now: datetime) -> Bounds:
         return Bounds(opens_at=now + ZONE_AGAIN)
     is_open, changes = parsed.at(now)
     return Bounds(opened_at=parsed.opened(now), closes_at=changes) if is_open else Bounds(opens_at=changes)
-
-
-def _bounds(window: Bounds, budget: Budget) -> Bounds:
-    by_day = Use(
-        attempts=budget.attempts_per_day,
-        minutes=budget.minutes_per_day,
-        tokens=budget.tokens_per_day,
-        cost_usd=budget.cost_usd_per_day,
-    )
-    in_all = Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd)
-    return replace(window, by_day=by_day, in_all=in_all, is_hard=budget.hard)
