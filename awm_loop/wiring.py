@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -103,13 +103,13 @@ class Home:
             return self.config.project.prepare
         return next((one.prepare for one in self.project_entries() if one.id == project_id), ())
 
-    def trouble(self) -> list[BadFileError]:
+    def trouble(self) -> Iterator[tuple[Path, BadFileError]]:
         """The files beside the state that cannot be read: what stands in them does not happen (SPEC 4.7)."""
-        try:
-            projects.read(self.projects_path)
-        except BadFileError as error:
-            return [error]
-        return []
+        for path, read in ((self.projects_path, _read_projects),):
+            try:
+                read(path, _identity(path))
+            except BadFileError as error:
+                yield path, error
 
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
