@@ -75,6 +75,17 @@ class Window:
             known = max(known, horizon - 1)
         return is_open, None if is_open else datetime.fromtimestamp(known, UTC)
 
+    def opened(self, now: datetime) -> datetime | None:
+        """When it opened, of one that is open at `now`, in UTC; None where it has been open for two days and more."""
+        second, today = int(now.timestamp()), now.astimezone(self.zone).date()
+        spans = [span for day in range(-2 * BEFORE_DAYS, 2) for span in self._spans(today + timedelta(days=day))]
+        first, opened = self._second(today - timedelta(days=BEFORE_DAYS), 0, 0), second
+        for edge in sorted({edge for _, *edges in spans for edge in edges if first <= edge <= second}, reverse=True):
+            if not self._is_open(spans, edge):
+                return datetime.fromtimestamp(opened, UTC)
+            opened = edge
+        return None
+
     def _is_open(self, spans: Sequence[tuple[bool, int, int]], second: int) -> bool:
         inside = {is_quiet for is_quiet, start, end in spans if start <= second < end}
         return True not in inside and (False in inside or all(part.is_quiet for part in self.parts))

@@ -18,6 +18,7 @@ from awm_loop import windows
 
 MINUTE = timedelta(minutes=1)
 AROUND_DAYS = 5
+RECENT_MINUTES = 47 * 60
 NIGHTS = [  # when the clocks change there, or not at all
     ("Europe/Berlin", "2026-03-29"),
     ("Europe/Berlin", "2026-10-25"),
@@ -123,6 +124,12 @@ def test_a_window_is_what_a_walk_along_the_wall_clock_says(
             assert changes is None or changes >= start + MINUTE * len(states)
         else:
             assert changes == start + MINUTE * later
+        if is_open:
+            began = next((other + 1 for other in range(index, -1, -1) if not states[other]), 0)
+            is_recent = index - began < RECENT_MINUTES
+            assert window.opened(start + MINUTE * index) in (
+                {start + MINUTE * began} if is_recent else {None, start + MINUTE * began}
+            )
 
 
 def at(text: str, moment: str) -> tuple[bool, str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -181,42 +182,44 @@ def _cycle(depends: Mapping[str, Sequence[str]]) -> list[str]:
 
 def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, Project]:
     """What the core needs of them, by id; windows as they stand at `now`."""
-    states = {text: window_at(text, now) for text in {entry.window for entry in entries}}
+    windows_now = {text: window_at(text, now) for text in {entry.window for entry in entries}}
     return {
         entry.id: Project(
             id=entry.id,
             path=entry.path,
             status=entry.status,
+            priority=entry.priority,
             agent=entry.agent,
             verify=entry.verify,
             isolation=entry.isolation,
             max_parallel=entry.max_parallel,
             depends=entry.depends,
-            bounds=bounds(entry.budget, *states[entry.window]),
+            bounds=bounds(windows_now[entry.window], entry.budget),
             may_enqueue=entry.may_enqueue,
         )
         for entry in entries
     }
 
 
-def window_at(window: str, now: datetime) -> tuple[bool, datetime | None]:
-    """Whether it is open, and when that changes; "" is never shut, and a zone unknown to this machine never opens."""
+def window_at(window: str, now: datetime) -> Bounds:
+    """When a window opens or closes; "" is never shut, and one in a zone unknown to this machine never opens."""
+    if not window:
+        return Bounds()
     try:
-        return windows.parse(window).at(now) if window else (True, None)
+        parsed = windows.parse(window)
     except windows.UnknownZoneError:
-        return False, now + ZONE_AGAIN
+        return Bounds(opens_at=now + ZONE_AGAIN)
+    is_open, changes = parsed.at(now)
+    return Bounds(opened_at=parsed.opened(now), closes_at=changes) if is_open else Bounds(opens_at=changes)
 
 
-def bounds(budget: BudgetConfig, is_open: bool, changes: datetime | None) -> Bounds:
-    return Bounds(
-        opens_at=None if is_open else changes,
-        closes_at=changes if is_open else None,
-        by_day=Use(
-            attempts=budget.attempts_per_day,
-            minutes=budget.minutes_per_day,
-            tokens=budget.tokens_per_day,
-            cost_usd=budget.cost_usd_per_day,
-        ),
-        in_all=Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd),
-        is_hard=budget.hard,
+def bounds(window: Bounds, budget: BudgetConfig) -> Bounds:
+    """A window as it stands, with what a budget allows."""
+    by_day = Use(
+        attempts=budget.attempts_per_day,
+        minutes=budget.minutes_per_day,
+        tokens=budget.tokens_per_day,
+        cost_usd=budget.cost_usd_per_day,
     )
+    in_all = Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd)
+    return replace(window, by_day=by_day, in_all=in_all, is_hard=budget.hard)

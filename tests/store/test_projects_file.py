@@ -72,6 +72,7 @@ def test_what_a_person_wrote_of_a_project_is_what_the_core_gets(path: Path) -> N
             id="docs",
             path="../src/app",
             status=ProjectStatus.PAUSED,
+            priority=Priority.LOW,
             agent="codex",
             verify="make docs",
             isolation="worktree",
@@ -96,7 +97,11 @@ def test_an_open_window_says_when_it_closes(path: Path) -> None:
     core = projects.core_projects(projects.read(path), datetime(2026, 11, 21, 23, tzinfo=UTC))
 
     bounds = core["docs"].bounds
-    assert (bounds.opens_at, bounds.closes_at) == (None, datetime(2026, 11, 22, 6, tzinfo=UTC))
+    assert (bounds.opens_at, bounds.opened_at, bounds.closes_at) == (
+        None,
+        datetime(2026, 11, 21, 21, tzinfo=UTC),
+        datetime(2026, 11, 22, 6, tzinfo=UTC),
+    )
 
 
 def test_a_zone_that_this_machine_does_not_know_shuts_its_project_alone(path: Path) -> None:
