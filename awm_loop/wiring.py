@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -103,13 +103,13 @@ class Home:
             return self.config.project.prepare
         return next((one.prepare for one in self.project_entries() if one.id == project_id), ())
 
-    def trouble(self) -> list[BadFileError]:
+    def trouble(self) -> Iterator[tuple[Path, BadFileError]]:
         """The files beside the state that cannot be read: what stands in them does not happen (SPEC 4.7)."""
-        try:
-            projects.read(self.projects_path)
-        except BadFileError as error:
-            return [error]
-        return []
+        for path, read in ((self.projects_path, _read_projects),):
+            try:
+                read(path, _identity(path))
+            except BadFileError as error:
+                yield path, error
 
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
@@ -235,8 +235,8 @@ def policy(settings: config.Config, published: Settings, others: Mapping[str, Pr
         default_agent=loop.default_agent,
         agents=agents_of(settings),
         projects=others,
-        own=projects.bounds(settings.project.window, settings.project.budget, now.wall),
-        bounds=projects.bounds(loop.window, settings.budget, now.wall),
+        own=projects.bounds(projects.window_at(settings.project.window, now.wall), settings.project.budget),
+        bounds=projects.bounds(projects.window_at(loop.window, now.wall), settings.budget),
         today=local.date().isoformat(),
         day_ends_at=datetime.combine(local.date() + timedelta(days=1), time.min).astimezone(),
         notify_user=published.notify_user,

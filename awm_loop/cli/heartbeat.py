@@ -78,10 +78,14 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
                 break
         if not options.dry_run:
             delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
+        for path, trouble in home.trouble():
+            exit_code = trouble.show()
+            if not options.dry_run:
+                delivery.tell_bad_file(home, path, trouble)
     except AwmError as error:
         exit_code = error.show()
         if isinstance(error, BadFileError) and not options.dry_run:
-            delivery.tell_bad_state(home, error)
+            delivery.tell_bad_file(home, home.store.path, error)
     said.end(home, options.quiet_token if exit_code == EXIT_OK else "")  # it would hide the error from an assistant
     return exit_code
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -183,6 +182,7 @@ def _cycle(depends: Mapping[str, Sequence[str]]) -> list[str]:
 
 def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, Project]:
     """What the core needs of them, by id; windows as they stand at `now`."""
+    windows_now = {text: window_at(text, now) for text in {entry.window for entry in entries}}
     return {
         entry.id: Project(
             id=entry.id,
@@ -194,28 +194,15 @@ def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, P
             isolation=entry.isolation,
             max_parallel=entry.max_parallel,
             depends=entry.depends,
-            bounds=bounds(entry.window, entry.budget, now),
+            bounds=bounds(windows_now[entry.window], entry.budget),
             may_enqueue=entry.may_enqueue,
         )
         for entry in entries
     }
 
 
-def bounds(window: str, budget: BudgetConfig, now: datetime) -> Bounds:
-    """A window as it stands at `now`, and a budget."""
-    by_day = Use(
-        attempts=budget.attempts_per_day,
-        minutes=budget.minutes_per_day,
-        tokens=budget.tokens_per_day,
-        cost_usd=budget.cost_usd_per_day,
-    )
-    in_all = Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd)
-    return replace(_window_at(window, now), by_day=by_day, in_all=in_all, is_hard=budget.hard)
-
-
-@lru_cache  # many projects have the same window
-def _window_at(window: str, now: datetime) -> Bounds:
-    """When it opens or closes; "" is never shut, and one in a zone unknown to this machine never opens."""
+def window_at(window: str, now: datetime) -> Bounds:
+    """When a window opens or closes; "" is never shut, and one in a zone unknown to this machine never opens."""
     if not window:
         return Bounds()
     try:
@@ -224,3 +211,15 @@ def _window_at(window: str, now: datetime) -> Bounds:
         return Bounds(opens_at=now + ZONE_AGAIN)
     is_open, changes = parsed.at(now)
     return Bounds(opened_at=parsed.opened(now), closes_at=changes) if is_open else Bounds(opens_at=changes)
+
+
+def bounds(window: Bounds, budget: BudgetConfig) -> Bounds:
+    """A window as it stands, with what a budget allows."""
+    by_day = Use(
+        attempts=budget.attempts_per_day,
+        minutes=budget.minutes_per_day,
+        tokens=budget.tokens_per_day,
+        cost_usd=budget.cost_usd_per_day,
+    )
+    in_all = Use(attempts=budget.attempts, minutes=budget.minutes, tokens=budget.tokens, cost_usd=budget.cost_usd)
+    return replace(window, by_day=by_day, in_all=in_all, is_hard=budget.hard)

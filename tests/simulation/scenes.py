@@ -205,7 +205,7 @@ def beat(world: World) -> None:
         pulse(home.store, world.ports())
         delivery.deliver_and_look(home, world.hear, lambda: pulse(home.store, world.ports()))
     except BadFileError as error:
-        delivery.tell_bad_state(home, error)
+        delivery.tell_bad_file(home, home.store.path, error)
         raise
 
 

@@ -232,7 +232,7 @@ class World:
                 again()
                 delivery.deliver_and_look(self.home, self._sender(self.channels[0]), again)
             except BadFileError as error:
-                delivery.tell_bad_state(self.home, error)
+                delivery.tell_bad_file(self.home, self.home.store.path, error)
                 raise
 
         is_whole = self._process("beat", body, self._drawn_plan() if plan is None else plan)
