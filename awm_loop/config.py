@@ -32,6 +32,7 @@ MINUTES_MAX = 10 * 366 * 24 * 60.0  # no length is ten years: it must stay a num
 LOG_HEAD_BYTES = 1024 * 1024  # SPEC 8.2: out.log keeps its first 1 MiB ...
 LOG_TAIL_BYTES = 20 * 1024 * 1024  # ... and its last 20 MiB
 RESULT_FILE_BYTES_MAX = 256 * 1024
+NEXT_STEPS_MAX = 10  # proposals of one attempt
 COUNT_MAX = 10**15  # of a counter in a file: far from the 20 digits that are read back
 STATE_LOG_MAX = 200  # SPEC 4.3: the newest entries kept in the state file
 PROMPT_TAIL_BYTES = 4096  # of an earlier attempt's log, quoted in the next prompt
