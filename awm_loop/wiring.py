@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from awm_loop import clock, config, durable
+from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import (
@@ -154,6 +155,7 @@ class Home:
             clock=clock.now,
             read_spec=self._spec_of,
             prepare_of=self.prepare_of,
+            about=self._about,
             begin=begin or (lambda directory: start_supervisor(self.path, directory)),
         )
         return Ports(
@@ -179,6 +181,19 @@ class Home:
 
     def past(self) -> Sequence[Past]:
         return metrics.past(self.metrics_path)
+
+    def _about(self, project_id: str) -> prompt.About | None:
+        """What the prompts say of a project; nothing of one that has nothing to say."""
+        entry = next((one for one in self.project_entries() if one.id == project_id), None)
+        if entry is None or not (entry.description or entry.goals or entry.context or entry.next_steps):
+            return None
+        return prompt.About(
+            name=entry.name or entry.id,
+            description=entry.description,
+            goals=entry.goals,
+            context=entry.context,
+            next_steps=entry.next_steps,
+        )
 
     def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:
         project = self.project_path(attempt.project or attempt.workspace)

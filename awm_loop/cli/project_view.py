@@ -13,6 +13,7 @@ from awm_loop.cli import look, standing
 from awm_loop.cli.columns import columns
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
+from awm_loop.config import BudgetConfig
 from awm_loop.core.model import DEFAULT_PROJECT, Instant, Policy, ProjectStatus, Spent, Use, Work
 from awm_loop.core.projects import found as project_found
 from awm_loop.core.projects import project_of, shut
@@ -51,17 +52,18 @@ def every_project(home: Home) -> Iterator[dict[str, Any]]:
         "nextSteps": [],
     }
     default |= {"path": str(home.project_path(work.project)) if work.project else "", "verify": own.verify}
-    default |= {"prepare": own.prepare, "window": own.window, "budget": _budget(own.budget.model_dump())}
+    default |= {"prepare": own.prepare, "window": own.window, "budget": _budget(own.budget)}
     yield default | _standing(work, DEFAULT_PROJECT, policy, now)
     for entry in entries:
-        said = entry.model_dump(mode="json", by_alias=True)
-        said["budget"] = {key: value for key, value in said["budget"].items() if value is not None}
+        said = entry.model_dump(mode="json", by_alias=True, exclude={"budget"})
+        said["budget"] = _budget(entry.budget)
         yield said | _standing(work, entry.id, policy, now)
 
 
-def _budget(limits: Mapping[str, object]) -> dict[str, object]:
+def _budget(limits: BudgetConfig) -> dict[str, object]:
+    """Its limits by the keys of the projects file; what is left out is no limit."""
     names = zip(store.BUDGET_KEYS, store.Budget.model_fields, strict=True)
-    return {key: limits[name] for key, name in names if limits[name] is not None}
+    return {key: value for key, name in names if (value := getattr(limits, name)) not in (None, False)}
 
 
 def hours(work: Work, project_id: str) -> float:

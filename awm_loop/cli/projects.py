@@ -204,14 +204,10 @@ def edit(context: click.Context, /, project_id: str, as_json: bool, **given: Any
 
 def known(home: Home, project_id: str) -> store.ProjectEntry:
     """The entry of a project beside the default one. Raises AwmError."""
-    entries = store.read(home.projects_path)
     if project_id == DEFAULT_PROJECT:
         hint = "`project` in the state file and [project] in awm.toml say what it is; `awm pause` pauses all"
         raise AwmError(f"{project_id} is the project of the home itself", hint)
-    entry = next((entry for entry in entries if entry.id == project_id), None)
-    if entry is None:
-        raise store.unknown(project_id, [entry.id for entry in entries])
-    return entry
+    return store.named(home.projects_path, project_id)
 
 
 def _status_verb(name: str, status: ProjectStatus, short: str, then: str) -> None:

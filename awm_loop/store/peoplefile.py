@@ -113,7 +113,7 @@ def update(path: Path, check: Callable[[str, Raw], object], change: Callable[[Ra
                 data = jsontext.layout(after)
                 check(jsontext.parse(data, path)[0], after)
             except UnicodeEncodeError as error:
-                raise AwmError(f"{error.object!a} is not UTF-8 text", "write it in plain characters") from error
+                raise AwmError("a value is not UTF-8 text", "write it in plain characters") from error
             except WrongError as wrong:
                 place = "/".join(map(str, wrong.pointer[2:]))  # inside its entry
                 raise AwmError(f"{place}: {wrong.said}".removeprefix(": "), wrong.hint) from wrong
