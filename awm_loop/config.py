@@ -12,11 +12,13 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from awm_loop import windows
 from awm_loop.core.model import AUTO
 from awm_loop.errors import ConfigError
 
@@ -30,6 +32,7 @@ MINUTES_MAX = 10 * 366 * 24 * 60.0  # no length is ten years: it must stay a num
 LOG_HEAD_BYTES = 1024 * 1024  # SPEC 8.2: out.log keeps its first 1 MiB ...
 LOG_TAIL_BYTES = 20 * 1024 * 1024  # ... and its last 20 MiB
 RESULT_FILE_BYTES_MAX = 256 * 1024
+NEXT_STEPS_MAX = 10  # proposals of one attempt
 COUNT_MAX = 10**15  # of a counter in a file: far from the 20 digits that are read back
 STATE_LOG_MAX = 200  # SPEC 4.3: the newest entries kept in the state file
 PROMPT_TAIL_BYTES = 4096  # of an earlier attempt's log, quoted in the next prompt
@@ -64,6 +67,18 @@ ShellLine = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[
 PathText = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
 
 
+def _in_form(window: str) -> str:
+    """Its form is the file's; whether this machine knows its zone is seen when it is used."""
+    with suppress(windows.UnknownZoneError):
+        windows.parse(window)
+    return window
+
+
+WindowText = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _in_form(text))]
+Limit = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -90,6 +105,7 @@ class LoopConfig(_Table):
     resume_sessions: bool = False
     context_reset_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
     memory: PathText = "memory"  # the assistant's folder of notes, relative to the home
+    window: WindowText = ""  # when anything may start, as `22:00-07:00 Europe/Berlin`
 
 
 class AgentConfig(_Table):
@@ -111,11 +127,27 @@ KINDS: tuple[str, ...] = get_args(AgentConfig.model_fields["kind"].annotation)
 CLIS = KINDS[2:]  # programs that AWM knows how to call and to read
 
 
+class BudgetConfig(_Table):
+    """`[budget]` of all projects together, `[project.budget]` of the default one: what is left out is no limit."""
+
+    attempts_per_day: Limit | None = None
+    minutes_per_day: Amount | None = None
+    tokens_per_day: Limit | None = None
+    cost_usd_per_day: Amount | None = None
+    attempts: Limit | None = None
+    minutes: Amount | None = None
+    tokens: Limit | None = None
+    cost_usd: Amount | None = None
+    hard: bool = False  # what runs is stopped too
+
+
 class ProjectConfig(_Table):
     """`[project]`: the project of the state file. `prepare` are shell lines that make a new worktree ready."""
 
     verify: ShellLine = ""
     prepare: list[ShellLine] = []
+    window: WindowText = ""
+    budget: BudgetConfig = BudgetConfig()
 
 
 class NotifyConfig(_Table):
@@ -134,6 +166,7 @@ class Config(_Table):
     agents: dict[str, AgentConfig] = {}
     routes: dict[str, str] = {}
     notify: NotifyConfig = NotifyConfig()
+    budget: BudgetConfig = BudgetConfig()
 
 
 TABLES: Mapping[str, type[BaseModel]] = {
@@ -141,6 +174,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "project": ProjectConfig,
     "agents": AgentConfig,
     "notify": NotifyConfig,
+    "budget": BudgetConfig,
 }
 
 UNBUILT: Mapping[tuple[str, str], object] = {

@@ -12,7 +12,7 @@ You work unattended: nobody answers questions and nobody presses keys. Never wai
 leave no process running when you are done. You may write one JSON object to the file named by $AWM_RESULT_FILE:
 {"status": "succeeded" | "failed" | "blocked" | "limited", "summary": "one sentence on what was done",
 "error": "why not", "question": "what a person must decide, with status blocked",
-"resetsAt": "ISO 8601, with status limited"}
+"resetsAt": "ISO 8601, with status limited", "nextSteps": ["what else the project needs, for a person to decide"]}
 Without that file, exit code 0 means that you ended well.
 """
 

@@ -16,7 +16,7 @@ from awm_loop.cli.checking import verdict
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN
-from awm_loop.core.model import Instant, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Instant, Priority, Task, Work
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Settings
@@ -74,7 +74,8 @@ def add(context: click.Context, specs: tuple[Path, ...], task_id: str | None, as
             spec = specfile.read(full, name, home.project_path(work.project))
             if isinstance(spec, SpecBad):
                 raise AwmError(spec.reason, "a spec is a Markdown file; see the README")
-            work = steering.add(work, name, str(full), spec.priority, now)
+            task = Task(id=name, priority=spec.priority or Priority.MEDIUM, depends=spec.depends)
+            work = steering.add(work, task, str(full), DEFAULT_PROJECT, now)
             added.append(name)
         return work
 

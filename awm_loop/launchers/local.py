@@ -21,7 +21,6 @@ from awm_loop.config import (
     SAMPLES_PER_STALL_MIN,
     AgentConfig,
     LoopConfig,
-    ProjectConfig,
 )
 from awm_loop.core.model import Attempt, Instant, Outcome, Spec, Task, attempt_key
 from awm_loop.core.observation import Alive, AttemptSeen, NotStarted, SpecBad, Unattended
@@ -46,7 +45,7 @@ class LocalLauncher:
     agents: Mapping[str, AgentConfig]
     clock: Callable[[], Instant]
     read_spec: Callable[[Attempt], Spec | SpecBad]
-    project: ProjectConfig
+    prepare_of: Callable[[str], Sequence[str]]
     begin: Callable[[AttemptDirectory], None]
 
     def directory(self, key: str) -> AttemptDirectory:
@@ -117,7 +116,7 @@ class LocalLauncher:
             project=str(self.home / os.path.expanduser(attempt.project)),  # noqa: PTH111
             branch=task.branch,
             is_worktree=attempt.is_worktree,
-            prepare=tuple(self.project.prepare) if attempt.is_worktree else (),
+            prepare=tuple(self.prepare_of(attempt.project_id)) if attempt.is_worktree else (),
             verify=attempt.verify,
             gate_files=attempt.gate_files,
             gate_number=task.gate_number,
