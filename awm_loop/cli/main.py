@@ -14,6 +14,7 @@ from awm_loop.cli.agents import agents
 from awm_loop.cli.answering import answer
 from awm_loop.cli.doctor import doctor
 from awm_loop.cli.editing import edit
+from awm_loop.cli.hook import hook
 from awm_loop.cli.inherited import set_right
 from awm_loop.cli.watching import watch
 from awm_loop.cli.why import why
@@ -82,6 +83,7 @@ GROUPS = {
     "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
     "On a timer": (installing.install, installing.uninstall),
+    "From outside": (hook,),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }
 for verb in (verb for verbs in GROUPS.values() for verb in verbs):
