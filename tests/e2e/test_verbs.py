@@ -38,6 +38,9 @@ VERBS = [
     "uninstall",
     "demo",
     "table",
+    "projects",
+    "queue",
+    "sessions",
 ]
 
 
