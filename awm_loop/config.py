@@ -56,6 +56,8 @@ EDITS_MAX = 20  # times a write begins again because somebody edits the file und
 BEAT_WATCHDOG_SECONDS = 110  # a beat that hangs longer ends itself; the protocol makes that harmless
 NOTICE_KEEP_SECONDS = 24 * 3600.0  # SPEC 12.2
 NOTICE_BACKOFF_SECONDS = (10.0, 60.0, 300.0, 900.0)
+INBOX_BYTES_MAX = 1024 * 1024  # of one request in `state/inbox/` ...
+INBOX_REQUESTS_MAX = 1000  # ... of which one beat takes so many
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
