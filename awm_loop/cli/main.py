@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from awm_loop import __version__, terminal
-from awm_loop.cli import checking, demo, heartbeat, installing, look, queueing, replaying, running, setting_up
+from awm_loop.cli import checking, demo, heartbeat, installing, look, packing, queueing, replaying, running, setting_up
 from awm_loop.cli.agents import agents
 from awm_loop.cli.answering import answer
 from awm_loop.cli.doctor import doctor
@@ -86,6 +86,7 @@ GROUPS = {
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
     "Projects": (projects, queue, sessions),
     "On a timer": (installing.install, installing.uninstall),
+    "Take along": (packing.export, packing.import_),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }
 for verb in (verb for verbs in GROUPS.values() for verb in verbs):
