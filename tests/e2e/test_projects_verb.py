@@ -207,12 +207,13 @@ def test_a_bad_projects_file_is_told_with_its_place_and_never_written_over(home:
     added = refused(home, "add", str(home.spec("S1")), "--project", "docs")
     made = refused(home, "projects", "create", "x")
     said(home, "add", str(home.spec("S1", header="**Commit:** no")))
-    home.finish(0.2)
+    beat = home.heartbeat()
+    home.wait_for(lambda: home.state()["completed"] == ["S1"])
 
     what = f"{path}:1:15: /projects/0: `path` is missing"
     assert [found[0][: len(what)] for found in (listed, added, made)] == [what] * 3
     assert path.read_text() == '{"projects": [{"id": "docs"}]}'
-    assert home.state()["completed"] == ["S1"]
+    assert (beat.code, beat.err.startswith(f"awm: {what}")) == (78, True)
 
 
 PROPOSALS = """\
@@ -237,7 +238,7 @@ def test_what_an_agent_proposes_waits_for_a_person(home: Home, place: Path) -> N
     assert [(one["id"], one["task"]) for one in proposed] == [("p1", "D1"), ("p2", "D1"), ("p3", "D1")]
     assert accepted == "queued docs-p1: Split the parser ```sh run\n"
     assert also == {"accepted": "p2", "task": "docs-p2"}
-    assert dismissed == "p3 is dropped\n"
+    assert dismissed == "p3 is dropped: Third\n"
     assert again == ("there is no proposal p3", "awm projects show ID lists a project's")
     state = home.state()
     assert (state["queue"], state["proposals"]) == (["docs-p1", "docs-p2"], [])
@@ -254,3 +255,46 @@ def test_projects_of_a_home_without_a_state_can_be_made(home: Home) -> None:
     assert awm(home, "projects").code == 0
     assert said(home, "projects", "create", "docs").startswith(f"made project docs, which works in {home.path}\n")
     assert isinstance(awm(home, "projects", "show", "docs"), Done)
+
+
+def test_a_project_template_brings_fields_and_triggers(home: Home, place: Path) -> None:
+    """SPEC 13.5: options win over what the template says; nothing is made where one trigger cannot be."""
+    home.queue()
+    mine = home.path / "templates"
+    mine.mkdir()
+    (mine / "bad.toml").write_text(
+        'goals = ["x"]\n[[triggers]]\nid = "$project-x"\ntype = "time"\ntrigger = "99 * * * *"\n'
+    )
+    (mine / "odd.toml").write_text("since = 2026-01-01\n")
+    triggers = home.path / "state" / "triggers.json"
+
+    made = said(
+        home, "projects", "create", "App docs", "--path", str(place), "--template", "docs", "--set", "files=lib/**/*.py",
+        "--context", "Sphinx",
+    )  # fmt: skip
+    [entry], [trigger] = entries(home), json.loads(triggers.read_text())["triggers"]
+
+    assert "made triggers app-docs-docs\n" in made
+    assert entry["goals"] == ["What the documentation says is true of the code as it is now"]
+    assert (entry["id"], entry["name"], entry["context"], entry["path"]) == (
+        "app-docs",
+        "App docs",
+        "Sphinx",
+        str(place),
+    )
+    assert (trigger["projectId"], trigger["trigger"], trigger["template"]) == (
+        "app-docs",
+        "lib/**/*.py",
+        "docs-on-change",
+    )
+    before = (entries(home), triggers.read_bytes())
+    for arguments, message in (
+        (["x", "--template", "bad"], "a trigger of the template: "),
+        (["x", "--template", "odd"], "a value cannot stand in JSON: "),
+        (["x", "--template", "nope"], "there is no project template 'nope'"),
+        (["App docs", "--id", "app-docs", "--template", "docs"], "there is a trigger app-docs-docs already"),
+        (["x", "--template", "docs", "--set", "files"], "--set files: is no NAME=VALUE"),
+    ):
+        assert refused(home, "projects", "create", *arguments)[0].startswith(message), arguments
+    assert awm(home, "projects", "create", "x", "--set", "a=b").code == 2
+    assert (entries(home), triggers.read_bytes()) == before
