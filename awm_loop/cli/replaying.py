@@ -46,7 +46,8 @@ def difference(record: Record) -> Difference | None:
         return Difference(rows_then=rows(record.before, record.after), rows_now=[], values={"(inputs)": asked})
     if now is None:
         raise AssertionError("a replay has a state")
-    values = dict(_parted(*(_compared(work, record.unknown) for work in (record.after, now)), ""))
+    then = _compared(record.after, record.unknown)
+    values = dict(_parted(then, _compared(now, record.unknown), ""))
     if not values:
         return None
     return Difference(rows_then=rows(record.before, record.after), rows_now=rows(record.before, now), values=values)
