@@ -171,6 +171,10 @@ def _window_text(one: Mapping[str, Any]) -> str:
     return f"open until {standing.local_text(one['closesAt'], '%a %H:%M')}" if one["closesAt"] else "open"
 
 
+def _figure(value: float) -> str:
+    return f"{value:,.2f}".removesuffix(".00")
+
+
 def _spent_lines(one: Mapping[str, Any]) -> Iterator[str]:
     """What attempts took, and what of it they may, by unit."""
     for unit, noun in UNITS.items():
@@ -179,8 +183,8 @@ def _spent_lines(one: Mapping[str, Any]) -> Iterator[str]:
         for place, limit, words in (("today", f"{key}PerDay", "today"), ("inAll", key, "in all")):
             used, allowed = one["spent"][place][key], one["budget"].get(limit)
             if used is not None or allowed is not None:
-                of = f" of {allowed:g}" if allowed is not None else ""
-                parts.append(f"{used or 0:g}{of} {words}")
+                of = f" of {_figure(allowed)}" if allowed is not None else ""
+                parts.append(f"{_figure(used or 0)}{of} {words}")
         if parts:
             yield f"{noun}: {', '.join(parts)}"
     if one["budget"].get("hard"):

@@ -6,21 +6,24 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from awm_loop import clock, windows
-from awm_loop.cli import look, project_view
+from awm_loop.cli import look, project_view, proposing
 from awm_loop.cli.entry_editing import edit_entry
-from awm_loop.cli.queueing import AS_JSON
+from awm_loop.cli.queueing import AS_JSON, values_of
 from awm_loop.cli.setting_up import open_home
 from awm_loop.core.model import DEFAULT_PROJECT, Priority, ProjectStatus
 from awm_loop.core.notice import counted
 from awm_loop.core.projects import project_of
 from awm_loop.errors import AwmError
 from awm_loop.store import projects as store
+from awm_loop.store import triggers
+from awm_loop.triggers import templates
 from awm_loop.wiring import Home
 
 HARD = {"true": True, "false": False}
@@ -67,7 +70,7 @@ def projects(context: click.Context, as_json: bool) -> None:
         context.invoke(project_view.list_projects, as_json=as_json)
 
 
-for verb in (project_view.list_projects, project_view.show):
+for verb in (project_view.list_projects, project_view.show, proposing.accept, proposing.dismiss):
     projects.add_command(verb)
 
 
@@ -87,19 +90,54 @@ def create(context: click.Context, /, name: str, project_id: str | None, as_json
                awm projects create Review --template code-review
     """
     home = open_home(context)
-    given.pop("template"), given.pop("values")
-    made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64].rstrip("-")
-    if not (project_id or made):
+    made = project_id or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64].rstrip("-")
+    if not made:
         raise AwmError(f"no id can be made of {name!r}", "--id NAME: letters, digits, `.`, `_`, `-`; at most 64")
-    fields = {"id": project_id or made, "name": name} | fields_of(home, given)
+    template = _template(home, given["template"], {"project": made} | values_of(given["values"]))
+    wanted = [{**one, "projectId": made} for one in template.pop("triggers", [])]
+    fields = {**template, "id": made, "name": name, **fields_of(home, given)}
     fields["path"] = fields.get("path") or _default_path(home)
+    now = clock.now().wall
+    _check_triggers(home, wanted, now)
     home.store.prepare()
-    store.add(home.projects_path, fields, clock.now().wall)
+    store.add(home.projects_path, fields, now)
+    for trigger in wanted:
+        triggers.add(_triggers_path(home), trigger, now)
     if as_json:
-        look.print_json(project_view.found(home, str(fields["id"])))
+        look.print_json(project_view.found(home, made))
         return
-    click.echo(f"made project {fields['id']}, which works in {fields['path']}")
-    click.echo(f"next:  awm add SPEC.md --project {fields['id']}")
+    click.echo(f"made project {made}, which works in {fields['path']}")
+    if wanted:
+        click.echo(f"made triggers {', '.join(str(trigger['id']) for trigger in wanted)}")
+    click.echo(f"next:  awm add SPEC.md --project {made}")
+
+
+def _template(home: Home, name: str | None, values: Mapping[str, str]) -> dict[str, Any]:
+    """The keys that a project template gives, {} without one. Raises AwmError."""
+    if name is None and len(values) > 1:
+        raise click.UsageError("--set goes with --template NAME")
+    found = templates.project_template(home.path, name, values) if name else {}
+    if not isinstance(found.get("triggers", []), list) or not all(
+        isinstance(one, dict) for one in found.get("triggers", [])
+    ):
+        raise AwmError(f"template {name}: `triggers` is no list of tables", "write them as [[triggers]]")
+    return found
+
+
+def _triggers_path(home: Home) -> Path:
+    return home.path / "state" / triggers.NAME
+
+
+def _check_triggers(home: Home, wanted: Sequence[Mapping[str, object]], now: datetime) -> None:
+    """Raises AwmError where one cannot be made: before anything is written."""
+    taken = {one.id for one in triggers.read(_triggers_path(home))} if wanted else set()
+    for trigger in wanted:
+        try:
+            made = triggers.add(_triggers_path(home), trigger, now, dry_run=True)
+        except (TypeError, ValueError) as error:  # WrongError; what TOML has and JSON has not, as a date
+            raise AwmError(f"a trigger of the template: {error}", "mend the template; nothing was made") from error
+        if made.id in taken:
+            raise AwmError(f"there is a trigger {trigger['id']} already", "--id gives the project another id")
 
 
 def _default_path(home: Home) -> str:

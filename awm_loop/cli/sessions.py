@@ -170,10 +170,8 @@ def show(context: click.Context, session_id: str, as_json: bool) -> None:
     if as_json:
         look.print_json(standing.json_of(session))
         return
-    click.echo(
-        f"{terminal.plain(session.id)} — {click.style(session.status, fg=STYLES.get(session.status))}",
-        color=look.color(),
-    )
+    status = click.style(session.status, fg=STYLES.get(session.status))
+    click.echo(f"{terminal.plain(session.id)} — {status}", color=look.color())
     for label, text in _lines(session):
         click.echo(f"  {label.ljust(LABEL_CHARS)} {terminal.plain(text)}")
 

@@ -1,7 +1,7 @@
 """What keeps a project's tasks from starting: its status, window, budget and dependencies (SPEC 13)."""
 
 import graphlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
 
@@ -107,11 +107,11 @@ def hindrance(work: Work, task_id: str) -> str:
 
 def waits(work: Work) -> dict[str, str]:
     """The queued tasks that depend on one that is not completed, with why that can never be, "" where it may."""
-    asked = {task: known.depends for task in work.queue if (known := work.tasks.get(task)) and known.depends}
-    if not asked:
+    depends = {task: known.depends for task in work.queue if (known := work.tasks.get(task)) and known.depends}
+    if not depends:
         return {}
     done = {*work.completed}
-    asked = {task: left for task, others in asked.items() if (left := [one for one in others if one not in done])}
+    asked = {task: left for task, others in depends.items() if (left := [one for one in others if one not in done])}
     there = {*work.queue, *work.blocked, *(attempt.task for attempt in work.attempts)}
     never = {one: "which is not there" for others in asked.values() for one in others if one not in there}
     never |= dict.fromkeys(work.failed, "which failed") | dict.fromkeys(work.skipped, "which was skipped")
@@ -119,12 +119,13 @@ def waits(work: Work) -> dict[str, str]:
     for task, others in asked.items():
         if other := next((one for one in others if one in never), None):
             found[task] = f"it depends on {other}, {never[other]}"
-    names = circle(asked)
+    blocked = {task: work.task(task).depends for task in work.blocked}  # the first of a circle is, before the others
+    names = circle(asked) or circle(asked | blocked)
     shown = " -> ".join(names[:CIRCLE_SHOWN_MAX])
-    return found | dict.fromkeys(names, f"its dependencies go round in a circle: {shown}")
+    return found | {task: f"its dependencies go round in a circle: {shown}" for task in names if task in asked}
 
 
-def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:
+def circle(edges: Mapping[str, Collection[str]]) -> list[str]:
     """Names that lead to each other along the edges, as `a b a`, the least one first; [] where there are none."""
     try:
         graphlib.TopologicalSorter(edges).prepare()

@@ -111,9 +111,12 @@ def update(path: Path, check: Callable[[str, Raw], object], change: Callable[[Ra
             after = {"version": VERSION} | change(before)
             try:
                 data = jsontext.layout(after)
-                check(jsontext.parse(data, path)[0], after)
             except UnicodeEncodeError as error:
                 raise AwmError("a value is not UTF-8 text", "write it in plain characters") from error
+            except (TypeError, ValueError) as error:  # of a TOML file: a date, a NaN
+                raise AwmError(f"a value cannot stand in JSON: {error}", "write it as text") from error
+            try:
+                check(jsontext.parse(data, path)[0], after)
             except WrongError as wrong:
                 place = "/".join(map(str, wrong.pointer[2:]))  # inside its entry
                 raise AwmError(f"{place}: {wrong.said}".removeprefix(": "), wrong.hint) from wrong

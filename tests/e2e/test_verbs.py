@@ -39,6 +39,9 @@ VERBS = [
     "demo",
     "table",
     "hook",
+    "projects",
+    "queue",
+    "sessions",
 ]
 
 
