@@ -222,7 +222,7 @@ def import_(context: click.Context, /, file: Path, new_id: str | None, **given: 
 
 def _is_accepted(commands: Sequence[str], scripts: Sequence[tuple[str, str]], **given: bool) -> bool:
     """Each command is shown, and asked about once: on stderr, where --json does not look."""
-    lines = [*commands, *(f"{whose} runs:\n{script}" for whose, script in scripts)]
+    lines = [*commands, *(f"{whose} runs: {script.strip()}" for whose, script in scripts)]
     for line in lines:
         click.echo(plain(line), err=True)
     return not lines or given["yes"] or given["dry_run"] or look.is_wanted("import it with these commands?", "import")

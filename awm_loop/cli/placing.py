@@ -199,7 +199,7 @@ def _merged(home: Home, found: Portable, loaded: Loaded, *, is_new: bool) -> Loa
     """The state with the archive's tasks. Raises BadFileError where it would be one that cannot be read."""
     now = clock.now()
     raw: Mapping[str, object] = document.write(loaded.work, loaded.raw, now, loaded.rev)
-    fields = arriving.state(raw, found, is_paused=pauses(found, is_new=is_new))
+    fields = arriving.state(raw, found, is_new=is_new, is_paused=pauses(found, is_new=is_new))
     work, settings, fields, _ = home.store.parse(jsontext.layout(fields), now)
     counted = replace(work, seq=loaded.work.seq, next_attempt=loaded.work.next_attempt)
     return Loaded(counted, settings, fields, loaded.data, loaded.rev, loaded.token)

@@ -14,7 +14,7 @@ from awm_loop.config import ID_PATTERN
 from awm_loop.core.model import DEFAULT_PROJECT, ProjectStatus
 from awm_loop.errors import AwmError
 from awm_loop.store import specfile
-from awm_loop.store.portable import LISTS, Entry, Portable
+from awm_loop.store.portable import LISTS, RULES, Entry, Portable
 
 TASK_SPEC, TRIGGER_SPEC = "state/specs/{}.md", "state/specs/triggers/{}.md"  # in a home
 
@@ -112,9 +112,9 @@ def _project(entry: Entry, names: Mapping[str, str]) -> Entry:
     return {**entry, **depends, "id": names.get(entry["id"], entry["id"])}
 
 
-def state(raw: Mapping[str, Any], found: Portable, *, is_paused: bool) -> dict[str, Any]:
-    """A state file's fields with the archive's tasks after its own, and the rules that `found` still has."""
-    merged: dict[str, Any] = dict(raw) | dict(found.rules)
+def state(raw: Mapping[str, Any], found: Portable, *, is_new: bool, is_paused: bool) -> dict[str, Any]:
+    """A state file's fields with the archive's tasks after its own. A new one has its rules, and no others."""
+    merged = {key: value for key, value in raw.items() if not (is_new and key in RULES)} | dict(found.rules)
     for name in LISTS:
         merged[name] = [*raw.get(name, ()), *found.places.get(name, ())]
     specs = {task: TASK_SPEC.format(task) for task in found.specs}
