@@ -6,16 +6,33 @@ that dies anywhere in between leaves a promise, and the next beat does it again 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from awm_loop import fault
 from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX
-from awm_loop.core import choice
-from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
-from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
-from awm_loop.core.model import Effect, Launch, Reset, Stop, Work
-from awm_loop.core.observation import AttemptSeen, ProbeFailed, SpecBad, SpecRead, TaskSeen
+from awm_loop.core import choice, projects
+from awm_loop.core.consequence import (
+    Moment,
+    Step,
+    take_account,
+    take_call,
+    take_live,
+    take_loop,
+    take_project,
+    take_queued,
+)
+from awm_loop.core.machine import (
+    classify_account,
+    classify_call,
+    classify_live,
+    classify_loop,
+    classify_project,
+    classify_queued,
+)
+from awm_loop.core.model import Effect, Launch, Policy, Reset, Stop, Work
+from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
+from awm_loop.errors import ConfigError
 from awm_loop.ports import Changed, Loaded, Ports
 
 
@@ -51,35 +68,37 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
         return Beat(work=None)
     if not dry_run:
         ports.store.catch_up(loaded)
-    moment = Moment(now=now, policy=ports.policy(loaded.settings))
+    moment = Moment(now=now, policy=ports.policy(loaded.settings, now))
     redone = loaded.work.pending
     if redone is not None and not dry_run and not (loaded.work.paused and isinstance(redone, Launch)):
         fault.point("beat.redo:before")
         _perform(ports, loaded.work, redone)
         fault.point("beat.redo:after")
-    start = replace(_with_priorities(loaded, ports), pending=None)
-    steps = tuple(_advance(start, ports, moment))
+    start = replace(_with_specs(loaded, ports), pending=None)
+    calls = ports.calls(start, now)
+    steps = tuple(_advance(start, calls, ports, moment))
     work = steps[-1].work if steps else start
     lines: tuple[str, ...] = ()
     if not dry_run and work != loaded.work:
         work, lines = _promise_and_prove(ports, loaded, work)
+    if calls and not dry_run:
+        fault.point("beat.calls:before-taken")
+        ports.taken([call for call in calls if classify_call(work, call) is None], now)
     effect = steps[-1].work.pending if steps else None
     has_room = bool(work.queue) and len(work.attempts) < moment.policy.max_parallel
     is_cut = isinstance(effect, Reset) or (isinstance(effect, Launch) and has_room) or len(steps) >= BEAT_STEPS_MAX
     return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
 
 
-def _with_priorities(loaded: Loaded, ports: Ports) -> Work:
-    """A person wrote the file: learn the priorities of what is queued, before the next task is chosen from it."""
+def _with_specs(loaded: Loaded, ports: Ports) -> Work:
+    """A person wrote the file: learn what the specs say of the order, before the next task is chosen from it."""
     work = loaded.work
     if work.paused or not work.queue or not ports.store.is_edited(loaded):
         return work
-    tasks = dict(work.tasks)
     for task_id in work.queue:
         spec = ports.read_spec(work, task_id)
-        if not isinstance(spec, SpecBad) and spec.priority is not work.task(task_id).priority:
-            tasks[task_id] = replace(work.task(task_id), priority=spec.priority)
-    return replace(work, tasks=tasks)
+        work = work if isinstance(spec, SpecBad) else choice.learnt(work, task_id, spec)
+    return work
 
 
 def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, tuple[str, ...]]:
@@ -113,39 +132,80 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> None:
             ports.remember(work, key)
 
 
-def _advance(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
-    """Rows until one has an effect or nothing changes: live attempts oldest first, accounts, loop, the next task."""
+def _advance(work: Work, calls: Sequence[Call], ports: Ports, moment: Moment) -> Iterator[Step]:
+    """Rows until one has an effect or nothing changes: live attempts oldest first, what calls, accounts and projects,
+    the loop, the next task."""
     seen = ports.launcher.probe(work.attempts) if work.attempts else {}
     fault.point("beat.probe:after")
-    for count, step in enumerate(_rows(work, seen, ports, moment), start=1):
+    for count, step in enumerate(_rows(work, seen, calls, ports, moment), start=1):
         yield step
         if step.work.pending is not None or count >= BEAT_STEPS_MAX:
             return
 
 
-def _rows(work: Work, seen: Mapping[str, AttemptSeen], ports: Ports, moment: Moment) -> Iterator[Step]:
+def _rows(
+    work: Work, seen: Mapping[str, AttemptSeen], calls: Sequence[Call], ports: Ports, moment: Moment
+) -> Iterator[Step]:
     for attempt in work.attempts:
-        current = work.attempt(attempt.key)
-        while current is not None:
-            looked = seen.get(current.key) or ProbeFailed(reason="the launcher did not say")
-            step = take_live(work, current, classify_live(work, current, looked, moment.now, moment.policy), moment)
-            if step.row.is_quiet:
-                break
+        for step in _live_rows(work, attempt.key, seen, moment):
             work = step.work
             yield step
-            current = work.attempt(attempt.key)
-    for account in tuple(work.accounts.values()):
-        if account.deadline is not None:
-            step = take_account(work, account, classify_account(account, moment.now), moment)
-            if not step.row.is_quiet:
-                work = step.work
-                yield step
+    for call in calls:
+        judged = classify_call(work, call)
+        if judged is not None:
+            step = take_call(work, call, judged, moment)
+            work = step.work
+            yield step
+    for step in _limit_rows(work, ports, moment):
+        work = step.work
+        yield step
     if work.paused:
         return
     for subject in ("loop", "loop", "loop", "queue", "loop"):  # the last two steps of a reset, then what there is to do
         for step in _loop_row(work, moment) if subject == "loop" else _queue_rows(work, ports, moment):
             work = step.work
             yield step
+
+
+def _live_rows(work: Work, key: str, seen: Mapping[str, AttemptSeen], moment: Moment) -> Iterator[Step]:
+    current = work.attempt(key)
+    while current is not None:
+        looked = seen.get(key) or ProbeFailed(reason="the launcher did not say")
+        step = take_live(work, current, classify_live(work, current, looked, moment.now, moment.policy), moment)
+        if step.row.is_quiet:
+            return
+        work = step.work
+        yield step
+        current = work.attempt(key)
+
+
+def _limit_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
+    """Accounts that open, projects whose budget or directory is gone or back."""
+    for account in tuple(work.accounts.values()):
+        if account.deadline is not None:
+            step = take_account(work, account, classify_account(account, moment.now), moment)
+            if not step.row.is_quiet:
+                work = step.work
+                yield step
+    for project_id in dict.fromkeys((*work.closed, *work.spent, *((projects.ALL,) if work.spent else ()))):
+        gone = _gone(work, project_id, ports, moment) if project_id in work.closed else ""
+        judged = classify_project(work, project_id, gone, moment.policy)
+        if judged is not None:
+            step = take_project(work, project_id, judged, moment)
+            if not step.row.is_quiet:
+                work = step.work
+                yield step
+
+
+def _gone(work: Work, project_id: str, ports: Ports, moment: Moment) -> str:
+    """Why the directory of a project is not to be had, "" where it is."""
+    if project_id == projects.ALL:
+        return ""
+    try:
+        ports.head(projects.path_of(work, project_id, moment.policy))
+    except ConfigError as error:
+        return error.message
+    return ""
 
 
 def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
@@ -155,20 +215,27 @@ def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
 
 
 def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
-    """The next task, and the one after it where the next is blocked. A launch ends the beat."""
-    while True:
-        task_id = choice.candidate(work, moment.now, moment.policy)
+    """The next task; where it waits, the one after it, of another project; where it is blocked, whatever is next then.
+
+    A launch ends the beat. Many that wait are left to the next one.
+    """
+    passed: set[str] = set()
+    while len(passed) < BEAT_STEPS_MAX:
+        task_id = choice.candidate(work, moment.now, moment.policy, passed)
         if task_id is None:
             return
-        seen = None if choice.is_waiting(work, task_id, moment.now) else _read(work, task_id, ports)
+        seen = _read(work, task_id, ports, moment.policy)
+        if isinstance(seen, SpecRead):
+            work = choice.learnt(work, task_id, seen.spec)
         step = take_queued(work, task_id, classify_queued(work, task_id, seen, moment.now, moment.policy), moment)
         if step.row.is_quiet:
-            return
+            passed.add(task_id)
+            continue
         work = step.work
         yield step
 
 
-def _read(work: Work, task_id: str, ports: Ports) -> TaskSeen:
+def _read(work: Work, task_id: str, ports: Ports, policy: Policy) -> TaskSeen:
     spec = ports.read_spec(work, task_id)
     if isinstance(spec, SpecBad):
         return spec
@@ -177,6 +244,11 @@ def _read(work: Work, task_id: str, ports: Ports) -> TaskSeen:
     if following is not None:
         next_spec = ports.read_spec(work, following)
         next_up = (following, "its spec cannot be read" if isinstance(next_spec, SpecBad) else next_spec.title)
-    head, branch = ports.head(work.project)
+    try:
+        head, branch = ports.head(projects.path_of(work, projects.project_of(work, task_id), policy))
+    except ConfigError as error:
+        if not policy.projects:
+            raise  # nothing else could go on
+        return ProjectGone(reason=error.message)
     past, worktree = tuple(ports.past()), ports.worktree(task_id)
     return SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=past, next_up=next_up)

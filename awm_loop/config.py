@@ -12,11 +12,13 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from awm_loop import windows
 from awm_loop.core.model import AUTO
 from awm_loop.errors import ConfigError
 
@@ -34,6 +36,7 @@ MINUTES_MAX = 10 * 366 * 24 * 60.0  # no length is ten years: it must stay a num
 LOG_HEAD_BYTES = 1024 * 1024  # SPEC 8.2: out.log keeps its first 1 MiB ...
 LOG_TAIL_BYTES = 20 * 1024 * 1024  # ... and its last 20 MiB
 RESULT_FILE_BYTES_MAX = 256 * 1024
+NEXT_STEPS_MAX = 10  # proposals of one attempt
 COUNT_MAX = 10**15  # of a counter in a file: far from the 20 digits that are read back
 STATE_LOG_MAX = 200  # SPEC 4.3: the newest entries kept in the state file
 PROMPT_TAIL_BYTES = 4096  # of an earlier attempt's log, quoted in the next prompt
@@ -57,6 +60,8 @@ EDITS_MAX = 20  # times a write begins again because somebody edits the file und
 BEAT_WATCHDOG_SECONDS = 110  # a beat that hangs longer ends itself; the protocol makes that harmless
 NOTICE_KEEP_SECONDS = 24 * 3600.0  # SPEC 12.2
 NOTICE_BACKOFF_SECONDS = (10.0, 60.0, 300.0, 900.0)
+INBOX_BYTES_MAX = 1024 * 1024  # of one request in `state/inbox/` ...
+INBOX_REQUESTS_MAX = 1000  # ... of which one beat takes so many
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
@@ -64,6 +69,18 @@ NotNegative = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False)]
 # Blanks would be a gate that is always green. NUL can be in no argument and no path, nor in a state that is read back.
 ShellLine = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00]*$")]
 PathText = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
+
+
+def _in_form(window: str) -> str:
+    """Its form is the file's; whether this machine knows its zone is seen when it is used."""
+    with suppress(windows.UnknownZoneError):
+        windows.parse(window)
+    return window
+
+
+WindowText = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _in_form(text))]
+Limit = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
@@ -92,6 +109,7 @@ class LoopConfig(_Table):
     resume_sessions: bool = False
     context_reset_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
     memory: PathText = "memory"  # the assistant's folder of notes, relative to the home
+    window: WindowText = ""  # when anything may start, as `22:00-07:00 Europe/Berlin`
 
 
 class AgentConfig(_Table):
@@ -113,11 +131,27 @@ KINDS: tuple[str, ...] = get_args(AgentConfig.model_fields["kind"].annotation)
 CLIS = KINDS[2:]  # programs that AWM knows how to call and to read
 
 
+class BudgetConfig(_Table):
+    """`[budget]` of all projects together, `[project.budget]` of the default one: what is left out is no limit."""
+
+    attempts_per_day: Limit | None = None
+    minutes_per_day: Amount | None = None
+    tokens_per_day: Limit | None = None
+    cost_usd_per_day: Amount | None = None
+    attempts: Limit | None = None
+    minutes: Amount | None = None
+    tokens: Limit | None = None
+    cost_usd: Amount | None = None
+    hard: bool = False  # what runs is stopped too
+
+
 class ProjectConfig(_Table):
     """`[project]`: the project of the state file. `prepare` are shell lines that make a new worktree ready."""
 
     verify: ShellLine = ""
     prepare: list[ShellLine] = []
+    window: WindowText = ""
+    budget: BudgetConfig = BudgetConfig()
 
 
 class NotifyConfig(_Table):
@@ -136,6 +170,7 @@ class Config(_Table):
     agents: dict[str, AgentConfig] = {}
     routes: dict[str, str] = {}
     notify: NotifyConfig = NotifyConfig()
+    budget: BudgetConfig = BudgetConfig()
 
 
 TABLES: Mapping[str, type[BaseModel]] = {
@@ -143,6 +178,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "project": ProjectConfig,
     "agents": AgentConfig,
     "notify": NotifyConfig,
+    "budget": BudgetConfig,
 }
 
 UNBUILT: Mapping[tuple[str, str], object] = {

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Ended, Instant, Notice, Policy, Spec, Task, Work
-from awm_loop.core.observation import AttemptSeen, SpecBad
+from awm_loop.core.observation import AttemptSeen, Call, SpecBad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +74,15 @@ class Ports:
     store: Store
     launcher: Launcher
     clock: Callable[[], Instant]
-    policy: Callable[[Settings], Policy]
+    policy: Callable[[Settings, Instant], Policy]
     read_spec: Callable[[Work, str], Spec | SpecBad]
     head: Callable[[str], tuple[str | None, str]]  # a project's commit and branch; raises AwmError where there is none
     worktree: Callable[[str], str]  # the path of a task's own
     past: Callable[[], Sequence[Past]]
     remember: Callable[[Work, str], None]  # write the memory file of a reset, once for its key; raises DiskError
     record: Callable[[Sequence[Ended], Instant], str | None]  # metrics; a text when an old file was set aside
+    calls: Callable[[Work, Instant], Sequence[Call]]  # the triggers that are due, and requests from outside
+    taken: Callable[[Sequence[Call], Instant], None]  # these are saved; harmless when it is not told of one
 
 
 Send = Callable[[Notice], str | None]  # None: delivered; else the reason why not

@@ -5,20 +5,37 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from awm_loop import clock, config, durable
+from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
+from awm_loop.core.model import (
+    DEFAULT_PROJECT,
+    Agent,
+    Attempt,
+    Ended,
+    Instant,
+    Notice,
+    Policy,
+    Project,
+    Spec,
+    Work,
+    task_key,
+)
 from awm_loop.core.observation import SpecBad
-from awm_loop.errors import ConfigError
+from awm_loop.core.projects import project_of
+from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
 from awm_loop.notify import apprise_urls, command, outbox
 from awm_loop.ports import Ports, Send, Settings
-from awm_loop.store import memory, metrics, specfile
+from awm_loop.store import memory, metrics, projects, specfile
 from awm_loop.store.statefile import StateFile
 from awm_loop.workspace import git
 
@@ -58,7 +75,42 @@ class Home:
         path = self.spec_path(work, task_id)
         if path is None:
             return SpecBad(reason=f"`specFiles` has no entry for {task_id}")
-        return specfile.read(path, task_id, self.project_path(work.project))
+        return specfile.read(path, task_id, self.directory_of(work, project_of(work, task_id)))
+
+    def directory_of(self, work: Work, project_id: str) -> Path:
+        """Where a project's agents work. Of one that is not known any more, the home."""
+        if project_id == DEFAULT_PROJECT:
+            return self.project_path(work.project)
+        known = self.projects(clock.now()).get(project_id)
+        return self.project_path(known.path) if known else self.path
+
+    @property
+    def projects_path(self) -> Path:
+        return self.path / "state" / projects.NAME
+
+    def project_entries(self) -> tuple[projects.ProjectEntry, ...]:
+        """The projects beside the default one; none where their file is bad: `trouble` tells that, and work goes on."""
+        with suppress(BadFileError):
+            return _read_projects(self.projects_path, _identity(self.projects_path))
+        return ()
+
+    def projects(self, now: Instant) -> dict[str, Project]:
+        """What the core needs of them, by id, with their windows as they stand."""
+        return projects.core_projects(self.project_entries(), now.wall)
+
+    def prepare_of(self, project_id: str) -> Sequence[str]:
+        """The shell lines that make a new worktree of a project ready."""
+        if project_id == DEFAULT_PROJECT:
+            return self.config.project.prepare
+        return next((one.prepare for one in self.project_entries() if one.id == project_id), ())
+
+    def trouble(self) -> Iterator[tuple[Path, BadFileError]]:
+        """The files beside the state that cannot be read: what stands in them does not happen (SPEC 4.7)."""
+        for path, read in ((self.projects_path, _read_projects),):
+            try:
+                read(path, _identity(path))
+            except BadFileError as error:
+                yield path, error
 
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
@@ -102,7 +154,8 @@ class Home:
             agents=self.config.agents,
             clock=clock.now,
             read_spec=self._spec_of,
-            project=self.config.project,
+            prepare_of=self.prepare_of,
+            about=self._about,
             begin=begin or (lambda directory: start_supervisor(self.path, directory)),
         )
         return Ports(
@@ -116,16 +169,31 @@ class Home:
             remember=self._remember,
             past=self.past,
             record=self.record,
+            calls=lambda *_: (),
+            taken=lambda *_: None,
         )
 
-    def policy(self, settings: Settings) -> Policy:
-        return policy(self.config, settings)
+    def policy(self, settings: Settings, now: Instant) -> Policy:
+        return policy(self.config, settings, self.projects(now), now)
 
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())
 
     def past(self) -> Sequence[Past]:
         return metrics.past(self.metrics_path)
+
+    def _about(self, project_id: str) -> prompt.About | None:
+        """What the prompts say of a project; nothing of one that has nothing to say."""
+        entry = next((one for one in self.project_entries() if one.id == project_id), None)
+        if entry is None or not (entry.description or entry.goals or entry.context or entry.next_steps):
+            return None
+        return prompt.About(
+            name=entry.name or entry.id,
+            description=entry.description,
+            goals=entry.goals,
+            context=entry.context,
+            next_steps=entry.next_steps,
+        )
 
     def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:
         project = self.project_path(attempt.project or attempt.workspace)
@@ -147,9 +215,12 @@ def agents_of(settings: config.Config) -> dict[str, Agent]:
     }
 
 
-def policy(settings: config.Config, published: Settings) -> Policy:
-    """The core's numbers: `awm.toml`, with what the state file says where SPEC 16 lets it win."""
-    loop = settings.loop
+def policy(settings: config.Config, published: Settings, others: Mapping[str, Project], now: Instant) -> Policy:
+    """The core's numbers: `awm.toml`, with what the state file says where SPEC 16 lets it win, and the projects.
+
+    Days of budgets are those of this machine's zone.
+    """
+    loop, local = settings.loop, now.wall.astimezone()
     return Policy(
         retries_max=loop.max_retries if published.max_retries is None else published.max_retries,
         strikes_max=loop.strikes_max,
@@ -178,9 +249,29 @@ def policy(settings: config.Config, published: Settings) -> Policy:
         routes={kind.casefold(): name for kind, name in settings.routes.items()},
         default_agent=loop.default_agent,
         agents=agents_of(settings),
+        projects=others,
+        own=projects.bounds(projects.window_at(settings.project.window, now.wall), settings.project.budget),
+        bounds=projects.bounds(projects.window_at(loop.window, now.wall), settings.budget),
+        today=local.date().isoformat(),
+        day_ends_at=datetime.combine(local.date() + timedelta(days=1), time.min).astimezone(),
         notify_user=published.notify_user,
         channels=channel_names(settings),
     )
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells one content of a small file from the next, None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _read_projects(path: Path, _: object) -> tuple[projects.ProjectEntry, ...]:
+    """Once for each content, as a beat asks for each task's directory."""
+    return projects.read(path)
 
 
 def channel_names(settings: config.Config) -> tuple[str, ...]:

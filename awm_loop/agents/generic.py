@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from awm_loop.agents import verdict
 from awm_loop.agents.reading import Reading
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, NEXT_STEPS_MAX
 from awm_loop.core.model import Advised, Outcome
 from awm_loop.core.observation import Advice, Limit
 from awm_loop.terminal import plain
@@ -37,6 +37,7 @@ class _Report(BaseModel):
     cost_usd: Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)] | None = None
     session_id: str = ""
     context_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    next_steps: list[str] = []
 
 
 class _Advice(BaseModel):
@@ -100,6 +101,7 @@ def read(exit_code: int, report: bytes | None, output_tail: str) -> Reading:
         cost_usd=said.cost_usd,
         session_id=verdict.session(said.session_id),
         context_share=said.context_share,
+        next_steps=tuple(text for step in said.next_steps[:NEXT_STEPS_MAX] if (text := verdict.words(step))),
         limit=_limit(said) if said.status == "limited" else None,
     )
 

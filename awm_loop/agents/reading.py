@@ -23,7 +23,7 @@ class Reading:
     `outcome` is SUCCEEDED where the agent ended well and said so, HOLLOW where it says so and its own record shows that
     the work cannot be done, BLOCKED where it asks, else one of LIMITED, AUTH, BILLING, FAILED. `summary` is its last
     word on its work, `error` one line for people. `tokens` has "input" and "output", of this run alone where the CLI
-    tells that apart. `context_share` is the used part of its context, from 0 to 1.
+    tells that apart. `context_share` is the used part of its context, from 0 to 1, `next_steps` what it proposes.
     """
 
     outcome: Outcome
@@ -34,6 +34,7 @@ class Reading:
     cost_usd: float | None = None
     session_id: str = ""
     context_share: float | None = None
+    next_steps: tuple[str, ...] = ()
     limit: Limit | None = None
 
 

@@ -203,6 +203,7 @@ def _with_report(reading: Reading, said: Reading) -> Reading:
         summary=said.summary or reading.summary,
         question=said.question,
         error=said.error,
+        next_steps=said.next_steps,
         limit=said.limit,
     )
 

@@ -21,10 +21,12 @@ from awm_loop import clock, config
 from awm_loop.agents import kinds
 from awm_loop.cli import timers
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
+from awm_loop.core import choice
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import Spec, Work
+from awm_loop.core.model import ProjectStatus, Spec, Work
 from awm_loop.core.notice import counted
 from awm_loop.core.observation import SpecRead
+from awm_loop.core.projects import hindrance, path_of, project_of
 from awm_loop.errors import AwmError, ConfigError
 from awm_loop.notify import apprise_urls, ping
 from awm_loop.ports import Settings
@@ -108,22 +110,29 @@ def verdict(home: Home, work: Work, settings: Settings, tasks: Sequence[str]) ->
 
 def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> str:
     """Why a beat would block this task as its spec is now; "" where it would not."""
-    spec = home.read_spec(work, task_id)
+    spec, now = home.read_spec(work, task_id), clock.now()
+    policy = home.policy(settings, now)
+    if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, task_id, spec), task_id)):
+        return why
     try:
-        head, branch = home.head(work.project)
+        head, branch = home.head(path_of(work, project_of(work, task_id), policy))
     except ConfigError:  # told once, of the project
         head, branch = "", ""
     read = SpecRead(spec=spec, head=head, branch=branch, past=(), next_up=None) if isinstance(spec, Spec) else spec
     not_waiting = replace(work, tasks={}, accounts={})
-    judged = classify_queued(not_waiting, task_id, read, clock.now(), home.policy(settings))
+    judged = classify_queued(not_waiting, task_id, read, now, policy)
     return judged.reason if judged.signal is Signal.UNFIT else ""
 
 
 def _check_project(home: Home, work: Work, found: Verdict) -> None:
-    try:
-        home.head(work.project)
-    except ConfigError as error:
-        found.problems.append(error.message)
+    """Each project's directory, and the files beside the state."""
+    found.problems += [error.message for _, error in home.trouble()]
+    others = [(one.id, one.path) for one in home.project_entries() if one.status is ProjectStatus.ACTIVE]
+    for project_id, path in [("", work.project), *others]:
+        try:
+            home.head(path)
+        except ConfigError as error:
+            found.problems.append(f"project {project_id}: {error.message}" if project_id else error.message)
 
 
 def program(agent: config.AgentConfig) -> str:

@@ -59,17 +59,20 @@ def has_channels(home: Home) -> bool:
     return bool(notify.urls or notify.command or notify.ping_url)
 
 
-def tell_bad_state(home: Home, error: BadFileError) -> None:
+def tell_bad_file(home: Home, path: Path, error: BadFileError) -> None:
     """Keep the bytes once in quarantine and send one notice for each distinct content, remembered beside the copy.
 
     A file that is gone counts as a content of its own, one for each revision it was lost at. Where the disk refuses to
     remember, that is said and no notice is sent, or each beat would send it again.
     """
     try:
-        told = _told_path(home)
+        told = _told_path(home, path)
         if told.exists():
             return
-        text = f"🛑 The state file does not validate; nothing is started until it is mended.\n{error.message}"
+        head = "The state file does not validate; nothing is started until it is mended."
+        if path != home.store.path:
+            head = f"{path.name} does not validate; the loop goes on without it until it is mended."
+        text = f"🛑 {head}\n{error.message}"
         text += f"\nhint: {error.hint}" if error.hint else ""
         told_id = f"bad-{told.stem.rpartition('-')[2]}"
         notice = Notice(id=told_id, kind="bad_state", task="", at=clock.now().wall, text=text, channels=())
@@ -81,11 +84,11 @@ def tell_bad_state(home: Home, error: BadFileError) -> None:
         trouble.show()
 
 
-def _told_path(home: Home) -> Path:
-    """The file that remembers that the state file as it is now was told; its bytes are in quarantine after this."""
+def _told_path(home: Home, path: Path) -> Path:
+    """The file that remembers that a bad file as it is now was told; its bytes are in quarantine after this."""
     directory = home.store.directory / "quarantine"
     try:
-        data = home.store.path.read_bytes()
+        data = path.read_bytes()
     except OSError:
         revs = (path.stem for path in home.store.history_path.glob("*.json"))
         lost_at = max((int(rev) for rev in revs if rev.isdecimal()), default=0)

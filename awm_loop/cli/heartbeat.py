@@ -24,6 +24,7 @@ from awm_loop.core.consequence import Step
 from awm_loop.core.machine import Tell
 from awm_loop.core.model import Effect, Launch, Notice, Reset, Stop
 from awm_loop.errors import EXIT_BUG, EXIT_OK, AwmError, BadFileError, DiskError
+from awm_loop.ports import Settings
 from awm_loop.store.document import iso
 from awm_loop.wiring import Home
 
@@ -77,10 +78,14 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
                 break
         if not options.dry_run:
             delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
+        for path, trouble in home.trouble():
+            exit_code = trouble.show()
+            if not options.dry_run:
+                delivery.tell_bad_file(home, path, trouble)
     except AwmError as error:
         exit_code = error.show()
         if isinstance(error, BadFileError) and not options.dry_run:
-            delivery.tell_bad_state(home, error)
+            delivery.tell_bad_file(home, home.store.path, error)
     said.end(home, options.quiet_token if exit_code == EXIT_OK else "")  # it would hide the error from an assistant
     return exit_code
 
@@ -128,7 +133,8 @@ class _Said:
         effect = next((beat.effect for beat in reversed(self._beats) if beat.effect), None)
         due = None
         if last is not None and last.work is not None:
-            due = choice.next_due(last.work, clock.now())
+            now = clock.now()
+            due = choice.next_due(last.work, now, home.policy(Settings(), now))
         return {
             "beat": {"at": iso(clock.now().wall), "home": str(home.path), "count": len(self._beats)},
             "rows": [_row(step) for beat in self._beats for step in beat.steps],

@@ -22,7 +22,7 @@ from awm_loop.core.model import Instant, Outcome, Phase, Priority, StopReason, T
 from awm_loop.core.observation import Alive
 from awm_loop.errors import AwmError
 from awm_loop.notify import outbox
-from awm_loop.ports import Loaded
+from awm_loop.ports import Loaded, Settings
 from awm_loop.store import journal
 from awm_loop.store.document import iso
 from awm_loop.wiring import Home
@@ -83,7 +83,7 @@ def loaded(home: Home) -> Loaded:
 def standing(home: Home, work: Work) -> Standing:
     """Look at the state and, through the launcher, at what runs. Takes no lock and writes nothing."""
     now = clock.now()
-    due = choice.next_due(work, now)
+    due = choice.next_due(work, now, home.policy(Settings(), now))
     newest = journal.tail(home.store.journal_path, 1)
     return Standing(
         home=str(home.path),

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from awm_loop.core.consequence import note
-from awm_loop.core.model import Ended, Instant, Phase, Priority, StopReason, Task, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Ended, Instant, Phase, StopReason, Task, Work
 from awm_loop.core.notice import one_line
+from awm_loop.core.projects import cycle
 from awm_loop.errors import AwmError
 
 LISTS = ("queue", "completed", "failed", "skipped", "blocked")
@@ -23,21 +24,24 @@ def whereabouts(work: Work, task_id: str) -> str | None:
     return next((name for name in LISTS if task_id in getattr(work, name)), None)
 
 
-def add(work: Work, task_id: str, spec_path: str, priority: Priority, now: Instant) -> Work:
-    """Queue a new task. Raises AwmError for an id that is there already."""
-    there = whereabouts(work, task_id)
+def add(work: Work, task: Task, spec_path: str, project_id: str, now: Instant) -> Work:
+    """Queue a new task. Raises AwmError for an id that is there already, and for dependencies in a circle."""
+    task_id, there = task.id, whereabouts(work, task.id)
     if there is not None:
         hint = f"--id NAME gives it another id; `awm retry {task_id}` runs the old one again"
         raise AwmError(f"{task_id} is already there ({there})", hint)
-    tasks = dict(work.tasks)
-    if priority is not Priority.MEDIUM:
-        tasks[task_id] = Task(id=task_id, priority=priority)
     queued = replace(
         work,
         queue=(*work.queue, task_id),
         spec_files={**work.spec_files, task_id: spec_path},
-        tasks=tasks,
+        tasks={**work.tasks, task_id: task} if task != Task(id=task_id) else work.tasks,
     )
+    if project_id != DEFAULT_PROJECT:
+        queued = replace(queued, project_of={**work.project_of, task_id: project_id})
+    loop = cycle({name: one.depends for name, one in queued.tasks.items()}, task_id)
+    if loop:
+        hint = "take one `**Depends:**` out of their specs"
+        raise AwmError(f"{task_id} would depend on itself: {' -> '.join(loop)}", hint)
     return note(_woken(queued), now, "added", task_id)
 
 

@@ -75,6 +75,7 @@ class _Found:
             gate=self.gate,
             limit=reading.limit if outcome is Outcome.LIMITED else None,
             context_share=reading.context_share,
+            next_steps=reading.next_steps,
             remark="; ".join(self.remarks),
             removed_locks=tuple(self.removed_locks),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from awm_loop import clock
 from awm_loop.cli import steering
-from awm_loop.core.model import Instant, Priority, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Instant, Task, Work
 from awm_loop.errors import AwmError
 from awm_loop.wiring import Home
 
@@ -32,7 +32,7 @@ def home_in(directory: Path, config: str, specs: Mapping[str, str]) -> Home:
 
     def queue_all(work: Work, now: Instant) -> Work:
         for task_id, path in paths.items():
-            work = steering.add(work, task_id, str(path), Priority.MEDIUM, now)
+            work = steering.add(work, Task(id=task_id), str(path), DEFAULT_PROJECT, now)
         return work
 
     with home.store.locked_for_command():

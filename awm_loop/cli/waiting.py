@@ -7,9 +7,9 @@ from datetime import datetime
 
 from awm_loop import terminal
 from awm_loop.cli import standing
-from awm_loop.core import choice
+from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import Instant, Policy, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Instant, Policy, Spec, Work
 from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded
@@ -34,10 +34,18 @@ def text_of(wait: Wait, now: datetime) -> str:
 
 def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
     """All that keeps a queued task from starting at this moment, the nearest first; none: the next beat starts it."""
-    work, policy = loaded.work, home.policy(loaded.settings)
+    work, policy, spec = loaded.work, home.policy(loaded.settings, now), home.read_spec(loaded.work, task_id)
+    if isinstance(spec, Spec):
+        work = choice.learnt(work, task_id, spec)  # a beat does that when it may start something
     found = [Wait("you: the loop is paused", then="awm resume")] if work.paused else []
     if work.reset is not None or choice.reset_due(work, policy):
         found.append(Wait("the session reset that is due"))
+    if why := projects.shut(work, projects.project_of(work, task_id), now, policy):
+        found.append(Wait(why, policy.day_ends_at if "budget" in why else None, _opens(work, task_id)))
+    if why := projects.hindrance(work, task_id):
+        return [Wait(f"nothing, but the next beat blocks it: {why}")]
+    if others := projects.unmet(work, task_id):
+        found.append(Wait(f"{', '.join(others)}, which it depends on"))
     found += _before(work, task_id, policy)
     task = work.task(task_id)
     if task.not_before is not None and choice.is_waiting(work, task_id, now):
@@ -46,6 +54,12 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
         )
         return [*found, Wait(pause, task.not_before.until)]
     return found or _hindrances(home, work, task_id, now, policy)
+
+
+def _opens(work: Work, task_id: str) -> str:
+    """What to type about a project that is shut."""
+    project_id = projects.project_of(work, task_id)
+    return "" if project_id == DEFAULT_PROJECT else f"awm projects show {project_id}"
 
 
 def _before(work: Work, task_id: str, policy: Policy) -> list[Wait]:
@@ -69,7 +83,7 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
     if isinstance(spec, SpecBad):
         return [Wait(f"nothing, but the next beat blocks it: {spec.reason}")]
     try:
-        head, branch = home.head(work.project)
+        head, branch = home.head(projects.path_of(work, projects.project_of(work, task_id), policy))
     except ConfigError as error:
         return [Wait(f"you: {error.message}")]
     worktree = home.worktree(task_id)
@@ -78,6 +92,8 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
     match judged.signal:
         case Signal.UNFIT:
             return [Wait(f"nothing, but the next beat blocks it: {judged.reason}")]
+        case Signal.TOO_LATE:
+            return [Wait("its project's next window: it would not end within this one")]
         case Signal.OCCUPIED:
             return [Wait(f"{', '.join(attempt.task for attempt in work.attempts)}, which works where it would")]
         case Signal.ACCOUNT_CLOSED:

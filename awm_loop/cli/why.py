@@ -94,7 +94,8 @@ def why(context: click.Context, task_id: str, as_json: bool) -> None:
 
 def explain(home: Home, loaded: Loaded, task_id: str) -> Why:
     """Look everything up; takes no lock and writes nothing. Raises AwmError for an unknown task."""
-    work, now, policy = loaded.work, clock.now(), home.policy(loaded.settings)
+    work, now = loaded.work, clock.now()
+    policy = home.policy(loaded.settings, now)
     there = steering.whereabouts(work, task_id) or _gone(home, work, task_id)
     where = "queued" if there == "queue" else there
     task, spec = work.task(task_id), home.read_spec(work, task_id)

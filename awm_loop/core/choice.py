@@ -1,13 +1,29 @@
 """Which task next, and which agent for it (SPEC 7.5, 7.6)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from awm_loop.core.estimate import Past, best
-from awm_loop.core.model import AUTO, Agent, Deadline, Instant, Outcome, Policy, Priority, Spec, Task, Work
+from awm_loop.core.estimate import Past, best, estimate
+from awm_loop.core.model import (
+    AUTO,
+    DEFAULT_PROJECT,
+    Agent,
+    Bounds,
+    Deadline,
+    Instant,
+    Outcome,
+    Policy,
+    Priority,
+    Project,
+    Spec,
+    Task,
+    Work,
+)
 from awm_loop.core.observation import SpecBad, SpecRead
+from awm_loop.core.projects import found, hindrance, path_of, project_of, shut, unmet
 
 LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
 
@@ -20,20 +36,55 @@ class Place(NamedTuple):
 
 
 def in_order(work: Work) -> Sequence[str]:
-    """Queued ids by priority, then queue order; the queue itself where no priorities differ."""
+    """Queued ids by priority, within one priority projects in turn, then queue order; the queue itself if all are equal.
+
+    The project that started longest ago is first (SPEC 7.5).
+    """
     rank = {priority: index for index, priority in enumerate(Priority)}
     special = {task.id: rank[task.priority] for task in work.tasks.values() if task.priority is not Priority.MEDIUM}
-    return sorted(work.queue, key=lambda one: special.get(one, rank[Priority.MEDIUM])) if special else work.queue
+    if not special and not work.project_of:
+        return work.queue
+    newest = {project_id: spent.last_attempt for project_id, spent in work.spent.items()}
+    counts: dict[tuple[int, str], int] = {}
+    places = []
+    for index, task_id in enumerate(work.queue):
+        key = (special.get(task_id, rank[Priority.MEDIUM]), project_of(work, task_id))
+        counts[key] = nth = counts.get(key, -1) + 1
+        places.append((key[0], nth, newest.get(key[1], 0), index))
+    return [work.queue[place[3]] for place in sorted(places)]
 
 
-def candidate(work: Work, now: Instant, policy: Policy) -> str | None:
-    """The queued task to look at now: the first; only with `allow_overtake` the first that does not wait (SPEC 4.3)."""
+def candidate(work: Work, now: Instant, policy: Policy, passed: Collection[str] = ()) -> str | None:
+    """The queued task to look at now. Those in `passed` were looked at in this beat, and wait.
+
+    One that waits holds up those of its project, but with `allow_overtake` (SPEC 4.3). One that depends on another lets
+    it go first.
+    """
     if len(work.attempts) >= policy.max_parallel or reset_due(work, policy):
         return None
-    queue = in_order(work)
-    if policy.allow_overtake:
-        queue = [task_id for task_id in queue if not is_before(work.task(task_id).not_before, now)] or queue
-    return queue[0] if queue else None
+    held: dict[str, bool] = {}  # by project
+    for task_id in in_order(work):
+        project_id = project_of(work, task_id)
+        if project_id not in held:
+            held[project_id] = bool(shut(work, project_id, now, policy))
+        if held[project_id]:
+            continue
+        if unmet(work, task_id) and not hindrance(work, task_id):
+            continue
+        if task_id not in passed and not is_waiting(work, task_id, now):
+            return task_id
+        held[project_id] = not policy.allow_overtake
+    return None
+
+
+def learnt(work: Work, task_id: str, spec: Spec) -> Work:
+    """What a spec says of the order. Its word on the priority counts until a person sets another in the state."""
+    task = work.task(task_id)
+    is_known = task_id in work.tasks
+    priority = task.priority if is_known or spec.priority is None else spec.priority
+    if (priority, spec.depends) == (task.priority, task.depends):
+        return work
+    return replace(work, tasks={**work.tasks, task_id: replace(task, priority=priority, depends=spec.depends)})
 
 
 def is_waiting(work: Work, task_id: str, now: Instant) -> bool:
@@ -60,19 +111,25 @@ def is_before(deadline: Deadline | None, now: Instant) -> bool:
 
 def workspace(work: Work, task_id: str, seen: SpecRead, policy: Policy) -> Place | SpecBad:
     """SPEC 10.3: where the task is to work."""
-    wanted = seen.spec.isolation or policy.isolation
+    project = found(work, project_of(work, task_id), policy)
+    wanted = seen.spec.isolation or (project.isolation if project else "") or policy.isolation
     can_branch = bool(seen.head) and bool(seen.branch or work.task(task_id).branch)
     if wanted == "worktree" and not can_branch:
         why = "the project is not in git" if seen.head is None else "the project has no commit on a branch"
         return SpecBad(reason=f"it is to work in a worktree, and {why}")
     is_worktree = can_branch and (wanted == "worktree" or (wanted == "auto" and policy.max_parallel > 1))
-    return Place(seen.worktree, True) if is_worktree else Place(work.project, False)
+    path = path_of(work, project_of(work, task_id), policy)
+    return Place(seen.worktree, True) if is_worktree else Place(path, False)
 
 
-def is_occupied(work: Work, place: Place) -> bool:
-    """One attempt per workspace; beside one in the project's own directory nobody may move its branch."""
+def is_occupied(work: Work, place: Place, path: str) -> bool:
+    """One attempt per workspace; beside one in the project's own directory nobody may move its branch.
+
+    `path` is the project's directory: two projects may share one.
+    """
     return any(
-        attempt.workspace == place.workspace or not (attempt.is_worktree and place.is_worktree)
+        attempt.workspace == place.workspace
+        or (attempt.project == path and not (attempt.is_worktree and place.is_worktree))
         for attempt in work.attempts
     )
 
@@ -87,18 +144,48 @@ def reset_due(work: Work, policy: Policy) -> str:
     return ""
 
 
-def next_due(work: Work, now: Instant) -> datetime | None:
-    """When the earliest known wait ends: of a task, an account, or a channel; None where none is known or none ends."""
+def next_due(work: Work, now: Instant, policy: Policy) -> datetime | None:
+    """When the earliest known wait ends: of a task, an account, a channel, a window, or the day of a budget.
+
+    None where none is known or none ends.
+    """
     deadlines = [task.not_before for task in work.tasks.values()]
     deadlines += [account.deadline for account in work.accounts.values()]
     deadlines += [channel.not_before for channel in work.channels.values() if work.outbox]
     waits = [deadline.remaining_seconds(now) for deadline in deadlines if deadline and is_before(deadline, now)]
+    times = [policy.day_ends_at if work.closed else None]
+    if work.queue:
+        named = {*work.project_of.values(), DEFAULT_PROJECT}
+        times += [
+            policy.bounds.opens_at,
+            *(one.bounds.opens_at for key, one in policy.projects.items() if key in named),
+        ]
+    waits += [(one - now.wall).total_seconds() for one in times if one is not None and one > now.wall]
     first = min(waits, default=math.inf)
     return now.wall + timedelta(seconds=first) if first < (LAST - now.wall).total_seconds() else None
 
 
-def fit_agents(spec: Spec, task: Task, policy: Policy, past: Sequence[Past] = ()) -> list[Agent] | SpecBad:
-    """Who can do a task, in the order to be asked: the spec's own `Model:`, else its route; then the fallbacks.
+def misfit(spec: Spec, seen: SpecRead, agent: Agent, project: Project | None, now: Instant) -> tuple[bool, str]:
+    """Whether the task would not end within what is left of its window, and why it never can, "" where it may.
+
+    By the median of its like, else by its own estimate (SPEC 13.3, 12.4).
+    """
+    bounds = project.bounds if project else Bounds()
+    guess = estimate(seen.past, agent.name, spec.type)
+    minutes = guess.minutes if guess else spec.estimate_minutes
+    if minutes is None or bounds.closes_at is None:
+        return False, ""
+    whole = (bounds.closes_at - bounds.opened_at).total_seconds() / 60 if bounds.opened_at else math.inf
+    if minutes > whole:
+        return True, f"it takes about {minutes:.0f} minutes, and its window is open for {whole:.0f}"
+    return minutes * 60 > (bounds.closes_at - now.wall).total_seconds(), ""
+
+
+def fit_agents(
+    spec: Spec, task: Task, policy: Policy, past: Sequence[Past] = (), preferred: str = ""
+) -> list[Agent] | SpecBad:
+    """Who can do a task, in the order to be asked: its spec's `Model:`, else who its project prefers, else its route;
+    then the fallbacks.
 
     An analysis has its own agent, which also does what it took over (SPEC 7.4).
     """
@@ -109,15 +196,13 @@ def fit_agents(spec: Spec, task: Task, policy: Policy, past: Sequence[Past] = ()
         return SpecBad(reason="its stalls are to be analysed, and awm.toml has no `analysis_agent` any more")
     agents = policy.agents.values()
     able = [agent for agent in agents if agent.kind != "shell" or spec.has_script]
-    wanted = (spec.model or _routed(spec, able, policy, past)).casefold()
+    wanted = (spec.model or preferred or _routed(spec, able, policy, past)).casefold()
     named = [agent for agent in agents if agent.name.casefold() == wanted]
     named += [agent for agent in agents if agent.model and agent.model.casefold() == wanted]
-    if spec.unbuilt:
-        lines = ", ".join(f"`{line}`" for line in spec.unbuilt)
-        return SpecBad(reason=f"the spec asks for what this version cannot do: {lines}")
     if not named:
         names = ", ".join(sorted(policy.agents))
-        return SpecBad(reason=f"`Model: {spec.model}` names no agent and no model of one; agents: {names}")
+        who = f"`Model: {spec.model}`" if spec.model else f"`agent` of its project, {preferred},"
+        return SpecBad(reason=f"{who} names no agent and no model of one; agents: {names}")
     if named[0] not in able:
         names = ", ".join(sorted(agent.name for agent in able)) or "none"
         what = f"the spec has no ```sh run block for agent {named[0].name} (kind shell) to run"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from awm_loop.core import model, notice
+from awm_loop.core import model, notice, projects
 from awm_loop.core.estimate import estimate
 from awm_loop.core.machine import ROWS, Count, Do, Judged, Row, Signal, Tell
 from awm_loop.core.model import (
@@ -20,9 +20,10 @@ from awm_loop.core.model import (
     Task,
     Work,
 )
-from awm_loop.core.observation import Advice, Result, SpecRead
+from awm_loop.core.observation import Advice, Call, Result, SpecRead
 
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
+PROPOSALS_MAX = 50  # kept until a person has looked
 
 
 class Moment(NamedTuple):
@@ -45,13 +46,17 @@ class Step(NamedTuple):
 def take_queued(work: Work, task_id: str, judged: Judged, moment: Moment) -> Step:
     """A row of the next queued task: launch it, leave it, or block it."""
     step = Step(work=work, row=ROWS[Phase.QUEUED, judged.signal], task=task_id, reason=judged.reason)
+    project_id = projects.project_of(work, task_id)
     if judged.signal is Signal.READY:
         return _launched(step, judged, moment)
+    if judged.signal is Signal.HOMELESS:
+        changed = replace(work, closed={**work.closed, project_id: notice.one_line(judged.reason)})
+        return _written(step, changed, notice.HOMELESS.format(project=project_id, why=judged.reason), moment)
     if step.row.then is Phase.QUEUED:
         return step
     changed = replace(work, queue=tuple(other for other in work.queue if other != task_id))
-    line = Ended(task=task_id, outcome=step.row.then, at=moment.now.wall)
-    text = notice.BLOCKED.format(task=task_id, why=notice.one_line(judged.reason))
+    line = Ended(task=task_id, outcome=step.row.then, at=moment.now.wall, project=project_id)
+    text = notice.blocked(work, task_id, judged)
     return _written(step, _parted(changed, work.task(task_id), step, line), text, moment)
 
 
@@ -77,6 +82,34 @@ def take_account(work: Work, account: Account, judged: Judged, moment: Moment) -
     step = Step(work=work, row=ROWS[Phase.CLOSED, judged.signal], reason=f"account {account.name}")
     changed = replace(work, accounts={**work.accounts, account.name: replace(account, deadline=None)})
     return _written(step, changed, notice.OPENED.format(agent=notice.display(account.agent, moment.policy)), moment)
+
+
+def take_project(work: Work, project_id: str, judged: Judged, moment: Moment) -> Step:
+    """A row of a project, or of ALL together: its budget is reached, or what closed it is over."""
+    phase = Phase.CLOSED if project_id in work.closed else Phase.OPEN
+    step = Step(work=work, row=ROWS[phase, judged.signal], reason=judged.reason or f"project {project_id or 'all'}")
+    closed = {name: why for name, why in work.closed.items() if name != project_id}
+    if step.row.then is Phase.CLOSED:
+        closed[project_id] = judged.reason
+    return _written(step, replace(work, closed=closed), notice.BUDGET.format(why=judged.reason), moment)
+
+
+def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
+    """A row of a trigger that is due, or of a request: its task is queued, or it is let pass. Taken once (SPEC 13.2)."""
+    step = Step(work=work, row=ROWS[Phase.ARMED, judged.signal], task=call.task, reason=judged.reason)
+    known = work.fired.get(call.trigger)
+    task_id = call.task if step.row.then is Phase.FIRED else known.task if known else ""
+    fired = {**work.fired, call.trigger: model.Fired(key=call.key, task=task_id, at=moment.now.wall)}
+    changed = replace(work, fired=fired if call.trigger else work.fired)
+    if step.row.then is Phase.FIRED:
+        task = Task(id=call.task, priority=call.priority, depends=call.depends)
+        changed = replace(
+            changed, queue=(*work.queue, call.task), spec_files={**work.spec_files, call.task: call.spec_path}
+        )
+        changed = replace(changed, tasks={**work.tasks, call.task: task})
+        if call.project != model.DEFAULT_PROJECT:
+            changed = replace(changed, project_of={**work.project_of, call.task: call.project})
+    return _written(step, changed, notice.TRIGGER.format(trigger=call.trigger or call.task, why=judged.reason), moment)
 
 
 def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
@@ -123,14 +156,16 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     work, policy, seen, agent = step.work, moment.policy, judged.seen, judged.agent
     if agent is None or not isinstance(seen, SpecRead):
         raise AssertionError("READY without an agent and a spec")
-    if judged.place is None:
-        raise AssertionError("READY without a place")
+    project_id = projects.project_of(work, step.task)
+    project = projects.found(work, project_id, policy)
+    if judged.place is None or project is None:
+        raise AssertionError("READY without a place or a project")
     spec, task, head = seen.spec, work.task(step.task), seen.head
     is_analysis = task.analysis == "due"
     session = work.sessions.get(agent.name, "") if policy.resume_sessions and not judged.place.is_worktree else ""
     if task.verify is None:  # its first attempt: the gate and the base are taken now, and stay (SPEC 10.1)
         task = replace(
-            task, verify=spec.verify or policy.verify, gate_number=work.next_attempt, branch=task.branch or seen.branch
+            task, verify=spec.verify or project.verify, gate_number=work.next_attempt, branch=task.branch or seen.branch
         )
     guess = estimate(seen.past, agent.name, spec.type)
     eta_minutes = guess.minutes if guess else spec.estimate_minutes
@@ -138,7 +173,7 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
         task=task.id, number=work.next_attempt, phase=step.row.then, promised_at=moment.now.wall,
         agent=agent.name, account=agent.account, model=agent.model, chain=judged.chain,
         title=spec.title, spec_path=spec.path, type=spec.type,
-        project=work.project, workspace=judged.place.workspace,
+        project_id=project_id, project=projects.path_of(work, project_id, policy), workspace=judged.place.workspace,
         is_worktree=judged.place.is_worktree, is_analysis=is_analysis,
         require_commit=policy.require_commit and spec.commit and head is not None and not is_analysis,
         verify="" if is_analysis else task.verify or "", gate_files=spec.gate_files, gate_first=policy.gate_first,
@@ -149,7 +184,8 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     task = replace(task, not_before=None, attempts=task.attempts + 1, base=head if task.base is None else task.base)
     queue = tuple(other for other in work.queue if other != task.id)
     changed = replace(work, queue=queue, attempts=(*work.attempts, attempt), tasks={**work.tasks, task.id: task})
-    changed = replace(changed, next_attempt=attempt.number + 1, pending=Launch(key=attempt.key))
+    spent = projects.charged(work, project_id, model.Use(attempts=1), policy.today, attempt.number)
+    changed = replace(changed, next_attempt=attempt.number + 1, pending=Launch(key=attempt.key), spent=spent)
     step = step._replace(attempt=attempt.number)
     return _written(step, changed, notice.started(changed, attempt, seen, policy), moment)
 
@@ -173,6 +209,8 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
         accounts=accounts,
         agents_off=off if judged.signal is Signal.REFUSED else work.agents_off,
         sessions=_sessions(work, attempt, result, moment.policy),
+        spent=projects.charged(work, attempt.project_id, _use(result), moment.policy.today),
+        **_proposed(work, attempt, result),
     )
     if result.removed_locks:
         changed = note(changed, now, "removed git locks", task.id, ", ".join(result.removed_locks))
@@ -180,15 +218,18 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     changed = replace(changed, context_share=share, since_reset=work.since_reset + (row.then is Phase.COMPLETED))
     if row.then is Phase.QUEUED:
         is_on = work.active and judged.signal is not Signal.CALLED_OFF
-        at = _place_in(work.queue, attempt) if judged.signal is Signal.RECALLED else 0
+        at = _place_in(work.queue, attempt) if attempt.stop is StopReason.REQUEUED else 0
         queue = (*work.queue[:at], task.id, *work.queue[at:])
         changed = replace(changed, queue=queue, tasks={**work.tasks, task.id: task}, active=is_on)
     elif row.then is Phase.REMOVED:
-        changed = replace(changed, tasks={key: value for key, value in work.tasks.items() if key != task.id})
+        tasks = {key: value for key, value in work.tasks.items() if key != task.id}
+        of = {key: value for key, value in work.project_of.items() if key != task.id}
+        changed = replace(changed, tasks=tasks, project_of=of)
     else:
         stalled = work.task(task.id).earlier[-1:] if attempt.is_analysis else ()  # not the analyst's failure
         line = Ended(
             task=task.id, outcome=row.then, at=now.wall, number=attempt.number, type=attempt.type,
+            project=attempt.project_id,
             agent=stalled[0].agent if stalled else attempt.agent, model="" if stalled else attempt.model,
             minutes=result.seconds / 60, tokens=result.tokens,
             eta_minutes=None if attempt.eta_seconds is None else attempt.eta_seconds / 60,
@@ -200,6 +241,21 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     is_known = judged.signal is Signal.REFUSED and attempt.agent in work.agents_off  # told once
     text = "" if is_known else notice.of_attempt(task, attempt, judged, moment.policy)
     return _written(step, changed, text, moment)
+
+
+def _use(result: Result) -> model.Use:
+    tokens = [result.tokens.get(name, 0) for name in ("input", "output")] if result.tokens else []
+    return model.Use(minutes=result.seconds / 60, tokens=sum(tokens) if tokens else None, cost_usd=result.cost_usd)
+
+
+def _proposed(work: Work, attempt: Attempt, result: Result) -> dict[str, Any]:
+    """What the agent would do next in its project, for a person to accept; the newest ones."""
+    new = [
+        model.Proposal(id=f"p{number}", project=attempt.project_id, task=attempt.task, text=notice.one_line(text))
+        for number, text in enumerate(result.next_steps, start=work.next_proposal)
+    ]
+    kept = (*work.proposals, *new)[-PROPOSALS_MAX:]
+    return {"proposals": kept, "next_proposal": work.next_proposal + len(new)}
 
 
 def _sessions(work: Work, attempt: Attempt, result: Result, policy: Policy) -> dict[str, str]:

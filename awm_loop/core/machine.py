@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
-from awm_loop.core import choice, observation
+from awm_loop.core import choice, observation, projects
 from awm_loop.core.model import (
     Account,
     Advised,
@@ -22,14 +22,16 @@ from awm_loop.core.model import (
     Phase,
     Policy,
     StopReason,
+    Use,
     Work,
 )
-from awm_loop.core.observation import AttemptSeen, Limit, Result, SpecBad, TaskSeen
+from awm_loop.core.observation import AttemptSeen, Call, Limit, Result, SpecBad, TaskSeen
 
 # An observation, judged against the limits.
 Signal = StrEnum(
     "Signal",
-    "READY TOO_EARLY ACCOUNT_CLOSED OCCUPIED UNFIT "
+    "READY TOO_EARLY TOO_LATE ACCOUNT_CLOSED OCCUPIED UNFIT HINDERED HOMELESS OVERSPENT AVAILABLE "
+    "CALLED OVERLAPPING MISSED BROKEN "
     "UNSEEN NEVER_BEGAN HELD CANNOT_BEGIN STARTING ALIVE LATE STALLED UNWANTED UNATTENDED ENDED "
     "SUCCEEDED WORTH_RETRY OUT_OF_TRIES STRUCK PUZZLING ADVISED STRUCK_OUT GIVEN_UP LIMITED LIMITED_FOR_GOOD REFUSED "
     "ASKED REBOOTED REBOOTED_TOO_OFTEN CALLED_OFF DISMISSED RECALLED WITHDRAWN DUE FED DRAINED FULL SAVED TOLD",
@@ -39,7 +41,7 @@ Count = StrEnum("Count", "NOTHING TRY STRIKE REBOOT")  # what it adds to the tas
 Tell = StrEnum(  # the notice, by the kinds of SPEC 12.1
     "Tell",
     "NOTHING STARTED COMPLETED RETRY STALL STRUCK_OUT LIMIT OPENED AUTH BLOCKED FAILED SKIPPED STILL_RUNNING RESET "
-    "REPORT",
+    "BUDGET PROJECT TRIGGER REPORT",
 )
 
 
@@ -66,10 +68,12 @@ P, S = Phase, Signal
 TABLE = (
     #   phase         signal                then         effect     counts        notice
     Row(P.QUEUED,     S.READY,              P.LAUNCHING, Do.LAUNCH, tell=Tell.STARTED),
-    Row(P.QUEUED,     S.TOO_EARLY,          P.QUEUED),
     Row(P.QUEUED,     S.ACCOUNT_CLOSED,     P.QUEUED),
     Row(P.QUEUED,     S.OCCUPIED,           P.QUEUED),                # somebody works where it would
+    Row(P.QUEUED,     S.TOO_LATE,           P.QUEUED),                # it would not end within its window
+    Row(P.QUEUED,     S.HOMELESS,           P.QUEUED,    tell=Tell.PROJECT),  # closes its project, not the loop
     Row(P.QUEUED,     S.UNFIT,              P.BLOCKED,   tell=Tell.BLOCKED),
+    Row(P.QUEUED,     S.HINDERED,           P.BLOCKED,   tell=Tell.BLOCKED),  # told once for all that wait for one task
     Row(P.LAUNCHING,  S.UNSEEN,             P.LAUNCHING),
     Row(P.LAUNCHING,  S.STARTING,           P.LAUNCHING),
     Row(P.LAUNCHING,  S.NEVER_BEGAN,        P.LAUNCHING, Do.LAUNCH),  # died between promise and start: same number
@@ -84,6 +88,7 @@ TABLE = (
     Row(P.RUNNING,    S.LATE,               P.RUNNING,   tell=Tell.STILL_RUNNING),
     Row(P.RUNNING,    S.STALLED,            P.STOPPING,  Do.STOP),    # the strike counts when the end is proved
     Row(P.RUNNING,    S.UNWANTED,           P.STOPPING,  Do.STOP),
+    Row(P.RUNNING,    S.OVERSPENT,          P.STOPPING,  Do.STOP),    # a hard budget
     Row(P.RUNNING,    S.UNATTENDED,         P.STOPPING,  Do.STOP),    # sweep what it left before it is called lost
     Row(P.RUNNING,    S.ENDED,              P.ENDED),
     Row(P.STOPPING,   S.UNSEEN,             P.STOPPING),
@@ -110,6 +115,12 @@ TABLE = (
     Row(P.ENDED,      S.WITHDRAWN,          P.REMOVED),
     Row(P.CLOSED,     S.TOO_EARLY,          P.CLOSED),
     Row(P.CLOSED,     S.DUE,                P.OPEN,      tell=Tell.OPENED),
+    Row(P.OPEN,       S.OVERSPENT,          P.CLOSED,    tell=Tell.BUDGET),
+    Row(P.CLOSED,     S.AVAILABLE,          P.OPEN),                  # another day, another limit, the disk is back
+    Row(P.ARMED,      S.CALLED,             P.FIRED),                 # its task is in the queue
+    Row(P.ARMED,      S.OVERLAPPING,        P.PASSED),                # its last task is not over
+    Row(P.ARMED,      S.MISSED,             P.PASSED),                # older than its grace
+    Row(P.ARMED,      S.BROKEN,             P.PASSED,    tell=Tell.TRIGGER),
     Row(P.WORKING,    S.FED,                P.WORKING),
     Row(P.WORKING,    S.DRAINED,            P.IDLE,      tell=Tell.REPORT),
     Row(P.WORKING,    S.FULL,               P.RESETTING, Do.RESET, tell=Tell.RESET),  # at rest, before the report
@@ -137,25 +148,31 @@ class Judged(NamedTuple):
     limited: Account | None = None  # the account as the limit leaves it
 
 
-def classify_queued(work: Work, task_id: str, seen: TaskSeen | None, now: Instant, policy: Policy) -> Judged:
-    """A queued task that is next in order. `seen` is None while it is not due: then its spec is not even read."""
-    if choice.is_waiting(work, task_id, now):
-        return Judged(Signal.TOO_EARLY)
-    if seen is None:
-        raise AssertionError(f"{task_id} is due and its spec was not read")
-    if isinstance(seen, SpecBad):
-        return Judged(Signal.UNFIT, seen.reason)
-    agents = choice.fit_agents(seen.spec, work.task(task_id), policy, seen.past)
+def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, policy: Policy) -> Judged:
+    """The queued task that `choice.candidate` named: it is due."""
+    if why := projects.hindrance(work, task_id):
+        return Judged(Signal.HINDERED, why)
+    match seen:
+        case SpecBad(reason=why):
+            return Judged(Signal.UNFIT, why)
+        case observation.ProjectGone(reason=why):
+            return Judged(Signal.HOMELESS, why)
+    project = projects.found(work, projects.project_of(work, task_id), policy)
+    preferred = project.agent if project else ""
+    agents = choice.fit_agents(seen.spec, work.task(task_id), policy, seen.past, preferred)
     if isinstance(agents, SpecBad):
         return Judged(Signal.UNFIT, agents.reason)
     place = choice.workspace(work, task_id, seen, policy)
     if isinstance(place, SpecBad):
         return Judged(Signal.UNFIT, place.reason)
-    if choice.is_occupied(work, place):
+    if choice.is_occupied(work, place, projects.path_of(work, projects.project_of(work, task_id), policy)):
         return Judged(Signal.OCCUPIED)
     agent = next((one for one in agents if choice.is_open(work, one, now)), None)
     if agent is None:
         return Judged(Signal.ACCOUNT_CLOSED)
+    is_late, never = choice.misfit(seen.spec, seen, agent, project, now)
+    if is_late:
+        return Judged(Signal.UNFIT, never) if never else Judged(Signal.TOO_LATE)
     chain = tuple(one.name for one in agents)
     return Judged(Signal.READY, agent.name, seen=seen, agent=agent, chain=chain, place=place)
 
@@ -183,16 +200,22 @@ def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant,
         case observation.Starting():
             return Judged(Signal.STARTING if attempt.phase is Phase.LAUNCHING else Signal.ALIVE)
         case observation.Alive():
-            return Judged(Signal.ALIVE) if attempt.phase is not Phase.RUNNING else _liveness(attempt, seen, policy)
+            return (
+                Judged(Signal.ALIVE) if attempt.phase is not Phase.RUNNING else _liveness(work, attempt, seen, policy)
+            )
         case other:
             assert_never(other)
 
 
-def _liveness(attempt: Attempt, seen: observation.Alive, policy: Policy) -> Judged:
-    """SPEC 8.4. Busy time without progress counts a quarter; at the limit it is a stall, just below it is not."""
+def _liveness(work: Work, attempt: Attempt, seen: observation.Alive, policy: Policy) -> Judged:
+    """SPEC 8.4, and a hard budget (13.3). Busy time without progress counts a quarter; at the limit it is a stall, just below it is not."""
     if seen.idle_seconds + seen.busy_seconds / policy.stall_busy_factor >= policy.stall_seconds:
         minutes, is_idle = (seen.idle_seconds + seen.busy_seconds) / 60, seen.idle_seconds >= seen.busy_seconds
         return Judged(Signal.STALLED, f"no progress for {minutes:.1f} min, mostly {'idle' if is_idle else 'busy'}")
+    running = Use(minutes=seen.running_seconds / 60)
+    for project_id in (attempt.project_id, projects.ALL):
+        if why := projects.overspent(work, project_id, policy, running):
+            return Judged(Signal.OVERSPENT, why)
     is_late = attempt.eta_seconds is not None and seen.running_seconds >= policy.late_factor * attempt.eta_seconds
     return Judged(Signal.LATE if is_late and not attempt.told_late else Signal.ALIVE)
 
@@ -237,6 +260,7 @@ BY_HAND = {
     StopReason.SKIP: (Signal.DISMISSED, "skipped by hand"),
     StopReason.REMOVED: (Signal.WITHDRAWN, "removed by hand"),
     StopReason.REQUEUED: (Signal.RECALLED, "put back into the queue by hand"),
+    StopReason.OVERSPENT: (Signal.RECALLED, "stopped: a budget is reached"),
 }
 
 
@@ -268,6 +292,33 @@ def _fallback(work: Work, attempt: Attempt, now: Instant, policy: Policy) -> Age
 def classify_account(account: Account, now: Instant) -> Judged:
     """An account that has a deadline; at the deadline it opens."""
     return Judged(Signal.TOO_EARLY if choice.is_before(account.deadline, now) else Signal.DUE)
+
+
+def classify_project(work: Work, project_id: str, gone: str, policy: Policy) -> Judged | None:
+    """A project, or ALL together: its budget, and whether its directory is `gone`, in words. None: nothing is the matter."""
+    why = projects.overspent(work, project_id, policy)
+    if project_id in work.closed:
+        return Judged(Signal.TOO_EARLY if why or gone else Signal.AVAILABLE)
+    return Judged(Signal.OVERSPENT, why) if why else None
+
+
+def classify_call(work: Work, call: Call) -> Judged | None:
+    """A trigger that is due, or a request (SPEC 13.2). None where it was taken before."""
+    fired = work.fired.get(call.trigger)
+    places = (work.queue, work.completed, work.failed, work.skipped, work.blocked)
+    live = {attempt.task for attempt in work.attempts}
+    is_there = call.task in live or any(call.task in place for place in places)
+    if (fired and fired.key == call.key) or (is_there and not call.trigger):
+        return None
+    if call.missed:
+        return Judged(Signal.MISSED, call.missed)
+    if call.problem:
+        return Judged(Signal.BROKEN, call.problem)
+    if is_there:
+        return Judged(Signal.OVERLAPPING, f"{call.task} is there already")
+    if fired and not call.may_overlap and (fired.task in live or fired.task in work.queue):
+        return Judged(Signal.OVERLAPPING, f"{fired.task} is not over")
+    return Judged(Signal.CALLED, call.task)
 
 
 def classify_loop(work: Work, policy: Policy) -> Judged:

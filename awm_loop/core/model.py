@@ -8,16 +8,17 @@ from enum import StrEnum
 
 # Where a subject of the table stands. A task: LAUNCHING is promised and not yet seen to run, STOPPING was asked to end,
 # ENDED has its result, BLOCKED waits for a person, REMOVED is a task no more. An account is CLOSED or OPEN, the
-# loop WORKING, IDLE, or on its way through a session reset: RESETTING, then RESUMING.
+# loop WORKING, IDLE, or on its way through a session reset: RESETTING, then RESUMING. A project is CLOSED or OPEN too, a
+# call of a trigger ARMED until it FIRED or was PASSED over.
 Phase = StrEnum(
     "Phase",
     "QUEUED LAUNCHING RUNNING STOPPING ENDED COMPLETED FAILED SKIPPED BLOCKED REMOVED CLOSED OPEN "
-    "WORKING RESETTING RESUMING IDLE",
+    "WORKING RESETTING RESUMING IDLE ARMED FIRED PASSED",
 )
 Priority = StrEnum("Priority", "CRITICAL HIGH MEDIUM LOW")  # SPEC 5.1: P0 to P3
 # Why an attempt is asked to end: by a person (awm stop, awm skip, the task removed from the file or put back into its
 # queue there), else by the signal of that name.
-StopReason = StrEnum("StopReason", "OPERATOR SKIP REMOVED REQUEUED STALLED UNATTENDED CANNOT_BEGIN")
+StopReason = StrEnum("StopReason", "OPERATOR SKIP REMOVED REQUEUED STALLED UNATTENDED CANNOT_BEGIN OVERSPENT")
 # What an analysis advises (SPEC 7.4): try again with its instruction, let its agent do it, or skip.
 Advised = StrEnum("Advised", "RELAUNCH TAKEOVER SKIP")
 # How an attempt ended: the words of `result.json` (SPEC 8.2).
@@ -111,6 +112,35 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a project's attempts took, on the day of its newest one and in all."""
+
+    day: str = ""
+    today: Use = Use()
+    in_all: Use = Use()
+    last_attempt: int = 0  # the number of its newest one: projects take turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fired:
+    """What a trigger did last (SPEC 13.2): for which slot, contents or request, and the task that was queued."""
+
+    key: str
+    task: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A next step that an agent proposed for its project; a person accepts it."""
+
+    id: str
+    project: str
+    task: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """When and how much a project, or all of them, may work (SPEC 13.3). The window is as it stands at this beat."""
 
@@ -118,6 +148,7 @@ class Bounds:
     closes_at: datetime | None = None  # open until then; None where it never closes
     by_day: Use = Use()
     in_all: Use = Use()
+    opened_at: datetime | None = None
     is_hard: bool = False  # running work is stopped too, when a budget is reached
 
 
@@ -128,6 +159,7 @@ class Project:
     id: str
     path: str  # as people wrote it
     status: ProjectStatus = ProjectStatus.ACTIVE
+    priority: Priority = Priority.MEDIUM  # of its tasks that name none
     agent: str = ""  # "" for the routes
     verify: str = ""  # the gate, a shell line
     isolation: str = ""  # "" for the loop's
@@ -173,8 +205,10 @@ class Policy:
     routes: Mapping[str, str] = field(default_factory=dict)  # by type of task, or "default": an agent, or AUTO
     agents: Mapping[str, Agent]
     projects: Mapping[str, Project] = field(default_factory=dict)  # but the default one
+    own: Bounds = Bounds()  # of the default one
     bounds: Bounds = Bounds()  # of all projects together
-    today: str = ""  # the date that daily budgets count by, as `2026-11-21`
+    today: str = ""  # the date that daily budgets count by, as `2026-11-21` ...
+    day_ends_at: datetime | None = None  # ... and until when
     notify_user: bool
     channels: tuple[str, ...]
 
@@ -186,19 +220,19 @@ class Spec:
     path: str
     text: str
     title: str
-    priority: Priority = Priority.MEDIUM
+    priority: Priority | None = None  # None where it does not say
     estimate_minutes: float | None = None
     files: tuple[str, ...] = ()
     missing_files: tuple[str, ...] = ()  # of `files`, those that do not exist in the project
     model: str = ""
     type: str = ""
     timeout_minutes: float | None = None
+    depends: tuple[str, ...] = ()
     commit: bool = True
     verify: str = ""
     gate_files: tuple[str, ...] = ()
     isolation: str = ""  # in-place or worktree; "" where it does not say
     has_script: bool = False  # an `sh run` block, for agents of kind shell
-    unbuilt: tuple[str, ...] = ()  # header lines this version cannot honour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +252,7 @@ class Task:
     id: str
     priority: Priority = Priority.MEDIUM
     not_before: Deadline | None = None
+    depends: tuple[str, ...] = ()  # tasks that are to be completed first
     tries: int = 0
     strikes: int = 0
     reboots: int = 0
@@ -250,6 +285,7 @@ class Attempt:
     model: str
     title: str
     spec_path: str
+    project_id: str = DEFAULT_PROJECT
     project: str = ""
     workspace: str
     type: str
@@ -346,6 +382,7 @@ class Ended:
     error_type: str = ""
     notes: str = ""
     commit: str = ""
+    project: str = DEFAULT_PROJECT
     fallback_for: str = ""  # the agent that was to do it, where another one did
     tokens: Mapping[str, int] | None = None
     cost_usd: float | None = None
@@ -364,6 +401,11 @@ class Work:
     skipped: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     spec_files: Mapping[str, str] = field(default_factory=dict)
+    project_of: Mapping[str, str] = field(default_factory=dict)  # by task; those of the default one are left out
+    spent: Mapping[str, Spent] = field(default_factory=dict)  # by project
+    closed: Mapping[str, str] = field(default_factory=dict)  # projects whose budget or directory is gone, and why
+    fired: Mapping[str, Fired] = field(default_factory=dict)  # by trigger
+    proposals: tuple[Proposal, ...] = ()
     tasks: Mapping[str, Task] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
     accounts: Mapping[str, Account] = field(default_factory=dict)
@@ -377,6 +419,7 @@ class Work:
     seq: int = 0
     next_attempt: int = 1
     next_notice: int = 1
+    next_proposal: int = 1
     since_reset: int = 0  # completions
     context_share: float = 0.0  # the fullest context a session reported since the last reset
     reset: Phase | None = None  # RESETTING or RESUMING while a reset is under way

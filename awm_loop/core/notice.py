@@ -4,12 +4,19 @@ from awm_loop.core import choice
 from awm_loop.core.machine import Judged, Signal, Tell
 from awm_loop.core.model import Advised, Attempt, Ended, Phase, Policy, Task, Work
 from awm_loop.core.observation import SpecRead
+from awm_loop.core.projects import hindrance
 
 TEXT_CHARS_MAX = 200
-ALWAYS_SENT = {Tell.AUTH, Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.REPORT}  # SPEC 12.2
+OTHERS_SHOWN_MAX = 20  # tasks in one notice
+ALWAYS_SENT = {  # SPEC 12.2
+    Tell.AUTH, Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.BUDGET, Tell.PROJECT, Tell.TRIGGER, Tell.REPORT,
+}  # fmt: skip
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
 ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
+HOMELESS = "✋ Project {project} waits — {why}. It goes on when that is mended; the others go on now"
+BUDGET = "💰 Nothing new starts — {why}. What runs is finished"
+TRIGGER = "⚠️ Trigger {trigger} could not queue its task — {why}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
 
@@ -59,6 +66,17 @@ def started(work: Work, attempt: Attempt, seen: SpecRead, policy: Policy) -> str
         f"📋 Next up: {' — '.join(seen.next_up or ('nothing, this is the last',))}\n"
         f"📊 Progress: {len(work.completed)}/{sum(map(len, lists))} sprints done"
     )
+
+
+def blocked(work: Work, task_id: str, judged: Judged) -> str:
+    """Of tasks that wait for the same one, which ended badly, one notice names all."""
+    why = one_line(judged.reason)
+    if judged.signal is not Signal.HINDERED:
+        return BLOCKED.format(task=task_id, why=why)
+    if any(work.task(other).reason == judged.reason for other in work.blocked):
+        return ""
+    others = [other for other in work.queue if other != task_id and hindrance(work, other) == judged.reason]
+    return BLOCKED.format(task=", ".join([task_id, *others[:OTHERS_SHOWN_MAX]]), why=why)
 
 
 def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:

@@ -56,6 +56,7 @@ class Result:
     advice: Advice | None = None
     context_share: float | None = None  # of the agent's context that is used, where it says
     remark: str = ""  # what a person should know beside the outcome: a judge changed, work salvaged
+    next_steps: tuple[str, ...] = ()  # what it proposes for its project
     removed_locks: tuple[str, ...] = ()  # git locks its killed processes left, removed (SPEC 8.3)
 
 
@@ -117,6 +118,13 @@ class SpecBad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectGone:
+    """The directory of a task's project is not there; `reason` is for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A trigger that is due, or a request from the inbox: a task that is to be queued (SPEC 13.2)."""
 
@@ -125,6 +133,7 @@ class Call:
     task: str  # the id it gets
     project: str
     priority: Priority = Priority.MEDIUM
+    depends: tuple[str, ...] = ()
     spec_path: str  # written already
     may_overlap: bool = False  # queue it though the trigger's last task is not over
     problem: str = ""  # why it cannot be queued, for people
@@ -132,4 +141,4 @@ class Call:
 
 
 AttemptSeen = NotStarted | Starting | Alive | Unattended | Exited | ProbeFailed
-TaskSeen = SpecRead | SpecBad
+TaskSeen = SpecRead | SpecBad | ProjectGone

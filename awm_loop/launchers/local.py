@@ -21,7 +21,6 @@ from awm_loop.config import (
     SAMPLES_PER_STALL_MIN,
     AgentConfig,
     LoopConfig,
-    ProjectConfig,
 )
 from awm_loop.core.model import Attempt, Instant, Outcome, Spec, Task, attempt_key
 from awm_loop.core.observation import Alive, AttemptSeen, NotStarted, SpecBad, Unattended
@@ -46,7 +45,8 @@ class LocalLauncher:
     agents: Mapping[str, AgentConfig]
     clock: Callable[[], Instant]
     read_spec: Callable[[Attempt], Spec | SpecBad]
-    project: ProjectConfig
+    prepare_of: Callable[[str], Sequence[str]]
+    about: Callable[[str], prompt.About | None]  # a project, for the prompts
     begin: Callable[[AttemptDirectory], None]
 
     def directory(self, key: str) -> AttemptDirectory:
@@ -96,7 +96,8 @@ class LocalLauncher:
         config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
-            put(directory / "prompt.md", prompt.of(spec, attempt, task, left))
+            about = self.about(attempt.project_id)
+            put(directory / "prompt.md", prompt.of(spec, attempt, task, left, about))
             put(directory / "spec.md", spec.text)
         order = Order(
             key=attempt.key,
@@ -114,10 +115,11 @@ class LocalLauncher:
             stop_grace_seconds=self.loop.stop_grace_seconds,
             require_commit=attempt.require_commit,
             base=task.base,
+            project_id=attempt.project_id,
             project=str(self.home / os.path.expanduser(attempt.project)),  # noqa: PTH111
             branch=task.branch,
             is_worktree=attempt.is_worktree,
-            prepare=tuple(self.project.prepare) if attempt.is_worktree else (),
+            prepare=tuple(self.prepare_of(attempt.project_id)) if attempt.is_worktree else (),
             verify=attempt.verify,
             gate_files=attempt.gate_files,
             gate_number=task.gate_number,

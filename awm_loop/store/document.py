@@ -17,7 +17,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
-from awm_loop.core.model import Account, Channel, Effect, Instant, Launch, LogEntry, Phase, Reset, Stop, Task, Work
+from awm_loop.core.model import (
+    Account,
+    Channel,
+    Effect,
+    Fired,
+    Instant,
+    Launch,
+    LogEntry,
+    Phase,
+    Reset,
+    Spent,
+    Stop,
+    Task,
+    Work,
+)
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import guarantee, jsontext
@@ -124,6 +138,12 @@ def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> W
         tasks=tasks,
         attempts=attempts,
         accounts=_accounts(document, now, default_agent),
+        project_of=document.project_of,
+        spent={name: noun_of(entry, now) for name, entry in _begun(document.spent)},
+        closed=document.closed,
+        fired={name: noun_of(entry, now) for name, entry in document.fired.items()},
+        proposals=tuple(noun_of(entry, now) for entry in document.proposals),
+        next_proposal=document.next_proposal,
         sessions=document.sessions,
         agents_off=document.agents_off,
         pending=None if pending is None else _effect(pending),
@@ -260,6 +280,12 @@ def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int) -> dict
         "tasks": _by_key(work.tasks, raw.get("tasks"), Task),
         "attempts": entries_of(work.attempts, raw.get("attempts")),
         "accounts": _by_key(work.accounts, raw.get("accounts"), Account),
+        "projectOf": dict(work.project_of),
+        "spent": _by_key(work.spent, raw.get("spent"), Spent),
+        "closed": dict(work.closed),
+        "fired": _by_key(work.fired, raw.get("fired"), Fired),
+        "proposals": entries_of(work.proposals, raw.get("proposals")),
+        "nextProposal": work.next_proposal,
         "sessions": dict(work.sessions),
         "agentsOff": dict(work.agents_off),
         "pending": _pending(work.pending, raw.get("pending")),

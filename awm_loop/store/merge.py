@@ -23,17 +23,22 @@ LIVE = "in progress"
 SHOWN_MAX = 20  # ids of a queue in the words of a change
 VALUE_CHARS_MAX = 40
 # What the loop counts and owes: a person's copy of it is only older than ours.
-COUNTED = ("version", "seq", "nextAttempt", "nextNotice", "sinceReset", "contextShare", "reset", "pending")
+COUNTED = (
+    "version", "seq", "nextAttempt", "nextNotice", "nextProposal", "sinceReset", "contextShare", "reset", "pending",
+    "spent", "closed", "fired", "proposals",
+)  # fmt: skip
 STANDING = ("active", "idleSince")  # one fact in two keys: at work, at rest, or paused (SPEC 4.4)
 ENTRIES: Mapping[str, type] = {"attempts": Attempt, "outbox": Notice, "report": Ended}
 TASK_KEYS = known_keys(shape_of(Task))
-OPTIONS = frozenset({"priority", "notBefore", "guidance", "agent", "verify"})  # of a task; the rest is what it met
+OPTIONS = frozenset(
+    {"priority", "notBefore", "depends", "guidance", "agent", "verify"}
+)  # of a task; the rest is what it met
 FROZEN: Mapping[str, frozenset[str]] = {  # objects of objects, and which members of those are ours
     "tasks": TASK_KEYS - OPTIONS,
     "accounts": known_keys(shape_of(Account)) - {"deadline"},
     "channels": frozenset(),
 }
-PLAIN = ("sessions", "agentsOff")  # objects of texts, as `specFiles`
+PLAIN = ("sessions", "agentsOff", "projectOf")  # objects of texts, as `specFiles`
 CONTAINERS = (*LISTS, *ENTRIES, *FROZEN, "specFiles", *PLAIN, "log")
 BY_RULE = frozenset({*CONTAINERS, *COUNTED, *STANDING, "rev", "lastUpdated", "inProgress"})
 
@@ -112,7 +117,9 @@ def _additions(ours: State, theirs: State, changes: list[str]) -> dict[str, Any]
     if theirs.get("inProgress") in new:
         result["inProgress"] = theirs["inProgress"]
     result["queue"] += sorted(new - {*_places(result)})  # in `attempts` alone
-    for name in ("tasks", "specFiles"):
+    for name in ("tasks", "specFiles", "projectOf"):
+        if name not in theirs:
+            continue
         known = ours.get(name, {})
         unknown = {key: value for key, value in theirs.get(name, {}).items() if key not in known and key not in here}
         result[name] = {**known, **unknown}

@@ -27,9 +27,9 @@ from pydantic import ValidationError
 from awm_loop import __version__, fault
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, Policy, Spec, Task, Work
-from awm_loop.core.observation import AttemptSeen, SpecBad
+from awm_loop.core.observation import AttemptSeen, Call, SpecBad
 from awm_loop.durable import disk_trouble
-from awm_loop.errors import BadFileError, DiskError
+from awm_loop.errors import BadFileError, ConfigError, DiskError
 from awm_loop.ports import Loaded, Ports, Settings
 from awm_loop.store import journal
 
@@ -49,7 +49,9 @@ class Heard:
     is_edited: bool | None = None
     probed: Mapping[str, AttemptSeen] = field(default_factory=dict)  # by attempt key
     specs: dict[str, Spec | SpecBad] = field(default_factory=dict)  # by task, without their text: no row reads it
-    head: tuple[str | None, str] | None = None
+    heads: dict[str, tuple[str | None, str]] = field(default_factory=dict)  # by project directory
+    gone: dict[str, str] = field(default_factory=dict)  # those that are not there, and why
+    calls: Sequence[Call] = ()
     worktrees: dict[str, str] = field(default_factory=dict)  # by task
     past: Sequence[Past] | None = None
 
@@ -83,6 +85,7 @@ def recorded(ports: Ports, state: Path) -> Ports:
         head=ear.head,
         worktree=ear.worktree,
         past=ear.past,
+        calls=ear.calls,
     )
 
 
@@ -93,13 +96,15 @@ def answering(record: Record) -> Ports:
         store=replayed,
         launcher=replayed,
         clock=lambda: _given(heard.now, "the time"),
-        policy=lambda _: _given(heard.policy, "the policy"),
+        policy=lambda *_: _given(heard.policy, "the policy"),
         read_spec=lambda _, task: _given(heard.specs.get(task), f"the spec of {task}"),
-        head=lambda _: _given(heard.head, "the commit of the project"),
+        head=replayed.head,
         worktree=lambda task: _given(heard.worktrees.get(task), f"the worktree of {task}"),
         past=lambda: _given(heard.past, "what the metrics say"),
         remember=replayed.stop,
         record=replayed.stop,
+        calls=lambda *_: heard.calls,
+        taken=replayed.stop,
     )
 
 
@@ -141,7 +146,9 @@ def line_of(record: Record) -> dict[str, object]:
         "isEdited": heard.is_edited,
         "probed": {key: _named(seen) for key, seen in heard.probed.items()},
         "specs": {task: _named(spec) for task, spec in heard.specs.items()},
-        "head": plain(heard.head),
+        "heads": plain(heard.heads),
+        "gone": heard.gone,
+        "calls": plain(heard.calls),
         "worktrees": heard.worktrees,
         "past": None if heard.past is None else past,  # by agent and type: thousands of tasks, one number each
     }
@@ -159,7 +166,9 @@ def record_of(line: Mapping[str, Any]) -> Record:
         is_edited=line["isEdited"],
         probed={key: _unnamed(seen) for key, seen in line["probed"].items()},
         specs={task: _unnamed(spec) for task, spec in line["specs"].items()},
-        head=line["head"] and tuple(line["head"]),
+        heads={path: tuple(head) for path, head in line["heads"].items()},
+        gone=line["gone"],
+        calls=_noun(tuple[Call, ...], line["calls"]),
         worktrees=line["worktrees"],
         past=None if past is None else list(_flat(past)),
     )
@@ -232,8 +241,8 @@ class _Ear:
     def stop(self, key: str, why: str) -> None:
         self._ports.launcher.stop(key, why)
 
-    def policy(self, settings: Settings) -> Policy:
-        self._heard.policy = self._ports.policy(settings)
+    def policy(self, settings: Settings, now: Instant) -> Policy:
+        self._heard.policy = self._ports.policy(settings, now)
         return self._heard.policy
 
     def read_spec(self, work: Work, task: str) -> Spec | SpecBad:
@@ -243,9 +252,17 @@ class _Ear:
         return self._heard.specs[task]
 
     def head(self, project: str) -> tuple[str | None, str]:
-        if self._heard.head is None:
-            self._heard.head = self._ports.head(project)
-        return self._heard.head
+        if project not in self._heard.heads:
+            try:
+                self._heard.heads[project] = self._ports.head(project)
+            except ConfigError as error:
+                self._heard.gone[project] = error.message
+                raise
+        return self._heard.heads[project]
+
+    def calls(self, work: Work, now: Instant) -> Sequence[Call]:
+        self._heard.calls = self._ports.calls(work, now)
+        return self._heard.calls
 
     def worktree(self, task: str) -> str:
         return self._heard.worktrees.setdefault(task, self._ports.worktree(task))
@@ -282,6 +299,12 @@ class _Replayed:
 
     def probe(self, *_: object, **__: object) -> Mapping[str, AttemptSeen]:
         return self._record.heard.probed
+
+    def head(self, project: str) -> tuple[str | None, str]:
+        heard = self._record.heard
+        if project in heard.gone:
+            raise ConfigError(heard.gone[project])
+        return _given(heard.heads.get(project), f"the commit of {project}")  # type: ignore[no-any-return]
 
     @staticmethod
     def catch_up(*_: object, **__: object) -> NoReturn:

@@ -19,7 +19,22 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from awm_loop.config import COUNT_MAX
-from awm_loop.core.model import Account, Attempt, Channel, Deadline, Earlier, Ended, Instant, Notice, Phase, Task
+from awm_loop.core.model import (
+    Account,
+    Attempt,
+    Channel,
+    Deadline,
+    Earlier,
+    Ended,
+    Fired,
+    Instant,
+    Notice,
+    Phase,
+    Proposal,
+    Spent,
+    Task,
+    Use,
+)
 
 VERSION = 1
 TIME_MIN = datetime(2000, 1, 1, tzinfo=UTC)  # any UTC offset, and any wait we know, stays a time that Python has
@@ -36,8 +51,10 @@ IDENTITY: Mapping[type, tuple[str, ...]] = {  # what makes two entries of a list
     Notice: ("id",),
     Ended: ("task", "number"),
     Earlier: ("number",),
+    Proposal: ("id",),
 }
-KEY: Mapping[type, str] = {Task: "id", Account: "name", Channel: "name"}  # entries of an object: the key is not in them
+# Entries of an object, sparse: the key is not in them, nor is what has its default.
+KEY: Mapping[type, str] = {Task: "id", Account: "name", Channel: "name", Spent: "", Use: ""}
 AS_WRITTEN: Mapping[object, Any] = {int: Count, float: Length, datetime: Time}
 NARROWER: Mapping[tuple[type, str], Any] = {
     (Attempt, "phase"): Literal[Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING, Phase.ENDED],
@@ -114,6 +131,8 @@ def noun_of(entry: Entry, now: Instant, **identity: str) -> Any:
         value = found[name]
         if isinstance(value, tuple):
             value = tuple(noun_of(part, now) if isinstance(part, Entry) else part for part in value)
+        elif isinstance(value, Entry):
+            value = noun_of(value, now)
         elif is_deadline and value is not None:
             value = _deadline(value, found[f"{name}_clock"], now)
         values[name] = value
@@ -222,6 +241,8 @@ def _plain(value: object, old: object) -> object:
         return entries_of(value, old) if value and type(value[0]) in IDENTITY else list(value)
     if isinstance(value, Mapping):
         return dict(value)
+    if dataclasses.is_dataclass(value):
+        return entry_of(value, old)
     return round(value, 6) if isinstance(value, float) else value
 
 
@@ -255,6 +276,12 @@ class Document(Entry):
     tasks: dict[str, shape_of(Task)] = {}  # type: ignore[valid-type]
     attempts: list[shape_of(Attempt)] = []  # type: ignore[valid-type]
     accounts: dict[str, shape_of(Account)] = {}  # type: ignore[valid-type]
+    project_of: dict[str, str] = {}
+    spent: dict[str, shape_of(Spent)] = {}  # type: ignore[valid-type]
+    closed: dict[str, str] = {}
+    fired: dict[str, shape_of(Fired)] = {}  # type: ignore[valid-type]
+    proposals: list[shape_of(Proposal)] = []  # type: ignore[valid-type]
+    next_proposal: Annotated[int, Field(ge=1, le=COUNT_MAX)] = 1
     sessions: dict[str, str] = {}
     agents_off: dict[str, str] = {}
     pending: PendingEntry | None = None

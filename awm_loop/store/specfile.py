@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from awm_loop.config import MINUTES_MAX, SPEC_BYTES_MAX, SPEC_LINE_CHARS_MAX, SPEC_VALUE_CHARS_MAX
+from awm_loop.config import ID_PATTERN, MINUTES_MAX, SPEC_BYTES_MAX, SPEC_LINE_CHARS_MAX, SPEC_VALUE_CHARS_MAX
 from awm_loop.core.model import Priority, Spec
 from awm_loop.core.observation import SpecBad
 
@@ -40,7 +40,6 @@ _HTML_LINE = re.compile(r"^[ \t>*+-]*<", re.MULTILINE)
 _SPAN = re.compile(r"(?P<ticks>`+)(?!`)(?P<code>.*?)(?<!`)(?P=ticks)")
 _OTHER_RUN_FENCE = re.compile(r"^ {0,3}(?:`{3,}|~{3,})[ \t]*(?!sh\b)(\w+)[ \t]+run[ \t]*$", re.MULTILINE)
 _UNIT_MINUTES = {"h": 60.0, "m": 1.0, "s": 1 / 60}
-_UNBUILT = {"depends": "Depends"}
 _GATE = ("verify", "gate-files")
 _LONG = {"files", *_GATE}
 _NOTHING = {"", "-", "—", "none", "n/a"}
@@ -53,6 +52,7 @@ _MEANT = {  # headers by the names people give them
 _NEARLY_HEADER = re.compile(  # as those that people write: without the colon, the stars, or a value
     rf"[ \t>*_+-]{{0,9}}(?P<name>{'|'.join(_MEANT)})(?:[*_]{{0,3}}[ \t]{{0,9}}:|\*\*|__)", re.IGNORECASE
 )
+_BETWEEN = {"and", "&", "sprint", "sprints"}  # words among the ids of `Depends:`
 _ISOLATIONS = {"": "", "auto": "", "in-place": "in-place", "worktree": "worktree"}
 
 
@@ -107,11 +107,17 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
     isolation = headers.get("isolation", "").lower()
     if isolation not in _ISOLATIONS:
         return SpecBad(reason=f"`Isolation: {isolation}` is neither in-place nor worktree")
+    depends = tuple(dict.fromkeys(word for word in re.split(r"[\s,]+", headers.get("depends", "")) if word))
+    depends = tuple(word for word in depends if word.lower() not in _BETWEEN)
+    bad = next((word for word in depends if not re.fullmatch(ID_PATTERN.removesuffix("$"), word)), None)
+    if bad is not None:
+        return SpecBad(reason=f"`Depends: {headers['depends']}`: {bad!r} is not a task id")
     return Spec(
         path=path,
         text=text,
         title=title,
-        priority=priority(headers.get("priority", "")),
+        priority=_priority(headers.get("priority", "")),
+        depends=depends,
         estimate_minutes=minutes(headers.get("est", "")),
         files=files,
         missing_files=tuple(name for name in files if not os.path.exists(project / name)),  # noqa: PTH110  never raises
@@ -123,7 +129,6 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
         gate_files=_names(headers.get("gate-files", "")),
         isolation=_ISOLATIONS[isolation],
         has_script=has_run_block(text),
-        unbuilt=tuple(f"{_UNBUILT[name]}: {value}" for name, value in headers.items() if name in _UNBUILT),
     )
 
 

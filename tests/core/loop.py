@@ -11,7 +11,7 @@ from awm_loop import beat
 from awm_loop.core.consequence import Step
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, LogEntry, Policy, Spec, Task, Work
-from awm_loop.core.observation import AttemptSeen, SpecBad
+from awm_loop.core.observation import AttemptSeen, Call, SpecBad
 from awm_loop.ports import Loaded, Ports, Settings
 from awm_loop.store import guarantee
 
@@ -34,6 +34,8 @@ class Loop:
         self.started: list[str] = []
         self.stopped: list[str] = []
         self.remembered: list[str] = []
+        self.calls: list[Call] = []
+        self.taken: list[Call] = []
         self.kill_in: int | None = None  # so many deeds from now, counting both sides of each
         self.states: list[Work] = []  # each that was saved
         launcher, store = _Launcher(self), _Store(self)
@@ -41,13 +43,15 @@ class Loop:
             store=store,
             launcher=launcher,
             clock=lambda: self.now,
-            policy=lambda _: self.policy,
+            policy=lambda *_: self.policy,
             read_spec=lambda _, task: self.specs.get(task, replace(SPEC, path=f"/specs/{task}.md", title=task)),
             head=lambda _: ("base", self.branch),
             worktree=lambda task: f"/worktrees/{task}",
             past=tuple[Past, ...],
             remember=lambda _, key: self.does(lambda: self.remembered.append(key)),
             record=lambda _, __: None,
+            calls=lambda *_: self.calls,
+            taken=lambda calls, _: self.taken.extend(calls),
         )
 
     def beat(self, seen: Seen = CANNOT_LOOK, now: Instant | None = None) -> list[str]:

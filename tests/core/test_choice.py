@@ -152,13 +152,8 @@ def test_a_fallback_that_cannot_do_the_task_is_left_out() -> None:
             agents(LOCAL, default="local"),
             NO_BLOCK + "none (`**Model:** …`)",
         ),
-        (
-            replace(SPEC, unbuilt=("Verify: pytest -q", "Depends: S0")),
-            POLICY,
-            "the spec asks for what this version cannot do: `Verify: pytest -q`, `Depends: S0`",
-        ),
     ],
-    ids=["unknown", "nothing to run", "nobody", "not built"],
+    ids=["unknown", "nothing to run", "nobody"],
 )
 def test_who_cannot_be_served_is_told_who_could(spec: Spec, policy: Policy, reason: str) -> None:
     """Unknown agents, and tasks that the agent cannot do, are blocked with the ones that exist (SPEC 5.1, 8.7)."""
@@ -195,7 +190,7 @@ def test_the_next_known_wait_is_named(work: Work, due_seconds: float | None) -> 
     """The earliest of tasks, accounts and channels that is still to come (SPEC 6.3)."""
     due = None if due_seconds is None else later(due_seconds).wall
 
-    assert choice.next_due(work, NOW) == due
+    assert choice.next_due(work, NOW, POLICY) == due
 
 
 def test_a_task_without_options_has_nothing_against_it() -> None:

@@ -43,6 +43,7 @@ from awm_loop.cli import steering
 from awm_loop.core import choice
 from awm_loop.core.machine import TABLE
 from awm_loop.core.model import (
+    DEFAULT_PROJECT,
     Advised,
     Deadline,
     Instant,
@@ -162,7 +163,9 @@ PERSON: st.SearchStrategy[Callable[[Work, Instant], Work]] = st.one_of(
     SOME_TASK.map(lambda task: lambda work, now: steering.retry(work, task, now)),
     SOME_TASK.map(lambda task: lambda work, now: steering.skip(work, task, "by hand", now)),
     st.builds(
-        lambda task, priority: lambda work, now: steering.add(work, task, f"{task}.md", priority, now),
+        lambda task, priority: (
+            lambda work, now: steering.add(work, Task(id=task, priority=priority), f"{task}.md", DEFAULT_PROJECT, now)
+        ),
         SOME_TASK,
         st.sampled_from(list(Priority)),
     ),

@@ -90,7 +90,7 @@ def test_one_attempt_per_workspace_and_none_beside_one_in_place(
     attempts: tuple[Attempt, ...], place: Place, is_occupied: bool
 ) -> None:
     """Beside one in the project's own directory nobody may move its branch (SPEC 7.5, 10.3)."""
-    assert choice.is_occupied(working(attempts=attempts), place) is is_occupied
+    assert choice.is_occupied(working(attempts=attempts), place, "/project") is is_occupied
 
 
 def test_who_would_work_where_another_works_is_left_alone() -> None:

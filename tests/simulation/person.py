@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from truth import LISTS, OVER, Edit, Truth
 
 from awm_loop.cli import steering
-from awm_loop.core.model import Instant, Priority, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Instant, Task, Work
 from awm_loop.errors import AwmError
 
 GARBAGE = (b"", b"{", b'{"queue": [', b"<<<<<<< HEAD\n{}", b"not json", b"[]", b'{"queue": "S1"}')
@@ -144,7 +144,7 @@ class Person:
         def change(work: Work, now: Instant) -> Work:
             match verb:
                 case "add":
-                    return steering.add(work, added[0], f"specs/{added[0]}.md", Priority.MEDIUM, now)
+                    return steering.add(work, Task(id=added[0]), f"specs/{added[0]}.md", DEFAULT_PROJECT, now)
                 case "pause" | "resume" | "stop":
                     done: Work = getattr(steering, verb)(work, now)
                     return done

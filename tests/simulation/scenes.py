@@ -27,13 +27,13 @@ from awm_loop.cli import delivery, steering
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.replaying import difference
 from awm_loop.core.model import (
+    DEFAULT_PROJECT,
     Attempt,
     Effect,
     Instant,
     Launch,
     Notice,
     Outcome,
-    Priority,
     Reset,
     Stop,
     Task,
@@ -205,7 +205,7 @@ def beat(world: World) -> None:
         pulse(home.store, world.ports())
         delivery.deliver_and_look(home, world.hear, lambda: pulse(home.store, world.ports()))
     except BadFileError as error:
-        delivery.tell_bad_state(home, error)
+        delivery.tell_bad_file(home, home.store.path, error)
         raise
 
 
@@ -230,7 +230,7 @@ def add(world: World, *tasks: str) -> None:
     def change(work: Work, now: Instant) -> Work:
         for task in tasks:
             if steering.whereabouts(work, task) is None:
-                work = steering.add(work, task, str(_spec(world, task)), Priority.MEDIUM, now)
+                work = steering.add(work, Task(id=task), str(_spec(world, task)), DEFAULT_PROJECT, now)
         return work
 
     store = world.home.store

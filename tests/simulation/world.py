@@ -39,7 +39,7 @@ from awm_loop.core import choice, machine
 from awm_loop.core.model import Attempt, Instant, Notice, Task, Work
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, BadFileError, DiskError
-from awm_loop.ports import Ports, Send
+from awm_loop.ports import Ports, Send, Settings
 from awm_loop.wiring import Home, channel_names
 
 EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
@@ -192,7 +192,11 @@ class World:
                 doc["queue"] or doc["attempts"] or doc["outbox"] or doc["pending"] or doc["reset"] or doc["active"]
             ):
                 break
-            due = choice.next_due(self.last, self.now()) if self.last and not doc["attempts"] else None
+            due = (
+                choice.next_due(self.last, self.now(), self.home.policy(Settings(), self.now()))
+                if self.last and not doc["attempts"]
+                else None
+            )
             self.passes(max(60.0, (due - self.now().wall).total_seconds() + 1 if due else 0.0))
             if self.steady > until:
                 break
@@ -228,7 +232,7 @@ class World:
                 again()
                 delivery.deliver_and_look(self.home, self._sender(self.channels[0]), again)
             except BadFileError as error:
-                delivery.tell_bad_state(self.home, error)
+                delivery.tell_bad_file(self.home, self.home.store.path, error)
                 raise
 
         is_whole = self._process("beat", body, self._drawn_plan() if plan is None else plan)

@@ -112,13 +112,15 @@ class World:
             store=store,
             launcher=self,
             clock=self.now,
-            policy=lambda _: self.policy,
+            policy=lambda *_: self.policy,
             read_spec=self.read_spec,
             head=lambda _: ("ba5e", "main"),
             worktree=lambda task: f"{self.worktree}/{task_key(task)}",
             past=lambda: self.past,
             remember=lambda _, key: self.asked.append(f"remember {key}"),
             record=lambda *_: None,
+            calls=lambda *_: (),
+            taken=lambda *_: None,
         )
 
 

@@ -1,0 +1,132 @@
+"""What keeps a project's tasks from starting: its status, window, budget and dependencies (SPEC 13)."""
+
+from collections.abc import Iterable, Mapping
+
+from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
+
+ALL = ""  # stands for all projects together where budgets are counted
+CYCLE_SHOWN_MAX = 8
+UNITS = {"attempts": "attempts", "minutes": "minutes", "tokens": "tokens", "cost_usd": "dollars"}
+
+
+def project_of(work: Work, task_id: str) -> str:
+    """The id of the project a task is of."""
+    return work.project_of.get(task_id, DEFAULT_PROJECT)
+
+
+def found(work: Work, project_id: str, policy: Policy) -> Project | None:
+    """A project by its id; None for one that nobody knows any more."""
+    if project_id != DEFAULT_PROJECT:
+        return policy.projects.get(project_id)
+    return Project(id=project_id, path=work.project, verify=policy.verify, bounds=policy.own)
+
+
+def path_of(work: Work, project_id: str, policy: Policy) -> str:
+    """The directory of a project, as people wrote it: of the default one, what the state file says (SPEC 4.2)."""
+    known = policy.projects.get(project_id)
+    return work.project if known is None or project_id == DEFAULT_PROJECT else known.path
+
+
+def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
+    """Why nothing of a project starts at this moment, in words; "" where something may."""
+    project = found(work, project_id, policy)
+    if project is None:
+        return f"project {project_id} is in no projects.json"
+    if project.status is not ProjectStatus.ACTIVE:
+        return f"project {project_id} is {project.status}"
+    if closed := work.closed.get(ALL) or work.closed.get(project_id):
+        return closed
+    if project_id != DEFAULT_PROJECT and any(
+        other.status is not ProjectStatus.COMPLETED for name in project.depends if (other := policy.projects.get(name))
+    ):
+        return f"project {project_id} comes after {', '.join(project.depends)}"
+    live = sum(attempt.project_id == project_id for attempt in work.attempts)
+    if 0 < project.max_parallel <= live:
+        return f"{live} attempts of project {project_id} are live, and no more may be"
+    for bounds, whose in ((policy.bounds, "the work window"), (project.bounds, f"the window of project {project_id}")):
+        if bounds.opens_at is not None and now.wall < bounds.opens_at:
+            return f"{whose} is closed"
+    return ""
+
+
+def overspent(work: Work, project_id: str, policy: Policy, running: Use | None = None) -> str:
+    """The budget that is reached, of a project or of ALL together, in words; "" where none is.
+
+    With what a live attempt has taken so far (`running`): whether that is to be stopped, as a hard budget wants. The
+    number of attempts is no reason for that.
+    """
+    project = found(work, project_id, policy)
+    bounds = policy.bounds if project_id == ALL else project.bounds if project else Bounds()
+    if running is not None and not bounds.is_hard:
+        return ""
+    spent = list(work.spent.values()) if project_id == ALL else [work.spent.get(project_id) or Spent()]
+    for limit, name, words in ((bounds.by_day, "today", " a day"), (bounds.in_all, "in_all", " in all")):
+        used = [getattr(one, name) for one in spent if name == "in_all" or one.day == policy.today]
+        for unit, noun in UNITS.items():
+            allowed = getattr(limit, unit)
+            parts = [getattr(one, unit) for one in (*used, *([running] if running else ()))]
+            if allowed is None or (running is not None and unit == "attempts"):
+                continue
+            if sum(part for part in parts if part is not None) >= allowed:
+                whose = "of all projects" if project_id == ALL else f"of project {project_id}"
+                return f"the budget {whose} is reached: {allowed:g} {noun}{words}"
+    return ""
+
+
+def charged(work: Work, project_id: str, use: Use, today: str, number: int | None = None) -> Mapping[str, Spent]:
+    """The ledger with what one attempt took; `number` where it starts, so that projects take turns (SPEC 7.5)."""
+    old = work.spent.get(project_id) or Spent()
+    same_day = old.today if old.day == today else Use()
+    new = Spent(
+        day=today,
+        today=_sum(same_day, use),
+        in_all=_sum(old.in_all, use),
+        last_attempt=old.last_attempt if number is None else number,
+    )
+    return {**work.spent, project_id: new}
+
+
+def _sum(one: Use, other: Use) -> Use:
+    total = {}
+    for unit in UNITS:
+        parts = [part for part in (getattr(one, unit), getattr(other, unit)) if part is not None]
+        total[unit] = sum(parts) if parts else None
+    return Use(**total)
+
+
+def unmet(work: Work, task_id: str) -> list[str]:
+    """The tasks it depends on that are not completed."""
+    done = {*work.completed} if (task := work.tasks.get(task_id)) and task.depends else set()
+    return [other for other in task.depends if other not in done] if task else []
+
+
+def hindrance(work: Work, task_id: str) -> str:
+    """Why its dependencies can never be completed as things stand, in words; "" where they may."""
+    for other in unmet(work, task_id):
+        if other in work.failed:
+            return f"{other} failed, and it depends on that"
+        if other in work.skipped:
+            return f"{other} was skipped, and it depends on that"
+        if not _is_known(work, other):
+            return f"it depends on {other}, which is not there"
+    loop = cycle({name: task.depends for name, task in work.tasks.items() if task.depends}, task_id)
+    return f"its dependencies go round in a circle: {' -> '.join(loop[:CYCLE_SHOWN_MAX])}" if loop else ""
+
+
+def _is_known(work: Work, task_id: str) -> bool:
+    lists = (work.queue, work.completed, work.blocked)
+    return any(task_id in one for one in lists) or any(attempt.task == task_id for attempt in work.attempts)
+
+
+def cycle(edges: Mapping[str, Iterable[str]], start: str) -> list[str]:
+    """A way along the edges from `start` back to it, as `a b a`; [] where there is none."""
+    ways, seen = [[start]], {start}
+    while ways:
+        way = ways.pop()
+        for following in edges.get(way[-1], ()):
+            if following == start:
+                return [*way, start]
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return []
