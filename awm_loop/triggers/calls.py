@@ -1,0 +1,283 @@
+"""What calls for work at this moment: triggers that are due, and requests from the inbox (SPEC 13.2).
+
+A call is the same, by key and task, each time it is made, until the state says that it fired: a beat may be killed
+between any two steps. What is written here (baselines, rendered specs, the cache of `next.json`) is written before the
+task is queued and may be written again.
+
+Most beats have nothing due. `state/triggers/next.json` says so without the triggers being read: when each of them is to
+be looked at next, as of one version of their file. It is a cache: stale, torn, missing, or written by a clock that was
+wrong, it is made anew. A file trigger is looked at on every beat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from awm_loop import durable
+from awm_loop.config import SPEC_BYTES_MAX
+from awm_loop.core.model import Fired, Instant
+from awm_loop.core.observation import Call
+from awm_loop.errors import AwmError, BadFileError, ConfigError, DiskError
+from awm_loop.regular import read_regular
+from awm_loop.trigger import Trigger
+from awm_loop.triggers import files, inbox, schedule, templates
+
+FILE_NAME = "triggers.json"
+CHANGES_SHOWN_MAX = 200
+PLAN_SECONDS = 86_400.0  # a plan is made anew each day, for the zones' rules change with their package
+PLAN_BYTES_MAX = 16 * 1024 * 1024
+AT_ONCE = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When each trigger is to be looked at next, in seconds since 1970, as of a version of their file."""
+
+    identity: str
+    made_at: float
+    due: Mapping[str, float]
+
+    def holds(self, identity: str, now: float) -> bool:
+        return self.identity == identity and self.made_at <= now < self.made_at + PLAN_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Of one home. `triggers` reads its triggers, and is asked only when one may be due.
+
+    `project_path` is where a project lies, None for one that is not known.
+    """
+
+    home: Path
+    project_path: Callable[[str], Path | None]
+    triggers: Callable[[], Sequence[Trigger]]
+
+    def calls(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> Sequence[Call]:
+        """All that call now, the same ones until they are in `fired`. `is_over` of a task: not queued and not live.
+
+        A trigger in trouble is a call with a `problem`, and the others go on. Where the file of triggers is bad, what
+        wants one of them waits until it is mended. Raises DiskError.
+        """
+        requests = inbox.read(self.home)
+        due: list[Call] = []
+        known: dict[str, Trigger] = {}
+        try:
+            due = self._due(fired, is_over, now)
+            known = {trigger.id: trigger for trigger in (self.triggers() if requests else ())}
+        except BadFileError:
+            requests = [request for request in requests if not isinstance(request.said, inbox.Fire)]
+        return [*due, *inbox.calls(requests, known, self.project_path, self.home)]
+
+    def taken(self, calls: Sequence[Call], now: Instant) -> None:
+        """These calls are saved: requests leave the inbox, baselines move on. Raises DiskError."""
+        for call in calls:
+            old = files.read(self.home, call.trigger)
+            if old is not None and old.pending is not None and old.pending.key == call.key:
+                files.write(self.home, call.trigger, old.promoted(now.wall))
+        inbox.settle(self.home, calls)
+
+    # Which are due
+
+    def _due(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> list[Call]:
+        with durable.disk_trouble(self._path, "read"):
+            try:
+                status = self._path.stat()
+            except FileNotFoundError:
+                return []
+        identity, stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}", now.wall.timestamp()
+        old = self._plan()
+        plan = old if old is not None and old.holds(identity, stamp) else None
+        if plan is not None and min(plan.due.values(), default=stamp + 1) > stamp:
+            return []
+        since = datetime.fromtimestamp(status.st_mtime, UTC)
+        due = dict(plan.due) if plan else {}
+        found: list[Call] = []
+        for trigger in self.triggers():
+            if not trigger.enabled or trigger.type not in {"time", "file"} or due.get(trigger.id, AT_ONCE) > stamp:
+                continue
+            last = fired.get(trigger.id)
+            try:
+                if trigger.type == "file":
+                    call, due[trigger.id] = self._of_files(trigger, last, is_over, now), AT_ONCE
+                else:
+                    call, due[trigger.id] = self._of_time(trigger, last, since, now)
+            except (ConfigError, files.UnwatchableError) as error:
+                call, due[trigger.id] = _problem(trigger.id, trigger.project_id, _said(error)), AT_ONCE
+            found += _once(call, fired)
+        new = Plan(identity, plan.made_at if plan else stamp, due)
+        if new != plan:
+            self._keep(new)
+        return found
+
+    def _of_time(
+        self, trigger: Trigger, last: Fired | None, written_at: datetime, now: Instant
+    ) -> tuple[Call | None, float]:
+        """The call, and when to look again. Raises ConfigError."""
+        where = schedule.zone(trigger.timezone)
+        if where is None:
+            raise ConfigError(f"this machine knows no zone {trigger.timezone}", "an IANA name, as Europe/Berlin")
+        slot = schedule.newest(trigger.cron, where, now.wall)
+        if slot is None:
+            raise ConfigError(f"{trigger.cron!r} never comes", "as no 31 February does; correct it")
+        # A person who wrote it by hand did not say since when: it counts from the file's last change, till it fires.
+        since = trigger.since or (written_at if last is None else None)
+        if slot.local <= schedule.after(where, now.wall, since, last.at if last else None):
+            then = schedule.following(trigger.cron, where, now.wall)
+            return None, then.at.timestamp() if then else now.wall.timestamp() + PLAN_SECONDS
+        late = now.wall - slot.at
+        if late > timedelta(minutes=trigger.misfire_grace):
+            return self._call(trigger, slot.key, missed=_missed(slot, trigger, late)), AT_ONCE
+        task = f"{trigger.id}-{slot.key}"
+        return self._call(trigger, slot.key, spec=self._spec(trigger, task)), AT_ONCE
+
+    def _of_files(
+        self, trigger: Trigger, last: Fired | None, is_over: Callable[[str], bool], now: Instant
+    ) -> Call | None:
+        """Raises ConfigError, UnwatchableError, DiskError."""
+        task = last.task if last and trigger.overlap == "skip" else ""
+        if task and not is_over(task):
+            return None
+        project = self._project(trigger)
+        watched = files.Watched(
+            project=Path(os.path.realpath(project)),
+            globs=trigger.globs,
+            since=trigger.since,
+            omitted=frozenset(os.path.realpath(self.home / name) for name in ("state", "worktrees")),
+        )
+        old = files.read(self.home, trigger.id)
+        promoted = old
+        if old is not None and old.pending is not None and last is not None and old.pending.key == last.key:
+            promoted = old.promoted(now.wall)  # it was saved, and the beat killed before it could say so
+        new = files.looked(promoted, watched, task or None, now.wall)
+        if new != old:
+            files.write(self.home, trigger.id, new)
+        if new.pending is None or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
+            return None
+        task = f"{trigger.id}-{new.pending.stamp}"
+        return self._call(trigger, new.pending.key, spec=self._spec_with(trigger, task, new.told()), task=task)
+
+    # What they queue
+
+    def _call(self, trigger: Trigger, key: str, *, spec: Path | None = None, task: str = "", missed: str = "") -> Call:
+        return Call(
+            trigger=trigger.id,
+            key=key,
+            task=task or f"{trigger.id}-{key}",
+            project=trigger.project_id,
+            priority=trigger.priority,
+            spec_path="" if spec is None else str(spec),
+            may_overlap=trigger.overlap == "queue",
+            missed=missed,
+        )
+
+    def _project(self, trigger: Trigger) -> Path:
+        path = self.project_path(trigger.project_id)
+        if path is None:
+            raise ConfigError(f"there is no project {trigger.project_id}", "awm projects list")
+        return path
+
+    def _spec(self, trigger: Trigger, task: str) -> Path:
+        """Raises ConfigError, DiskError."""
+        if trigger.template:
+            return templates.render(self.home, trigger.template, trigger.values, task)
+        return inbox.spec_path(trigger.spec, self.home, self._project(trigger))
+
+    def _spec_with(self, trigger: Trigger, task: str, changes: Sequence[tuple[str, str]]) -> Path:
+        """The spec with the list of what changed behind it, as a file of its own. Raises ConfigError, DiskError."""
+        if trigger.template:
+            text = templates.fill(self.home, trigger.template, trigger.values)
+        else:
+            text = _text(inbox.spec_path(trigger.spec, self.home, self._project(trigger)))
+        full = f"{text.rstrip()}\n\n{listed(trigger.id, changes)}"
+        if _blocks(full) != _blocks(text):
+            raise ConfigError("a code block of its spec is never closed", "close it: ``` on a line of its own")
+        path = templates.spec_path(self.home, task)
+        with suppress(OSError):
+            if read_regular(path, SPEC_BYTES_MAX + 1) == full.encode():
+                return path
+        return templates.write(self.home, task, full)
+
+    # The plan, and the file it is of
+
+    @property
+    def _path(self) -> Path:
+        return self.home / "state" / FILE_NAME
+
+    @property
+    def _plan_path(self) -> Path:
+        return self.home / "state" / "triggers" / "next.json"
+
+    def _plan(self) -> Plan | None:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raw = json.loads(read_regular(self._plan_path, PLAN_BYTES_MAX))
+            due = {name: float(at) for name, at in raw["due"].items()}
+            return Plan(str(raw["identity"]), float(raw["madeAt"]), due)
+        return None
+
+    def _keep(self, plan: Plan) -> None:
+        written = {"identity": plan.identity, "madeAt": plan.made_at, "due": plan.due}
+        with suppress(DiskError, OSError):  # without it the next beat looks at all again
+            self._plan_path.parent.mkdir(mode=0o700, exist_ok=True)
+            durable.write_durably(self._plan_path, json.dumps(written).encode())
+
+
+def listed(trigger: str, changes: Sequence[tuple[str, str]]) -> str:
+    """The section of a spec that says what changed: names of files, one to a line, which are nothing but names."""
+    lines = [f"- {what}: {templates.quoted(path)}" for what, path in changes[:CHANGES_SHOWN_MAX]]
+    more = [f"- and {len(changes) - CHANGES_SHOWN_MAX} more"] if len(changes) > CHANGES_SHOWN_MAX else []
+    head = f"The trigger `{trigger}` saw these files change in the project:"
+    return "\n".join(["## What changed", "", head, "", *lines, *more, ""])
+
+
+def _text(path: Path) -> str:
+    """A spec's text. Raises ConfigError."""
+    try:
+        data = read_regular(path, SPEC_BYTES_MAX + 1)
+        if len(data) <= SPEC_BYTES_MAX:
+            return data.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"the spec {path} cannot be read: {error.strerror}", f"ls -l {path}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the spec {path} is not UTF-8 (byte {error.start})", "save as UTF-8") from error
+    raise ConfigError(f"the spec {path} is over 1 MiB", "make it shorter")
+
+
+def _blocks(text: str) -> list[Any]:
+    """The code blocks of a spec: nothing that stands behind it may become a part of one, for some are run."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415  20 ms that only this pays
+
+    tokens = MarkdownIt().disable("inline").parse(text)
+    return [(token.info, token.content) for token in tokens if token.type == "fence"]
+
+
+def _once(call: Call | None, fired: Mapping[str, Fired]) -> list[Call]:
+    last = fired.get(call.trigger) if call else None
+    return [] if call is None or (last and last.key == call.key) else [call]
+
+
+def _problem(name: str, project: str, why: str) -> Call:
+    """Told once: its key is what it says."""
+    key = f"problem-{hashlib.sha256(why.encode(errors='backslashreplace')).hexdigest()[:8]}"
+    return Call(trigger=name, key=key, task=f"{name}-{key}", project=project, spec_path="", problem=why)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, AwmError):
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    return str(error)
+
+
+def _missed(slot: schedule.Slot, trigger: Trigger, late: timedelta) -> str:
+    minutes = int(late.total_seconds() // 60)
+    return (
+        f"{slot.local:%Y-%m-%d %H:%M} {trigger.timezone} is {minutes} min ago, over its grace of "
+        f"{trigger.misfire_grace:g} min"
+    )
