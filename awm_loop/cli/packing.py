@@ -73,9 +73,7 @@ def gathered(home: Home, project_id: str | None) -> tuple[Portable, list[str]]:
     specs, bad = _texts({task: home.spec_path(loaded.work, task) for task in found.tasks})
     said += [f"spec of task {task}: {why}" for task, why in bad.items()]
     triggers = [one for one in here.triggers.values() if project_id in (None, one.get("projectId"))]
-    paths = {
-        one["id"]: home.path / Path(one["spec"]).expanduser() for one in triggers if isinstance(one.get("spec"), str)
-    }
+    paths = {one["id"]: home.path / one["spec"] for one in triggers if one.get("spec")}
     trigger_specs, bad = _texts(paths)
     said += [f"trigger {name}, whose spec cannot be had: {why}" for name, why in bad.items()]
     templates, words = _templates(home, None if project_id is None else [one.get("template") for one in triggers])

@@ -6,7 +6,7 @@ Nothing is written here (SPEC 13.5).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,10 @@ from awm_loop.errors import AwmError
 from awm_loop.store import specfile
 from awm_loop.store.portable import LISTS, RULES, Entry, Portable
 
-TASK_SPEC, TRIGGER_SPEC = "state/specs/{}.md", "state/specs/triggers/{}.md"  # in a home
+TASK_SPEC, TRIGGER_SPEC = (
+    "state/specs/imported/{}.md",
+    "state/specs/triggers/{}.md",
+)  # in a home; beside those that triggers write
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,6 @@ def taken(found: Portable, here: Here) -> list[str]:
     said = [f"task {task}" for task in found.tasks if task in here.tasks]
     said += [f"project {entry['id']}" for entry in found.projects if _differs(project(entry), here.projects)]
     return [*said, *(f"trigger {entry['id']}" for entry in found.triggers if _differs(trigger(entry), here.triggers))]
-
-
-def new_entries(entries: Iterable[Entry], there: Mapping[str, Entry]) -> tuple[Entry, ...]:
-    return tuple(entry for entry in entries if entry["id"] not in there)
 
 
 def without_strangers(found: Portable, here: Here) -> tuple[Portable, list[str]]:

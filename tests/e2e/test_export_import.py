@@ -55,7 +55,8 @@ def full(home: Home) -> Home:
     trigger |= {"spec": str(wrote(home.root / "review.md", "# Review\n")), "timezone": "Europe/Berlin"}
     wrote(home.path / "state" / "projects.json", PROJECTS)
     wrote(
-        home.path / "state" / "triggers.json", {"version": 1, "triggers": [trigger, {"id": "hand", "type": "manual"}]}
+        home.path / "state" / "triggers.json",
+        {"version": 1, "triggers": [trigger, {"id": "hand", "type": "manual", "template": "docs"}]},
     )
     wrote(home.path / "state" / "work_metrics.json", {"version": 1, "sprints": [{"sprint": "S0", "agent": "codex"}]})
     wrote(home.path / "templates" / "docs.md", "# $what\n")
@@ -117,7 +118,7 @@ def test_a_whole_home_travels_and_arrives_at_rest(full: Home) -> None:
         "left out: awm.toml [loop] default_agent: mine",
         "left out: project app, verify: make",
         "left out: task S1, Verify: pytest",
-        "read first: task S2 has a script in state/specs/S2.md",
+        "read first: task S2 has a script in state/specs/imported/S2.md",
         "the loop is paused: `awm resume` goes on",
     ]
     assert {key: state[key] for key in ("active", "queue", "completed", "blocked", "maxRetries", "project")} == {
@@ -142,7 +143,7 @@ def test_a_whole_home_travels_and_arrives_at_rest(full: Home) -> None:
         (False, "state/specs/triggers/nightly.md"),
         (False, None),
     ]
-    assert (there / "state" / "specs" / "S1.md").read_text() == "# Sprint S1: A\n\n\nDo it.\n"
+    assert (there / "state" / "specs" / "imported" / "S1.md").read_text() == "# Sprint S1: A\n\n\nDo it.\n"
     assert "stall_minutes = 2.5" in (there / "awm.toml").read_text()
     assert f"{there}/awm.toml: ok\n{there}/state/current_work.json: ok, 1 queued\n" in at(full, there, "check").out
 
@@ -265,15 +266,17 @@ def test_what_is_here_already_is_refused_by_name_and_comes_under_another(full: H
     there = other(full, "there", "--project", str(full.project))
     assert at(full, there, "import", "app.tar.gz").code == 0
     state = there / "state" / "projects.json"
-    state.write_text(state.read_text().replace('"App"', '"Mine"'))
+    state.write_text(state.read_text().replace('"App"', '"Mine", "_own": 1').replace("{", '{"_comment": "mine",', 1))
     before = tree(there)
 
     refused = at(full, there, "import", "app.tar.gz")
     unchanged = tree(there) == before
     done = at(full, there, "import", "app.tar.gz", "--as", "app2")
-    projects = json.loads(state.read_text())["projects"]
+    after = json.loads(state.read_text())
+    projects = after["projects"]
     triggers = json.loads((there / "state" / "triggers.json").read_text())["triggers"]
 
+    assert (after["_comment"], projects[0]["_own"]) == ("mine", 1)
     assert (refused.code, refused.out) == (78, "")
     assert refused.err == (
         "awm: here already: task S1, project app; nothing was imported\n"
@@ -370,14 +373,14 @@ def test_no_link_leads_an_import_out_of_the_home(full: Home) -> None:
     there = other(full, "there")
     victim = wrote(full.root / "victim.md", "mine")
     (full.root / "outside").mkdir()
-    (there / "state" / "specs").mkdir()
-    (there / "state" / "specs" / "S1.md").symlink_to(victim)
+    (there / "state" / "specs" / "imported").mkdir(parents=True)
+    (there / "state" / "specs" / "imported" / "S1.md").symlink_to(victim)
     (there / "templates").symlink_to(full.root / "outside")
 
     done = at(full, there, "import", "a.tar.gz")
 
     assert done.code == 78
-    assert "here already: state/specs/S1.md (not a regular file), templates is a link; nothing" in done.err
+    assert "here already: state/specs/imported/S1.md (not a regular file), templates is a link; nothing" in done.err
     assert (victim.read_text(), list((full.root / "outside").iterdir())) == ("mine", [])
     assert not (there / "state" / "projects.json").exists()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bad_input import Scene, files_like, fuzzed, scene
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 from test_settings_and_specs import configs, specs
 
@@ -32,8 +32,10 @@ STATE: dict[str, Any] = {
     "projectOf": {"S1": "app"},
     "tasks": {"S1": {"priority": "high", "depends": ["S2"]}, "S3": {"reason": "asks", "guidance": ["do"]}},
 }
-PROJECTS = {"version": 1, "projects": [{"id": "app", "path": "/app", "status": "active", "depends": ["app"]}]}
-TRIGGER = {"id": "nightly", "type": "time", "projectId": "app", "enabled": True, "spec": "specs/triggers/nightly.md"}
+PROJECTS = {"version": 1, "projects": [{"id": "app", "path": "/app", "status": "active", "depends": ["lib"]}]}
+TRIGGER = {"id": "nightly", "type": "time", "trigger": "0 2 * * *", "projectId": "app", "enabled": True} | {
+    "spec": "specs/triggers/nightly.md"
+}
 METRICS = {"version": 1, "sprints": [{"sprint": "S0", "agent": "codex", "status": "success", "durationMinutes": 2.5}]}
 GOOD = {
     "current_work.json": jsontext.layout(STATE),
@@ -57,10 +59,10 @@ def members(draw: st.DrawFn) -> dict[str, bytes]:
         "projects.json": files_like(PROJECTS),
         "triggers.json": files_like({"version": 1, "triggers": [TRIGGER]}),
         "work_metrics.json": files_like(METRICS),
-        "awm.toml": configs(),
-        "specs/tasks/S1.md": specs(),
-        "specs/triggers/nightly.md": specs(),
-        "templates/docs.md": specs(),
+        "awm.toml": configs,
+        "specs/tasks/S1.md": specs,
+        "specs/triggers/nightly.md": specs,
+        "templates/docs.md": specs,
     }
     chosen = draw(st.lists(st.sampled_from(sorted(odd)), max_size=2, unique=True))
     return GOOD | {name: draw(odd[name]) for name in chosen}
@@ -85,6 +87,7 @@ def test_all_is_imported_or_nothing_is(found: dict[str, bytes], options: list[st
         after = tree(bed.root)
         code = done.exception.exit_code if isinstance(done.exception, AwmError) else done.exit_code
         assert code in {EXIT_OK, EXIT_CONFIG}, (done.output, done.exc_info)
+        event(f"exit code {code}")
         if code != EXIT_OK or "--dry-run" in options:
             assert after == before
             return

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from awm_loop import config
 from awm_loop.errors import AwmError, BadFileError
-from awm_loop.store import archive, disarming, jsontext, portable, specfile, tomltext
+from awm_loop.store import archive, disarming, portable, specfile, tomltext
 from awm_loop.store.portable import Portable
 
 SCRIPT = "# Sprint S2: B\n\n```sh run\ntrue\n```\n"
@@ -31,7 +31,7 @@ PACKED = Portable(
     options={"S1": {"priority": "high"}, "S3": {"reason": "asks"}},
     project_of={"S1": "app"},
     projects=({"id": "app", "status": "active", "path": "/app", "verify": "make"},),
-    triggers=({"id": "nightly", "type": "time", "projectId": "app", "enabled": True, "spec": "s.md"},),
+    triggers=({"id": "nightly", "type": "time", "projectId": "app", "trigger": "0 2 * * *", "spec": "s.md"},),
     sprints=({"sprint": "S0", "agent": "codex", "status": "success"},),
     specs={"S1": "# Sprint S1: A\n\n**Verify:** pytest\n", "S2": SCRIPT},
     trigger_specs={"nightly": "# Review\n"},
@@ -245,17 +245,27 @@ def test_a_manifest_of_another_kind_is_refused(tmp_path: Path, change: dict[str,
     ("name", "data", "why"),
     [
         ("projects.json", b"[" * 100_000, "nested too deep"),
-        ("projects.json", b'{"version": 1, "projects": [{"id": "../x"}]}', "expected an object with an `id`"),
-        ("projects.json", b'{"version": 1, "projects": [{"id": "default"}]}', "default is there already"),
-        ("projects.json", b'{"version": 1, "projects": [{"id": "app"}]}', "project app needs a path"),
-        ("projects.json", b'{"version": 1, "projects": [{"id":"app","path":"/a","status":[]}]}', "needs a path"),
+        (
+            "projects.json",
+            b'{"version": 1, "projects": [{"id": "../x", "path": "/a"}]}',
+            "/projects/0/id: expected an id",
+        ),
+        (
+            "projects.json",
+            b'{"version": 1, "projects": [{"id": "default", "path": "/a"}]}',
+            "default is the project of",
+        ),
+        ("projects.json", b'{"version": 1, "projects": [{"id": "app"}]}', "`path` is missing"),
+        ("projects.json", b'{"version": 1, "projects": [{"id":"app","path":"/a","status":[]}]}', "/projects/0/status"),
+        ("projects.json", b'{"version": 1, "projects": [{"id":"app","path":"/a","depends":["app"]}]}', "app -> app"),
+        ("projects.json", b'{"version": 1, "projects": [7]}', "/projects/0: should be an object"),
         ("projects.json", b'{"version": 1, "projects": []}', "trigger nightly is of a project"),
         ("projects.json", b'{"version": 2, "projects": []}', "expected an object with version 1"),
         ("triggers.json", b'{"version": 1, "triggers": []}', "it lacks the spec of a trigger, or holds one of none"),
-        ("triggers.json", b'{"version": 1, "triggers": [{"id": "a", "type": "x"}]}', "trigger a is none of these"),
+        ("triggers.json", b'{"version": 1, "triggers": [{"id": "a", "type": "x", "spec": "a"}]}', "/triggers/0/type"),
         (
             "triggers.json",
-            b'{"version":1,"triggers":[{"id":"nightly","type":"time","spec":"/etc/passwd"}]}',
+            b'{"version":1,"triggers":[{"id":"nightly","type":"manual","spec":"/etc/passwd"}]}',
             "the spec of trigger nightly is to be specs/triggers/nightly.md",
         ),
         ("current_work.json", b'{"queue": ["S1", "S2", "S1"]}', "task S1 is also in /queue/0"),
@@ -456,12 +466,3 @@ def test_settings_are_written_so_that_they_read_the_same(table: dict[str, Any]) 
 
     assert tomllib.loads(text) == table
     assert tomltext.read(text) == table
-
-
-def test_an_entry_is_added_where_people_keep_their_own_keys(tmp_path: Path) -> None:
-    """SPEC 15.14: keys that AWM does not know stay, and new entries come last."""
-    path, old = tmp_path / "projects.json", {"_comment": "mine", "version": 1, "projects": [{"id": "a", "own": 1}]}
-
-    data = portable.with_entries(jsontext.layout(old), path, "projects", ({"id": "b"},))
-
-    assert json.loads(data) == {"_comment": "mine", "version": 1, "projects": [{"id": "a", "own": 1}, {"id": "b"}]}
