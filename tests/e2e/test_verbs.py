@@ -37,6 +37,8 @@ VERBS = [
     "install",
     "uninstall",
     "demo",
+    "export",
+    "import",
     "table",
     "hook",
     "projects",
