@@ -137,7 +137,7 @@ KIND = Kind(
     install="pipx install aider-chat",
     call=call,
     reader=Reader,
-    passed=(
+    logins=(
         "ANTHROPIC_API_BASE",
         "ANTHROPIC_API_KEY",
         "DEEPSEEK_API_KEY",

@@ -216,7 +216,7 @@ KIND = Kind(
     call=call,
     reader=Reader,
     tells_totals=frozenset({"cost_usd"}),
-    passed=(
+    logins=(
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_AUTH_TOKEN",
         "ANTHROPIC_BASE_URL",

@@ -226,7 +226,7 @@ KIND = Kind(
     install="npm install -g @google/gemini-cli",
     call=call,
     reader=Reader,
-    passed=(
+    logins=(
         "GEMINI_API_KEY",
         "GOOGLE_API_KEY",
         "GOOGLE_GEMINI_BASE_URL",

@@ -268,7 +268,7 @@ KIND = Kind(
     install="npm install -g opencode-ai",
     call=call,
     reader=Reader,
-    passed=(
+    logins=(
         "ANTHROPIC_API_KEY",
         "GEMINI_API_KEY",
         "GROQ_API_KEY",

@@ -96,8 +96,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One CLI. `executable` is its program's usual name, `install` the command that gets it; `passed` are the names of
-    variables it needs for its login.
+    """One CLI. `executable` is its program's usual name, `install` the command that gets it; `logins` are the names of
+    variables that its login may rest on: it gets those that the agent's `env_pass` names (SPEC 8.5).
 
     `beside` finds, by session id and environment, a file that the CLI writes beside its output and that tells more of
     the run; its lines are fed to `reader.out` before `end`. None where there is none. `tells_totals` where `tokens` or
@@ -108,7 +108,7 @@ class Kind:
     install: str
     call: Callable[[Ask], Call]
     reader: Callable[[], Reader]
-    passed: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
     beside: Callable[[str, Mapping[str, str]], Path | None] = lambda _session, _environ: None
     tells_totals: frozenset[str] = frozenset()
 

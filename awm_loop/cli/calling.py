@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -70,16 +70,16 @@ def _call(order: Order, values: dict[str, str]) -> Invocation:
             put(scratch / name, text)
     return Invocation(
         argv=call.argv,
-        environment=environment(order, kind.passed) | dict(call.environment),
+        environment=environment(order) | dict(call.environment),
         directory=workspace,
         stdin_path=Path(values["prompt_file"]),
         is_stderr_apart=True,
     )
 
 
-def environment(order: Order, passed: Sequence[str] = ()) -> dict[str, str]:
-    """SPEC 8.5: what an agent, its gate and its preparation get of ours; `passed` are further names."""
-    return generic.environment((*order.env_pass, *passed), _values(order), os.environ)
+def environment(order: Order) -> dict[str, str]:
+    """SPEC 8.5: what an agent, its gate and its preparation get of ours."""
+    return generic.environment(order.env_pass, _values(order), os.environ)
 
 
 def _values(order: Order) -> dict[str, str]:
@@ -103,7 +103,8 @@ def _directory(order: Order) -> Path:
 def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
     """The agent itself, and what its end means before the workspace is looked at."""
     order = tended.order
-    run = _begun(order) if tended.child or tended.problem else invocation(order)
+    is_begun = tended.child is not None or bool(tended.problem)  # then nothing of its preparation can fail
+    run = replace(RUNS_ALREADY, environment=environment(order)) if is_begun else invocation(order)
     if order.kind not in CLIS:
         end = yield Stage(invocation=run)
         return end, generic.read(end.exit_code, _report(tended), _output(tended))
@@ -115,16 +116,10 @@ def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
     else:
         reading = _told_beside(kind, heard.reader, run, end.exit_code)
     report = _report(tended)
-    reading = _of_this_run(tended, kind, reading)
+    reading = _with_remedy(order, kind, _of_this_run(tended, kind, reading))
     if report is not None and reading.outcome is Outcome.SUCCEEDED:
         reading = _with_report(reading, generic.read(0, report, ""))
     return end, reading
-
-
-def _begun(order: Order) -> Invocation:
-    """Of an agent that runs already: nothing is prepared for it again, and nothing of that can fail."""
-    passed = kinds.kind(order.kind).passed if order.kind in CLIS else ()
-    return replace(RUNS_ALREADY, environment=environment(order, passed))
 
 
 @dataclass(slots=True)
@@ -193,6 +188,15 @@ def _totals_before(tended: Tended, session: str) -> dict[str, Any]:
             if number < tended.order.number and said.get("session") == session:
                 found[number] = {name: value for name, value in said.items() if value is not None}
     return {name: value for _, said in sorted(found.items()) for name, value in said.items()}
+
+
+def _with_remedy(order: Order, kind: Kind, reading: Reading) -> Reading:
+    """A refused login of an agent that does not get what is set here: what to type comes first, as notices are cut."""
+    kept = [name for name in kind.logins if name in os.environ and name not in order.env_pass]
+    if reading.outcome is not Outcome.AUTH or not kept:
+        return reading
+    line = f"env_pass = {json.dumps([*order.env_pass, *kept])} in [agents.{order.agent}]"
+    return replace(reading, error=f"it does not get what is set here: {line}; {reading.error}")
 
 
 def _with_report(reading: Reading, said: Reading) -> Reading:

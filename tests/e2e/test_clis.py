@@ -19,6 +19,13 @@ from test_why import why
 CLIS = ["claude", "codex", "gemini", "opencode", "aider"]
 WITH_SESSIONS = CLIS[:4]
 RESUMES = {"claude": ["--resume"], "codex": ["resume"], "gemini": ["--resume"], "opencode": ["-s"]}
+LOGINS = {
+    "claude": "ANTHROPIC_API_KEY",
+    "codex": "OPENAI_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "opencode": "OPENROUTER_API_KEY",
+    "aider": "DEEPSEEK_API_KEY",
+}
 DISPLAYED = {kind: kind.capitalize() for kind in CLIS}
 FALLBACK = {"claude": "codex", "codex": "claude", "gemini": "opencode", "opencode": "gemini", "aider": "claude"}
 
@@ -212,6 +219,25 @@ def test_a_refused_login_turns_the_agent_off_until_a_person_says(kind: str, home
     assert home.finish()["completed"] == ["S1", "S2"]
     assert len(runs(home)) == 3
     assert home.prompt(2).count("Thing S1") >= 1
+
+
+@pytest.mark.parametrize("kind", CLIS)
+def test_a_key_of_the_environment_reaches_it_only_by_name(kind: str, home: Home) -> None:
+    """`env_pass` is the whole list; where the login is refused for want of a key, what to type is said (SPEC 8.5)."""
+    with_clis(home, kind, **{kind: ["auth", "ok"]})
+    home.environment[LOGINS[kind]] = "a-key"
+    queue(home, "S1")
+
+    home.beat()
+    home.wait_for(lambda: home.texts("auth"), beat_every=0.5)
+    wanted = f'env_pass = ["{LOGINS[kind]}"]'
+    home.config(f'{QUICK}default_agent = "{kind}"\n[agents.{kind}]\nkind = "{kind}"\n{wanted}\n')
+    awm(home, "agents", "on", kind)
+    home.finish()
+
+    assert [run["env"].get(LOGINS[kind]) for run in runs(home)] == [None, "a-key"]
+    why_off = f"it does not get what is set here: {wanted} in [agents.{kind}]; "
+    assert only(home.texts("auth")).startswith(f"🔑 {DISPLAYED[kind]} is turned off — {why_off}")
 
 
 def test_a_fallback_goes_on_where_the_login_is_refused(home: Home) -> None:
