@@ -27,13 +27,13 @@ SESSION_LINE = "session id: "  # in the banner of text mode
 
 
 def call(ask: Ask) -> Call:
-    """How to run it. Its sandbox keeps `.git` read-only, so every directory a commit writes to is added.
+    """How to run it. Its sandbox keeps `.git` read-only, so every directory that its work writes to is added.
 
     The options stand before `resume`: that takes neither a directory nor a sandbox. Its session cannot be chosen.
     """
     argv = [ask.executable, "exec", "--json", "--skip-git-repo-check", "-C", str(ask.workspace)]
     if ask.is_sandboxed:
-        argv += ["-s", "workspace-write", *(part for path in ask.git_paths for part in ("--add-dir", str(path)))]
+        argv += ["-s", "workspace-write", *(part for path in ask.written_paths for part in ("--add-dir", str(path)))]
         argv += ["-c", "approval_policy=never"]
     else:
         argv += ["--dangerously-bypass-approvals-and-sandbox"]

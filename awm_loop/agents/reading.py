@@ -66,8 +66,8 @@ class Ask:
     """What is wanted of a CLI. `executable` is its program as configured, `extra` what a person adds to its arguments.
 
     `session` is the id of a session: one that exists where `is_resumed`, else the one that a new session is to get,
-    where the CLI lets it be chosen. `git_paths` are the directories of the repository that a commit writes to, outside
-    of the workspace or hidden in it. `scratch` is a directory of the attempt's own.
+    where the CLI lets it be chosen. `written_paths` are the directories that its work writes to, outside of the
+    workspace or hidden in it: those of git, and that of its result file. `scratch` is a directory of the attempt's own.
     """
 
     executable: str
@@ -77,7 +77,7 @@ class Ask:
     model: str = ""
     extra: tuple[str, ...] = ()
     is_sandboxed: bool = True
-    git_paths: tuple[Path, ...] = ()
+    written_paths: tuple[Path, ...] = ()
     session: str = ""
     is_resumed: bool = False
 

@@ -32,7 +32,9 @@ BESIDE_BYTES_MAX = 1024 * 1024  # of the end of a record that a CLI keeps beside
 
 def invocation(order: Order) -> Invocation:
     """How the supervisor runs the agent of an order. Raises DiskError where its files cannot be written."""
-    values = _values(order)
+    values, answer = _values(order), _answer_path(order).parent
+    with disk_trouble(answer):
+        answer.mkdir(mode=0o700, exist_ok=True)
     if order.kind in CLIS:
         return _call(order, values)
     script_path = Path(values["script_file"])
@@ -60,7 +62,7 @@ def _call(order: Order, values: dict[str, str]) -> Invocation:
             model=order.model,
             extra=order.extra_args,
             is_sandboxed=order.is_sandboxed,
-            git_paths=git.written_paths(workspace),
+            written_paths=(*git.written_paths(workspace), _answer_path(order).parent),
             session=verdict.session(order.session) or str(uuid.uuid4()),
             is_resumed=bool(verdict.session(order.session)),
         )
@@ -87,7 +89,7 @@ def _values(order: Order) -> dict[str, str]:
     return {
         "prompt_file": str(directory / "prompt.md"),
         "script_file": str(directory / "script.sh"),
-        "result_file": str(directory / "agent-result.json"),
+        "result_file": str(_answer_path(order)),
         "workspace": order.workspace,
         "task": order.task,
         "attempt": str(order.number),
@@ -98,6 +100,11 @@ def _values(order: Order) -> dict[str, str]:
 
 def _directory(order: Order) -> Path:
     return Path(order.home) / "state" / "attempts" / order.key
+
+
+def _answer_path(order: Order) -> Path:
+    """The result file, in a directory to itself: that alone a sandbox must let the agent write to."""
+    return _directory(order) / "answer" / "agent-result.json"
 
 
 def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
@@ -221,7 +228,7 @@ def _report(tended: Tended) -> bytes | None:
     What is no regular file is an empty report, malformed too.
     """
     try:
-        return read_regular(tended.directory / "agent-result.json", RESULT_FILE_BYTES_MAX)
+        return read_regular(_answer_path(tended.order), RESULT_FILE_BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError:

@@ -500,7 +500,7 @@ def test_it_is_called_as_recommended() -> None:
     """A sandbox in which git can write, no questions, no updates, no telemetry, the prompt from stdin (observed)."""
     paths = (Path("/w/.git"), Path("/main/.git/worktrees/w"))
 
-    assert codex.KIND.call(ask(git_paths=paths, model="gpt-5", extra=("-c", "x=1"), session="unused")) == Call(
+    assert codex.KIND.call(ask(written_paths=paths, model="gpt-5", extra=("-c", "x=1"), session="unused")) == Call(
         argv=(
             *STARTED,
             *("-s", "workspace-write", "--add-dir", "/w/.git", "--add-dir", "/main/.git/worktrees/w"),
@@ -511,7 +511,7 @@ def test_it_is_called_as_recommended() -> None:
 
 def test_without_a_sandbox_it_is_told_to_use_none() -> None:
     """An agent that is walled in from outside needs no sandbox of its own."""
-    assert codex.KIND.call(ask(is_sandboxed=False, git_paths=(Path("/w/.git"),))) == Call(
+    assert codex.KIND.call(ask(is_sandboxed=False, written_paths=(Path("/w/.git"),))) == Call(
         argv=(*STARTED, "--dangerously-bypass-approvals-and-sandbox", *QUIET, "-")
     )
 

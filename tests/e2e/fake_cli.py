@@ -11,6 +11,7 @@ $HOME/play/NAME has a line for each run: what it shall do, and one argument. Wit
     hang          it goes silent, with a tool in a session of its own that ignores TERM
     cut           it commits, and its output breaks off within a line
     noperm        it may use no tool, and ends well (claude)
+    ask           it asks a question in its result file, where its sandbox lets it, and ends well
 
 $HOME/runs.jsonl has a line for each run: what it was given.
 """
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 TRANSCRIPTS = Path(__file__).resolve().parent.parent / "agents" / "transcripts"
@@ -110,13 +112,15 @@ def play(name: str, what: str, argument: str) -> int:
         time.sleep(0.02)
     if what in {"ok", "cut"}:
         commit()
+    if what == "ask":
+        ask(name)
     if what == "cap":
         say(name, capped(name, int(argument)))
     elif what == "cut":
         whole = recorded(name, "ok", "stdout")
         say(name, whole[: len(whole) // 2])
     else:
-        say(name, recorded(name, what, "stdout"))
+        say(name, recorded(name, "ok" if what == "ask" else what, "stdout"))
         print(recorded(name, what, "stderr"), end="", file=sys.stderr, flush=True)
     return EXIT_CODES[name].get(what, 0)
 
@@ -126,6 +130,14 @@ def commit() -> None:
         print("work", file=file)
     subprocess.run(["git", "add", "work.txt"], check=True)
     subprocess.run(["git", "commit", "--quiet", "--message", os.environ["AWM_TASK"]], check=True)
+
+
+def ask(name: str) -> None:
+    """Codex's sandbox lets its tools write below the working directory, and below what `--add-dir` names (observed)."""
+    path = Path(os.environ["AWM_RESULT_FILE"])
+    roots = [Path(root) for option, root in pairwise(sys.argv) if option == "--add-dir"]
+    if name != "codex" or any(path.is_relative_to(root) for root in roots):
+        path.write_text('{"status": "blocked", "question": "Which colour?"}')
 
 
 def recorded(name: str, what: str, stream: str) -> str:

@@ -301,6 +301,22 @@ def test_stop_leaves_no_process_of_it(kind: str, home: Home) -> None:
     assert (outcomes(home), home.state()["queue"], counts(home, "S1")) == (["stopped"], ["S1"], (0, 0))
 
 
+@pytest.mark.parametrize("kind", WITH_SESSIONS)
+def test_it_can_ask_a_person_from_within_its_sandbox(kind: str, home: Home) -> None:
+    """The result file has a directory to itself, which the agent may write to; the rest stays shut (SPEC 8.6)."""
+    with_clis(home, kind, **{kind: ["ask"]})
+    queue(home, "S1")
+
+    state = home.finish()
+
+    assert (state["blocked"], home.results()[0]["question"]) == (["S1"], "Which colour?")
+    told = only(runs(home))
+    path = Path(told["env"]["AWM_RESULT_FILE"])
+    assert (path, [*path.parent.iterdir()]) == (home.attempt(1) / "answer" / "agent-result.json", [path])
+    roots = [root for option, root in zip(told["argv"], told["argv"][1:], strict=False) if option == "--add-dir"]
+    assert roots == ([str(home.project / ".git"), str(path.parent)] if kind == "codex" else [])
+
+
 def test_claude_that_may_use_no_tool_has_done_nothing(home: Home) -> None:
     """Exit 0, "success", and its own list of what was denied: hollow, and the retry is told so (SPEC 10.1)."""
     with_clis(home, "claude", claude=["noperm"])
