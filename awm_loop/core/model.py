@@ -188,8 +188,7 @@ class Task:
     guidance: tuple[str, ...] = ()  # what a person answered, what an analysis advised: for the next prompts
     analysis: str = ""  # "due" after the last strike, "done" when it was had
     agent: str = ""  # who took it over after the analysis
-    session: str = ""  # which a limit cut short: to be resumed ...
-    session_agent: str = ""  # ... by this agent
+    sessions: Mapping[str, str] = field(default_factory=dict)  # which limits cut short, to be resumed: by agent
     earlier: tuple[Earlier, ...] = ()  # the newest few
     work_may_exist: bool = False  # found in progress without an attempt of ours (SPEC 4.5)
 

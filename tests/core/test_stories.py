@@ -172,6 +172,22 @@ def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
 
 
 @story
+def two_agents_that_limits_cut_short_each_go_on_in_their_own_session() -> None:
+    """SPEC 9: whichever account opens first; a refused login in between has done no work that would part them."""
+    codex, opus = (replace(POLICY.agents[name], kind="claude") for name in ("codex", "opus"))
+    loop = running(Loop(working("S1"), replace(POLICY, agents={"codex": codex, "opus": opus})))
+    loop.beat(exited(Outcome.LIMITED, session_id="c-1"))
+    loop.beat(exited(Outcome.LIMITED, session_id="o-1"))
+    assert loop.work.task("S1").sessions == {"codex": "c-1", "opus": "o-1"}
+    loop.beat(now=later(960))
+    assert (loop.work.attempts[0].agent, loop.work.attempts[0].session) == ("codex", "c-1")
+    loop.beat(exited(Outcome.AUTH), now=later(961))
+    assert (loop.work.attempts[0].agent, loop.work.attempts[0].session) == ("opus", "o-1")
+    loop.beat(exited(Outcome.FAILED), now=later(962))
+    assert loop.work.task("S1").sessions == {}
+
+
+@story
 def a_program_that_knows_no_sessions_is_told_all_again() -> None:
     """SPEC 8.6: a command has no place for a session, so it would be told to go on with nothing."""
     loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus")))
@@ -187,7 +203,7 @@ def a_reset_forgets_the_sessions_of_tasks_that_wait() -> None:
     loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="s-1", context_share=0.9))
     loop.beat(now=later(1))
-    assert (loop.work.task("S1").session, loop.work.task("S1").session_agent) == ("", "")
+    assert loop.work.task("S1").sessions == {}
 
 
 @story

@@ -191,6 +191,21 @@ def test_a_cap_is_waited_out_and_the_same_session_goes_on(kind: str, home: Home)
         assert "Thing S1" in second["prompt"]
 
 
+def test_after_two_caps_the_first_to_open_goes_on_in_its_own_session(home: Home) -> None:
+    """Each account keeps its session for the task, and is told what the other one tried meanwhile (SPEC 9)."""
+    with_clis(home, "codex", "claude", codex=["cap 4"], claude=["cap 900"])
+    queue(home, "S1")
+
+    home.finish(0.3)
+
+    assert who(home) == [("codex", "S1"), ("claude", "S1"), ("codex", "S1")]
+    last = runs(home)[-1]
+    assert last["argv"][-3:] == ["resume", home.results()[0]["sessionId"], "-"]
+    assert "A limit of your account ended attempt 1 in the middle." in last["prompt"]
+    assert "## What others tried since\n" in last["prompt"]
+    assert "Attempt 2 by claude — limited" in last["prompt"]
+
+
 @pytest.mark.parametrize("kind", CLIS)
 def test_a_refused_login_turns_the_agent_off_until_a_person_says(kind: str, home: Home) -> None:
     """One notice, whatever notifyUser says; no try; the task waits; `awm agents on` brings it back (SPEC 7.2, 12.2)."""
@@ -280,7 +295,7 @@ def test_one_that_sleeps_out_a_limit_is_ended_and_its_account_waits(kind: str, h
     assert abs(until - datetime.now(UTC) - hours[kind]) < timedelta(minutes=2)
     home.wait_for(lambda: home.texts("limit"), beat_every=0.5)
     assert only(home.texts("limit")) == f"⚡ {DISPLAYED[kind]} rate limited. Resets in ~2 hours. Waiting."
-    assert home.state()["tasks"]["S1"]["session"] == home.results()[0]["sessionId"]
+    assert home.state()["tasks"]["S1"]["sessions"] == {kind: home.results()[0]["sessionId"]}
     home.wait_for(lambda: not home.processes())
 
 
