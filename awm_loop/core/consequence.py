@@ -158,7 +158,7 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     """A verdict: the attempt leaves, its counts stay with the task, the account learns of a limit or a success."""
     work, row, now = step.work, step.row, moment.now
     agent = moment.policy.agents.get(attempt.agent)
-    if agent is None or agent.kind in model.WITHOUT_SESSIONS:
+    if agent is None or not agent.has_sessions:
         result = replace(result, session_id="")
     task = replace(_counted(work.task(attempt.task), attempt, result, step), not_before=judged.not_before)
     accounts, known = dict(work.accounts), work.accounts.get(attempt.account)

@@ -94,9 +94,9 @@ class Agent:
     account: str
     fallback: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()  # the types of tasks it is for; () for all
+    has_sessions: bool = False  # can be told to go on in one
 
 
-WITHOUT_SESSIONS = frozenset({"shell", "command"})  # kinds of agents that can not be told to go on in one
 AUTO = "auto"  # the route that learns (SPEC 7.6)
 
 

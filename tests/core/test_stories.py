@@ -161,7 +161,7 @@ def an_agent_whose_login_is_refused_is_off_until_a_person_says() -> None:
 @story
 def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
     """SPEC 9, 11.2: by the same agent, once; another agent, and another end, begin anew."""
-    opus = replace(POLICY.agents["opus"], kind="claude")
+    opus = replace(POLICY.agents["opus"], has_sessions=True)
     loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="s-1"))
     loop.beat(now=later(960))
@@ -174,7 +174,7 @@ def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
 @story
 def two_agents_that_limits_cut_short_each_go_on_in_their_own_session() -> None:
     """SPEC 9: whichever account opens first; a refused login in between has done no work that would part them."""
-    codex, opus = (replace(POLICY.agents[name], kind="claude") for name in ("codex", "opus"))
+    codex, opus = (replace(POLICY.agents[name], has_sessions=True) for name in ("codex", "opus"))
     loop = running(Loop(working("S1"), replace(POLICY, agents={"codex": codex, "opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="c-1"))
     loop.beat(exited(Outcome.LIMITED, session_id="o-1"))
@@ -199,7 +199,7 @@ def a_program_that_knows_no_sessions_is_told_all_again() -> None:
 @story
 def a_reset_forgets_the_sessions_of_tasks_that_wait() -> None:
     """SPEC 11.1: all stored session ids of agents are dropped."""
-    opus = replace(POLICY.agents["opus"], kind="claude")
+    opus = replace(POLICY.agents["opus"], has_sessions=True)
     loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="s-1", context_share=0.9))
     loop.beat(now=later(1))
