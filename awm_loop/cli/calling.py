@@ -14,7 +14,7 @@ from typing import Any
 
 from awm_loop import clock
 from awm_loop.agents import generic, kinds, verdict
-from awm_loop.agents.reading import Ask, Kind, Reader, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reader, Reading
 from awm_loop.attempt.directory import Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
@@ -27,55 +27,55 @@ from awm_loop.regular import read_regular
 from awm_loop.store import specfile
 from awm_loop.workspace import git
 
+SCRIPT = "script.sh"  # what the embedded agent runs
 BESIDE_BYTES_MAX = 1024 * 1024  # of the end of a record that a CLI keeps beside its output
 
 
-def invocation(order: Order) -> Invocation:
-    """How the supervisor runs the agent of an order. Raises DiskError where its files cannot be written."""
-    values, answer = _values(order), _answer_path(order).parent
+def make_ready(order: Order) -> None:
+    """Write what the agent of an order needs beside its prompt. Raises DiskError."""
+    scratch, answer = _directory(order), _answer_path(order).parent
     with disk_trouble(answer):
         answer.mkdir(mode=0o700, exist_ok=True)
-    if order.kind in CLIS:
-        return _call(order, values)
-    script_path = Path(values["script_file"])
-    if order.kind == "shell" and not script_path.exists():  # when it is there, a shell may be reading it
-        with disk_trouble(script_path):
-            put(script_path, specfile.run_blocks((_directory(order) / "spec.md").read_text(encoding="utf-8")))
-    return Invocation(
-        argv=generic.argv(order.kind, order.command, values),
-        environment=environment(order),
-        directory=Path(order.workspace),
-        stdin_path=Path(os.devnull if order.kind == "shell" else values["prompt_file"]),
-    )
-
-
-def _call(order: Order, values: dict[str, str]) -> Invocation:
-    """A CLI, as its module says."""
-    kind, scratch = kinds.kind(order.kind), _directory(order)
-    workspace = Path(order.workspace)
-    call = kind.call(
-        Ask(
-            executable=order.executable or kind.executable,
-            workspace=workspace,
-            prompt_path=Path(values["prompt_file"]),
-            scratch=scratch,
-            model=order.model,
-            extra=order.extra_args,
-            is_sandboxed=order.is_sandboxed,
-            written_paths=(*git.written_paths(workspace), _answer_path(order).parent),
-            session=verdict.session(order.session) or str(uuid.uuid4()),
-            is_resumed=bool(verdict.session(order.session)),
-        )
-    )
-    for name, text in call.files.items():
+    for name, text in _call(order, ()).files.items() if order.kind in CLIS else ():
         with disk_trouble(scratch / name):
             put(scratch / name, text)
+    if order.kind == "shell":
+        with disk_trouble(scratch / SCRIPT):
+            put(scratch / SCRIPT, specfile.run_blocks((scratch / "spec.md").read_text(encoding="utf-8")))
+
+
+def invocation(order: Order) -> Invocation:
+    """How the supervisor runs the agent of an order that was made ready."""
+    values, workspace = _values(order), Path(order.workspace)
+    if order.kind in CLIS:
+        call = _call(order, (*git.written_paths(workspace), _answer_path(order).parent))
+    else:
+        call = Call(argv=tuple(generic.argv(order.kind, order.command, values)))
     return Invocation(
         argv=call.argv,
         environment=environment(order) | dict(call.environment),
         directory=workspace,
-        stdin_path=Path(values["prompt_file"]),
-        is_stderr_apart=True,
+        stdin_path=Path(os.devnull if order.kind == "shell" else values["prompt_file"]),
+        is_stderr_apart=order.kind in CLIS,
+    )
+
+
+def _call(order: Order, written_paths: tuple[Path, ...]) -> Call:
+    """A CLI, as its module says."""
+    kind, scratch = kinds.kind(order.kind), _directory(order)
+    return kind.call(
+        Ask(
+            executable=order.executable or kind.executable,
+            workspace=Path(order.workspace),
+            prompt_path=scratch / "prompt.md",
+            scratch=scratch,
+            model=order.model,
+            extra=order.extra_args,
+            is_sandboxed=order.is_sandboxed,
+            written_paths=written_paths,
+            session=verdict.session(order.session) or str(uuid.uuid4()),
+            is_resumed=bool(verdict.session(order.session)),
+        )
     )
 
 
@@ -88,7 +88,7 @@ def _values(order: Order) -> dict[str, str]:
     directory = _directory(order)
     return {
         "prompt_file": str(directory / "prompt.md"),
-        "script_file": str(directory / "script.sh"),
+        "script_file": str(directory / SCRIPT),
         "result_file": str(_answer_path(order)),
         "workspace": order.workspace,
         "task": order.task,

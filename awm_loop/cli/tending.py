@@ -30,8 +30,8 @@ INTEGRATIONS_MAX = 5  # times the base branch may move between a rebase and the 
 
 def first(order: Order) -> Invocation | None:
     """What a beat may start itself: the agent, where nothing has to be made ready before it. Raises DiskError."""
-    run = calling.invocation(order)  # always: what the disk refuses is refused before the start
-    return None if order.is_worktree or order.verify else run
+    calling.make_ready(order)  # always: what the disk refuses is refused before the start
+    return None if order.is_worktree or order.verify else calling.invocation(order)
 
 
 def restore(directory: AttemptDirectory) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,21 @@ def test_it_gets_its_prompt_by_file_and_no_terminal(kind: str, home: Home) -> No
     assert "Thing S1" not in " ".join(run["argv"])
     assert "A_SECRET" not in run["env"]
     assert run["env"]["TZ"] == "UTC"
+
+
+@pytest.mark.parametrize("verify", ["true", ""])
+def test_git_is_asked_once_where_a_commit_is_written(verify: str, home: Home) -> None:
+    """A CLI's sandbox must let it write there; each call of git is a process that falls between two agents."""
+    with_clis(home, "codex")
+    home.config(f'{QUICK}default_agent = "codex"\n[project]\nverify = "{verify}"\n[agents.codex]\nkind = "codex"\n')
+    asked, real = home.root / "asked", shutil.which("git")
+    (home.root / "bin" / "git").write_text(f'#!/bin/sh\necho "$*" >> {asked}\nexec {real} "$@"\n')
+    (home.root / "bin" / "git").chmod(0o755)
+    queue(home, "S1")
+
+    assert home.finish()["completed"] == ["S1"]
+
+    assert asked.read_text().count("rev-parse --path-format=absolute --git-dir --git-common-dir\n") == 1
 
 
 def test_what_it_says_on_stderr_is_kept_apart(home: Home) -> None:
