@@ -137,6 +137,7 @@ KIND = Kind(
     install="pipx install aider-chat",
     call=call,
     reader=Reader,
+    leaves=(".aider.tags.cache.v*/",),
     logins=(
         "ANTHROPIC_API_BASE",
         "ANTHROPIC_API_KEY",

@@ -99,6 +99,8 @@ class Kind:
     """One CLI. `executable` is its program's usual name, `install` the command that gets it; `logins` are the names of
     variables that its login may rest on: it gets those that the agent's `env_pass` names (SPEC 8.5).
 
+    `leaves` are patterns, as in .gitignore, of what it keeps for itself in the workspace, where no option moves it.
+
     `beside` finds, by session id and environment, a file that the CLI writes beside its output and that tells more of
     the run; its lines are fed to `reader.out` before `end`. None where there is none. `tells_totals` where `tokens` or
     `cost_usd` are those of the session over all its resumes: "tokens", "cost_usd".
@@ -109,6 +111,7 @@ class Kind:
     call: Callable[[Ask], Call]
     reader: Callable[[], Reader]
     logins: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
     beside: Callable[[str, Mapping[str, str]], Path | None] = lambda _session, _environ: None
     tells_totals: frozenset[str] = frozenset()
 

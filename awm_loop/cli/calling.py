@@ -48,7 +48,9 @@ def invocation(order: Order) -> Invocation:
     """How the supervisor runs the agent of an order that was made ready."""
     values, workspace = _values(order), Path(order.workspace)
     if order.kind in CLIS:
-        call = _call(order, (*git.written_paths(workspace), _answer_path(order).parent))
+        git_paths = git.written_paths(workspace)
+        git.pass_over(git_paths, kinds.kind(order.kind).leaves)
+        call = _call(order, (*git_paths, _answer_path(order).parent))
     else:
         call = Call(argv=tuple(generic.argv(order.kind, order.command, values)))
     return Invocation(

@@ -112,6 +112,9 @@ def play(name: str, what: str, argument: str) -> int:
         time.sleep(0.02)
     if what in {"ok", "cut"}:
         commit()
+    if name == "aider":  # its map of the repository, below git's top directory (observed); no option moves it
+        Path(".aider.tags.cache.v4").mkdir(exist_ok=True)
+        Path(".aider.tags.cache.v4", "cache.db").write_text("SQLite")
     if what == "ask":
         ask(name)
     if what == "cap":

@@ -140,6 +140,19 @@ def test_git_is_asked_once_where_a_commit_is_written(verify: str, home: Home) ->
     assert asked.read_text().count("rev-parse --path-format=absolute --git-dir --git-common-dir\n") == 1
 
 
+@pytest.mark.parametrize("isolation", ["in-place", "worktree"])
+def test_what_aider_keeps_for_itself_is_no_work_of_the_task(isolation: str, home: Home) -> None:
+    """Its cache is neither committed by the next agent nor salvaged: git is told to pass over it (SPEC 10.3)."""
+    with_clis(home, "aider", loop=f'isolation = "{isolation}"')
+    queue(home, "S1", "S2")
+
+    assert home.finish()["completed"] == ["S1", "S2"]
+
+    assert [result["remark"] for result in home.results()] == ["", ""]
+    assert (home.git("status", "--porcelain"), home.git("ls-files")) == ("", "work.txt")
+    assert (home.project / ".git" / "info" / "exclude").read_text().count(".aider") == 1
+
+
 def test_what_it_says_on_stderr_is_kept_apart(home: Home) -> None:
     """stdout is the CLI's record, stderr its talk: out.log and out-errors.log (SPEC 8.2)."""
     with_clis(home, "gemini")
