@@ -18,7 +18,6 @@ from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
 
 CUT_STEPS_MAX = 5  # answers in a row that broke off: it asks again at once, without an end (observed: 63 in 37 s)
-CONFIG = "opencode.json"
 PLUGIN = "waiting.js"
 # It keeps a wait to itself: no line of its output or of its log tells how long it is. Its plugins are told.
 PLUGIN_TEXT = """\
@@ -50,20 +49,22 @@ FULL = "ContextOverflowError"
 
 
 def call(ask: Ask) -> Call:
-    """How to run it. Its config adds to the person's own. Its session cannot be chosen.
+    """How to run it. Its session cannot be chosen.
+
+    The config here adds to the person's own, that of an OPENCODE_CONFIG in `env_pass` among them, and permits nothing:
+    `--auto` allows what no config of theirs denies.
 
     With `--print-logs` it tells on stderr of requests that fail; PLUGIN tells there how long it waits then.
     """
     argv = [ask.executable, "run", "--format", "json", "--auto", "--print-logs"]
     argv += [*(("-m", ask.model) if ask.model else ()), *(("-s", ask.session) if ask.is_resumed else ())]
     config = {
-        "permission": "allow",
         "autoupdate": False,
         "share": "disabled",
         "plugin": [(ask.scratch.absolute() / PLUGIN).as_uri()],
     }
     environment = {
-        "OPENCODE_CONFIG": str(ask.scratch / CONFIG),
+        "OPENCODE_CONFIG_CONTENT": json.dumps(config),
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         **NPM,
@@ -71,7 +72,7 @@ def call(ask: Ask) -> Call:
     return Call(
         argv=(*argv, *ask.extra),
         environment=environment,
-        files={CONFIG: json.dumps(config), PLUGIN: PLUGIN_TEXT},
+        files={PLUGIN: PLUGIN_TEXT},
     )
 
 

@@ -203,7 +203,7 @@ def sleep_out(name: str) -> None:
         say(name, begun())
         print(recorded(name, what="sleep", stream="stderr"), end="", file=sys.stderr, flush=True)
     else:
-        config = json.loads(Path(os.environ["OPENCODE_CONFIG"]).read_text())
+        config = json.loads(os.environ["OPENCODE_CONFIG_CONTENT"])
         [plugin] = config["plugin"]
         assert "awm_waiting" in Path(plugin.removeprefix("file://")).read_text()
         until = int((time.time() + 8838) * 1000)

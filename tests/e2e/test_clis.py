@@ -140,6 +140,19 @@ def test_git_is_asked_once_where_a_commit_is_written(verify: str, home: Home) ->
     assert asked.read_text().count("rev-parse --path-format=absolute --git-dir --git-common-dir\n") == 1
 
 
+def test_a_config_of_ones_own_for_opencode_is_not_replaced(home: Home) -> None:
+    """AWM's comes beside it: a person's OPENCODE_CONFIG reaches the CLI as it is (SPEC 8.5)."""
+    with_clis(home, "opencode")
+    line = 'env_pass = ["OPENCODE_CONFIG"]'
+    home.config(f'{QUICK}default_agent = "opencode"\n[agents.opencode]\nkind = "opencode"\n{line}\n')
+    home.environment["OPENCODE_CONFIG"] = "/their/opencode.json"
+    queue(home, "S1")
+
+    home.finish()
+
+    assert only(runs(home))["env"]["OPENCODE_CONFIG"] == "/their/opencode.json"
+
+
 @pytest.mark.parametrize("isolation", ["in-place", "worktree"])
 def test_what_aider_keeps_for_itself_is_no_work_of_the_task(isolation: str, home: Home) -> None:
     """Its cache is neither committed by the next agent nor salvaged: git is told to pass over it (SPEC 10.3)."""
