@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -215,6 +216,7 @@ KIND = Kind(
     install="npm install -g @anthropic-ai/claude-code",
     call=call,
     reader=Reader,
+    gone=re.compile(r"No conversation found with session ID"),
     tells_totals=frozenset({"cost_usd"}),
     logins=(
         "ANTHROPIC_API_KEY",

@@ -236,6 +236,7 @@ KIND = Kind(
     install="npm install -g @openai/codex",
     call=call,
     reader=Reader,
+    gone=re.compile(r"no rollout found for thread id"),
     logins=("CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
     beside=beside,
     tells_totals=frozenset({"tokens"}),

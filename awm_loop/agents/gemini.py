@@ -226,6 +226,7 @@ KIND = Kind(
     install="npm install -g @google/gemini-cli",
     call=call,
     reader=Reader,
+    gone=re.compile(r"^exit code 42: |Error resuming session"),
     logins=(
         "GEMINI_API_KEY",
         "GOOGLE_API_KEY",

@@ -269,6 +269,7 @@ KIND = Kind(
     install="npm install -g opencode-ai",
     call=call,
     reader=Reader,
+    gone=re.compile(r"Session not found"),
     logins=(
         "ANTHROPIC_API_KEY",
         "GEMINI_API_KEY",

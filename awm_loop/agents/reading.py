@@ -6,6 +6,7 @@ run, and a reader is fed with what the program writes, line by line as it comes,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,6 +102,8 @@ class Kind:
 
     `leaves` are patterns, as in .gitignore, of what it keeps for itself in the workspace, where no option moves it.
 
+    `gone` is found in the error of a run that knew nothing of the session it was to resume.
+
     `beside` finds, by session id and environment, a file that the CLI writes beside its output and that tells more of
     the run; its lines are fed to `reader.out` before `end`. None where there is none. `tells_totals` where `tokens` or
     `cost_usd` are those of the session over all its resumes: "tokens", "cost_usd".
@@ -112,6 +115,7 @@ class Kind:
     reader: Callable[[], Reader]
     logins: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
+    gone: re.Pattern[str] | None = None
     beside: Callable[[str, Mapping[str, str]], Path | None] = lambda _session, _environ: None
     tells_totals: frozenset[str] = frozenset()
 

@@ -118,17 +118,32 @@ def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
         end = yield Stage(invocation=run)
         return end, generic.read(end.exit_code, _report(tended), _output(tended))
     kind = kinds.kind(order.kind)
-    heard = _Heard(kind.reader())
-    end = yield Stage(invocation=run, listener=heard)
-    if heard.found is not None and end.cut_short is heard.found.outcome:
-        reading = heard.found
-    else:
-        reading = _told_beside(kind, heard.reader, run, end.exit_code)
+    end, reading = yield from _run_cli(kind, run)
+    if order.session and end.cut_short is None and _is_gone(kind, reading):
+        afresh = order.model_copy(update={"session": ""})
+        end, reading = yield from _run_cli(kind, invocation(afresh))
     report = _report(tended)
     reading = _with_remedy(order, kind, _of_this_run(tended, kind, reading))
     if report is not None and reading.outcome is Outcome.SUCCEEDED:
         reading = _with_report(reading, generic.read(0, report, ""))
     return end, reading
+
+
+def _run_cli(kind: Kind, run: Invocation) -> Generator[Stage, End, tuple[End, Reading]]:
+    heard = _Heard(kind.reader())
+    end = yield Stage(invocation=run, listener=heard)
+    if heard.found is not None and end.cut_short is heard.found.outcome:
+        return end, heard.found
+    return end, _told_beside(kind, heard.reader, run, end.exit_code)
+
+
+def _is_gone(kind: Kind, reading: Reading) -> bool:
+    """It could not go on in its session and has done nothing: not its work has failed, and the attempt begins afresh.
+
+    That is the same number's next process, after the end of this one's tree, as a gate's is.
+    """
+    is_known = kind.gone is not None and bool(kind.gone.search(reading.error))
+    return is_known and reading.outcome is Outcome.FAILED and not any((reading.tokens or {}).values())
 
 
 @dataclass(slots=True)

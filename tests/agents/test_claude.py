@@ -95,6 +95,11 @@ TABLE = {
         error="exit code 1: --dangerously-skip-permissions cannot be used with root/sudo privileges for security"
         " reasons",
     ),
+    ("gone", 1): failed(
+        Outcome.FAILED,
+        "11111111-2222-4333-8444-555555555555",
+        "error_during_execution: No conversation found with session ID: 11111111-2222-4333-8444-555555555555",
+    ),
     ("cap-oauth", 1): failed(
         Outcome.LIMITED,
         "3963e245-a8e8-4072-b28a-faaa2bea23f3",
@@ -148,6 +153,15 @@ def test_every_recorded_run_is_read_as_it_was(name: str, exit_code: int) -> None
 def test_the_table_holds_every_recorded_run() -> None:
     """No recorded run is left out."""
     assert {name for name, _ in TABLE} == {path.stem for path in RECORDED.iterdir()}
+
+
+def test_what_it_says_of_a_session_that_is_gone_is_known_and_nothing_else_is() -> None:
+    """`Kind.gone`: then the attempt begins afresh; after any other failure it does not (SPEC 7.2, 9)."""
+    known = [
+        name for (name, _), reading in TABLE.items() if claude.KIND.gone and claude.KIND.gone.search(reading.error)
+    ]
+
+    assert known == ["gone"]
 
 
 @pytest.mark.parametrize(("name", "exit_code"), TABLE)

@@ -40,7 +40,8 @@ def read(out: str, err: str = "", exit_code: int = 0) -> Reading:
 
 
 def recorded(name: str, stream: str = "stdout") -> str:
-    return (RECORDED / f"{name}.{stream}").read_text()
+    path = RECORDED / f"{name}.{stream}"
+    return path.read_text() if path.exists() else ""
 
 
 def lines(*said: dict[str, Any]) -> str:
@@ -62,6 +63,12 @@ def told(outcome: Outcome, session: str, error: str = "", limit: Limit | None = 
 
 FINISHED: dict[str, Any] = {"summary": DONE, "tokens": TOKENS}
 TABLE = {
+    ("gone", 1): told(
+        Outcome.FAILED,
+        "",
+        "exit code 1: Error: thread/resume: thread/resume failed: no rollout found for thread id"
+        " 11111111-2222-4333-8444-555555555555 (code -32600)",
+    ),
     ("ok", 0): told(Outcome.SUCCEEDED, "01a1fd01-44d4-7422-8722-ca60109e1447", **FINISHED),
     ("rl2-ok", 0): told(Outcome.SUCCEEDED, "01a1fd02-c72d-74a3-883e-bac8483cc675", **FINISHED),
     ("text-ok", 0): told(Outcome.SUCCEEDED, "01a1fd02-c6da-7973-89cf-07cc6346ad6c", summary=DONE),
@@ -122,6 +129,13 @@ TABLE = {
         " retrying. (its context is full: only a fresh session can go on)",
     ),
 }
+
+
+def test_what_it_says_of_a_session_that_is_gone_is_known_and_nothing_else_is() -> None:
+    """`Kind.gone`: then the attempt begins afresh; after any other failure it does not (SPEC 7.2, 9)."""
+    known = [name for (name, _), reading in TABLE.items() if codex.KIND.gone and codex.KIND.gone.search(reading.error)]
+
+    assert known == ["gone"]
 
 
 @pytest.mark.parametrize(("name", "exit_code"), TABLE)

@@ -72,6 +72,7 @@ def succeeded(session: str, **known: Any) -> Reading:
 
 
 TABLE = {
+    ("gone", 1): Reading(outcome=Outcome.FAILED, error="exit code 1: Error: Session not found"),
     ("ok", 0): succeeded("ses_e02fb1b1fffeFMhNKFVPhO2Xks"),
     ("slow", 0): succeeded("ses_e02f23911ffevYC2zOvFXySZmH"),
     ("text-ok", 0): succeeded("", summary=f"I will write the file and commit.\n{DONE}", tokens=None, cost_usd=None),
@@ -86,6 +87,15 @@ TABLE = {
         limit=Limit(resets_at=AT + timedelta(seconds=2), source="header retry-after"),
     ),
 }
+
+
+def test_what_it_says_of_a_session_that_is_gone_is_known_and_nothing_else_is() -> None:
+    """`Kind.gone`: then the attempt begins afresh; after any other failure it does not (SPEC 7.2, 9)."""
+    known = [
+        name for (name, _), reading in TABLE.items() if opencode.KIND.gone and opencode.KIND.gone.search(reading.error)
+    ]
+
+    assert known == ["gone"]
 
 
 @pytest.mark.parametrize(("name", "exit_code"), TABLE)

@@ -11,6 +11,7 @@ $HOME/play/NAME has a line for each run: what it shall do, and one argument. Wit
     hang          it goes silent, with a tool in a session of its own that ignores TERM
     cut           it commits, and its output breaks off within a line
     noperm        it may use no tool, and ends well (claude)
+    gone          it knows nothing of the session that it is to resume
     ask           it asks a question in its result file, where its sandbox lets it, and ends well
 
 $HOME/runs.jsonl has a line for each run: what it was given.
@@ -37,10 +38,10 @@ RECORDED = {
     "aider": {"ok": "ok", "auth": "auth"},
 }
 EXIT_CODES = {
-    "claude": {"cap": 1, "auth": 1, "billing": 1},
-    "codex": {"cap": 1, "auth": 1},
-    "gemini": {"cap": 173, "auth": 144},
-    "opencode": {"cap": 1, "auth": 1},
+    "claude": {"cap": 1, "auth": 1, "billing": 1, "gone": 1},
+    "codex": {"cap": 1, "auth": 1, "gone": 1},
+    "gemini": {"cap": 173, "auth": 144, "gone": 42},
+    "opencode": {"cap": 1, "auth": 1, "gone": 1},
     "aider": {},  # 0 whatever happened
 }
 AIDER_CAP = """\
@@ -74,11 +75,22 @@ def main() -> int:
         "prompt": Path(given[1]).read_text() if given else said,
         "terminals": [fd for fd in (0, 1, 2) if os.isatty(fd)] + ["/dev/tty"] * has_terminal(),
         "at": time.time(),
+        "company": company(),
     }
     with (home / "runs.jsonl").open("a") as file:
         file.write(json.dumps(told) + "\n")
     what, _, argument = next_part(home / "play" / name).partition(" ")
     return play(name, what, argument)
+
+
+def company() -> list[int]:
+    """Who else of this attempt is alive: none, or its agent runs twice."""
+    found, mark = [], f"AWM_RESULT_FILE={os.environ['AWM_RESULT_FILE']}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return [pid for pid in found if pid != os.getpid()]
 
 
 def has_terminal() -> bool:
@@ -107,6 +119,8 @@ def play(name: str, what: str, argument: str) -> int:
             time.sleep(1)
     if what == "sleep":
         sleep_out(name)
+    if what == "gone":
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
     until = time.monotonic() + 60
     while what == "ok" and argument and not Path(argument).exists() and time.monotonic() < until:
         time.sleep(0.02)

@@ -233,6 +233,33 @@ def test_a_cap_is_waited_out_and_the_same_session_goes_on(kind: str, home: Home)
         assert "Thing S1" in second["prompt"]
 
 
+@pytest.mark.parametrize("kind", WITH_SESSIONS)
+def test_a_session_that_is_gone_costs_no_try(kind: str, home: Home) -> None:
+    """Expired or deleted: the same attempt begins afresh, and one process at a time is alive in it (SPEC 8.1, 9)."""
+    with_clis(home, kind, **{kind: ["cap 3", "gone", "ok"]})
+    queue(home, "S1")
+
+    state = home.finish(0.3)
+
+    assert (state["completed"], outcomes(home), home.texts("retry")) == (["S1"], ["limited", "succeeded"], [])
+    _, resumed, fresh = runs(home)
+    assert [set(RESUMES[kind]) <= set(run["argv"]) for run in (resumed, fresh)] == [True, False]
+    assert resumed["env"]["AWM_ATTEMPT"] == fresh["env"]["AWM_ATTEMPT"] == home.attempt(2).name
+    assert [run["company"] for run in runs(home)] == [[], [], []]
+    assert (fresh["prompt"], home.results()[1]["sessionId"] in resumed["argv"]) == (home.prompt(2), False)
+
+
+@pytest.mark.parametrize("kind", WITH_SESSIONS)
+def test_a_new_session_that_fails_in_that_way_is_not_begun_again(kind: str, home: Home) -> None:
+    """Only what was to be resumed can be gone: else it has failed, and a try is counted (SPEC 7.2)."""
+    with_clis(home, kind, **{kind: ["gone", "ok"]})
+    queue(home, "S1")
+
+    home.finish()
+
+    assert outcomes(home) == ["failed", "succeeded"]
+
+
 def test_after_two_caps_the_first_to_open_goes_on_in_its_own_session(home: Home) -> None:
     """Each account keeps its session for the task, and is told what the other one tried meanwhile (SPEC 9)."""
     with_clis(home, "codex", "claude", codex=["cap 4"], claude=["cap 900"])
