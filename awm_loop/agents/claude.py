@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from awm_loop.agents import limits, verdict
-from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
+from awm_loop.config import SLEEP_SECONDS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 

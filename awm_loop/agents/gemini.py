@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from awm_loop.agents import verdict
-from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, EVENT_CHARS_MAX, SLEEP_SECONDS_MAX, TEXT_LINES_MAX, WORDS_CHARS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
@@ -108,7 +108,7 @@ class Reader:
                 self._is_unanswered &= event.get("role") == "user"
                 content = event.get("content")
                 if event.get("role") != "user" and isinstance(content, str):
-                    self._message = (self._message + content)[-verdict.WORDS_MAX :]
+                    self._message = (self._message + content)[-WORDS_CHARS_MAX:]
             case "tool_use":
                 self._tool_count += 1
                 self._is_unanswered = False
@@ -131,7 +131,7 @@ class Reader:
         if line.startswith(ATTEMPT):
             self._attempt.clear()
             self._asleep = None
-        self._attempt = [*self._attempt[-verdict.TEXT_LINES_MAX :], line[-verdict.WORDS_MAX :]]
+        self._attempt = [*self._attempt[-TEXT_LINES_MAX:], line[-WORDS_CHARS_MAX:]]
         found = RETRY.search(line)
         if found and int(found[1]) / 1000 > SLEEP_SECONDS_MAX:
             self._asleep = self._sleeping("\n".join(self._attempt), at, int(found[1]) / 1000)
@@ -191,7 +191,7 @@ class _Block:
             return None
         self._lines.append(line)
         self._length += len(line)
-        if line.rstrip() != "}" and self._length <= verdict.JSON_LINE_MAX:
+        if line.rstrip() != "}" and self._length <= EVENT_CHARS_MAX:
             return None
         text, self._lines = "\n".join(self._lines), []
         return verdict.fields(text)

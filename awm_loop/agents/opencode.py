@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from awm_loop.agents import verdict
-from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, SLEEP_SECONDS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain

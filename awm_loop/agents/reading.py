@@ -118,6 +118,3 @@ class Kind:
     gone: re.Pattern[str] | None = None
     beside: Callable[[str, Mapping[str, str]], Path | None] = lambda _session, _environ: None
     tells_totals: frozenset[str] = frozenset()
-
-
-SLEEP_SECONDS_MAX = 600.0  # a program that announces a longer wait is ended, and its account waits instead

@@ -6,11 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES, OUTPUT_LINE_BYTES_MAX
 from awm_loop.regular import open_regular
 
 CHUNK_BYTES = 65_536
-LINE_BYTES_MAX = 8 * 1024 * 1024  # of a line for a reader: a CLI prints what its tools said in one
 
 
 class OutputLog:
@@ -79,7 +78,7 @@ class OutputLog:
 class Lines:
     """Whole lines out of the pieces a pipe delivers; of one that is too long the end is left out."""
 
-    def __init__(self, line_bytes_max: int = LINE_BYTES_MAX) -> None:
+    def __init__(self, line_bytes_max: int = OUTPUT_LINE_BYTES_MAX) -> None:
         self._line_bytes_max = line_bytes_max
         self._rest = bytearray()  # grows in place: a line may come in thousands of pieces
 

@@ -19,7 +19,7 @@ from awm_loop.attempt.directory import Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
 from awm_loop.attempt.stage import RUNS_ALREADY, End, Stage, Tended
-from awm_loop.config import CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
+from awm_loop.config import BESIDE_BYTES_MAX, CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Advice
 from awm_loop.durable import disk_trouble
@@ -28,7 +28,6 @@ from awm_loop.store import specfile
 from awm_loop.workspace import git
 
 SCRIPT = "script.sh"  # what the embedded agent runs
-BESIDE_BYTES_MAX = 1024 * 1024  # of the end of a record that a CLI keeps beside its output
 
 
 def make_ready(order: Order) -> None:
