@@ -89,9 +89,9 @@ class Reader:
         known = Reading(outcome=Outcome.FAILED, session_id=self.session_id)
         if self._error is not None or self._rejected is not None:
             return self._failed(*(self._error or ({}, at)), known)
-        printed = "\n".join(text for text, _ in self._printed)
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed not in {"", INTERRUPTED}:
-            return replace(known, outcome=Outcome.SUCCEEDED, summary=verdict.final(printed))
+            return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         return verdict.broken_off(exit_code, self._last, known)
 
     def _see(self, event: Mapping[str, object], at: datetime) -> None:

@@ -110,7 +110,7 @@ class Reader:
             return self._failed(*self._error, replace(known, summary=""))
         if self._is_completed:
             return self._completed(exit_code, known)
-        printed = verdict.final("\n".join(text for text, _ in self._printed))
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed:
             return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         return verdict.broken_off(exit_code, self._last, replace(known, summary=""))

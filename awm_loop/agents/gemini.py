@@ -90,7 +90,7 @@ class Reader:
         if self._asleep is not None:
             return self._asleep
         known = Reading(outcome=Outcome.FAILED, session_id=self.session_id)
-        printed = verdict.final("\n".join(text for text, _ in self._printed))
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed:
             return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         reading = verdict.broken_off(exit_code, self._last, known)

@@ -142,7 +142,7 @@ class Reader:
             return waiting
         if self._trouble is not None:
             return verdict.failed(*self._trouble, known)
-        printed = verdict.final("\n".join(text for text, _ in self._printed))
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed:
             return self._ended(replace(known, summary=printed))
         if exit_code == 0 and self._reason:

@@ -169,6 +169,11 @@ def keep(last: Tail, line: str, at: datetime) -> None:
         last.append((text[:WORDS_CHARS_MAX], at))
 
 
+def printed(last: Tail) -> str:
+    """The lines of `last` as an agent's last word: all that a CLI prints in text mode."""
+    return final("\n".join(text for text, _ in last))
+
+
 def broken_off(exit_code: int, last: Tail, known: Reading) -> Reading:
     """`known` as a run that ended without saying how: its last lines, short ones only, are searched for a limit.
 

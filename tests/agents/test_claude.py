@@ -150,20 +150,6 @@ def test_every_recorded_run_is_read_as_it_was(name: str, exit_code: int) -> None
     assert read(recorded(name), recorded(name, "stderr"), exit_code) == TABLE[name, exit_code]
 
 
-def test_the_table_holds_every_recorded_run() -> None:
-    """No recorded run is left out."""
-    assert {name for name, _ in TABLE} == {path.stem for path in RECORDED.iterdir()}
-
-
-def test_what_it_says_of_a_session_that_is_gone_is_known_and_nothing_else_is() -> None:
-    """`Kind.gone`: then the attempt begins afresh; after any other failure it does not (SPEC 7.2, 9)."""
-    known = [
-        name for (name, _), reading in TABLE.items() if claude.KIND.gone and claude.KIND.gone.search(reading.error)
-    ]
-
-    assert known == ["gone"]
-
-
 @pytest.mark.parametrize(("name", "exit_code"), TABLE)
 def test_neither_the_order_of_keys_nor_noise_changes_the_reading(name: str, exit_code: int) -> None:
     """The order of keys is not stable between versions, and what stands between the lines is passed over."""
@@ -510,34 +496,11 @@ def test_the_session_is_known_from_the_first_line() -> None:
     assert reader.session_id == "2c44492b-23ca-45cd-b362-e54bb2b7280c"
 
 
-@pytest.mark.parametrize("name", ["--yolo", "../../x", "a b", "", 7, None])
-def test_what_could_not_be_an_id_is_no_session(name: object) -> None:
-    """A session's id becomes an argument and a part of a file's name later (SPEC 17)."""
-    reader = claude.KIND.reader()
-
-    reader.out(lines({"type": "system", "subtype": "init", "session_id": name}), AT)
-
-    assert reader.session_id == ""
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-
-
-@settings(deadline=None)
-@given(st.lists(st.text() | JSON.map(json.dumps) | st.just("[" * 100_000), max_size=6), st.integers(-64, 255))
-def test_no_line_whatsoever_breaks_the_reader(said: list[str], exit_code: int) -> None:
-    """An agent's output is data from outside: any line is read or passed over, on both streams."""
-    reader = claude.KIND.reader()
-    for line in said:
-        reader.out(line, AT)
-        reader.err(line, AT)
-        reader.stuck()
-
-    assert isinstance(reader.end(exit_code, AT), Reading)
 
 
 @settings(deadline=None)

@@ -132,15 +132,6 @@ TABLE = {
 }
 
 
-def test_what_it_says_of_a_session_that_is_gone_is_known_and_nothing_else_is() -> None:
-    """`Kind.gone`: then the attempt begins afresh; after any other failure it does not (SPEC 7.2, 9)."""
-    known = [
-        name for (name, _), reading in TABLE.items() if gemini.KIND.gone and gemini.KIND.gone.search(reading.error)
-    ]
-
-    assert known == ["gone"]
-
-
 @pytest.mark.parametrize(("name", "exit_code"), TABLE)
 def test_a_recorded_run_is_read_as_what_it_was(name: str, exit_code: int) -> None:
     """The recorded runs of agent-clis.md §3 mean what it says of them, and three of our own."""
