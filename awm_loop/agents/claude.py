@@ -59,15 +59,18 @@ class Reader:
         self._spoke: Mapping[str, object] | None = None  # the model's last message
         self._asleep: Reading | None = None
         self._is_text = True
+        self._block = verdict.Block()
         self._printed = verdict.tail()
         self._last = verdict.tail()
 
     def out(self, line: str, at: datetime) -> None:
         """One line of stdout. A line of JSON that is cut or broken is passed over."""
         self._is_text &= not line.lstrip().startswith(("{", "[{"))
-        verdict.keep(self._printed, line, at)
-        verdict.keep(self._last, line, at)
-        for event in verdict.events(line):
+        whole = self._block.put(line)
+        if whole is None and not self._block.is_open:
+            verdict.keep(self._printed, line, at)
+            verdict.keep(self._last, line, at)
+        for event in [whole] if whole else verdict.events(line):
             self.session_id = verdict.session(event.get("session_id")) or self.session_id
             self._asleep = None
             self._see(event, at)

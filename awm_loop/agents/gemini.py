@@ -10,7 +10,7 @@ from datetime import datetime
 from awm_loop.agents import verdict
 from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
-from awm_loop.config import COUNT_MAX, EVENT_CHARS_MAX, SLEEP_SECONDS_MAX, TEXT_LINES_MAX, WORDS_CHARS_MAX
+from awm_loop.config import COUNT_MAX, SLEEP_SECONDS_MAX, TEXT_LINES_MAX, WORDS_CHARS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
@@ -56,8 +56,8 @@ class Reader:
         self._is_text = True
         self._printed = verdict.tail()
         self._last = verdict.tail()
-        self._out_block = _Block()
-        self._err_block = _Block()
+        self._out_block = verdict.Block()
+        self._err_block = verdict.Block()
 
     def out(self, line: str, at: datetime) -> None:
         """One line of stdout. A line of JSON that is cut or broken is passed over."""
@@ -170,31 +170,6 @@ class Reader:
             return "its answer broke off: it has no output"
         told = (verdict.count(pick(stats, "tool_calls")), verdict.count(pick(stats, "tools", "totalCalls")))
         return "" if self._tool_count or any(told) else "it used no tool"
-
-
-class _Block:
-    """A JSON object over several lines, as `-o json` prints one: from a line that is "{" to one that is "}"."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._length = 0
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self._lines)
-
-    def put(self, line: str) -> Mapping[str, object] | None:
-        """The object that this line ends."""
-        if line.rstrip() == "{":
-            self._lines, self._length = [], 0
-        elif not self._lines:
-            return None
-        self._lines.append(line)
-        self._length += len(line)
-        if line.rstrip() != "}" and self._length <= EVENT_CHARS_MAX:
-            return None
-        text, self._lines = "\n".join(self._lines), []
-        return verdict.fields(text)
 
 
 def _status(exit_code: int) -> int | None:

@@ -153,6 +153,32 @@ def one_line(text: str) -> str:
     return " ".join(words(text).split())
 
 
+class Block:
+    """A JSON object over several lines, as people like to read it: from a line that is "{" to one that is "}"."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._length = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last line belongs to one that has not ended."""
+        return bool(self._lines)
+
+    def put(self, line: str) -> Mapping[str, object] | None:
+        """The object that this line ends."""
+        if line.rstrip() == "{":
+            self._lines, self._length = [], 0
+        elif not self._lines:
+            return None
+        self._lines.append(line)
+        self._length += len(line)
+        if line.rstrip() != "}" and self._length <= EVENT_CHARS_MAX:
+            return None
+        text, self._lines = "\n".join(self._lines), []
+        return fields(text)
+
+
 Tail = deque[tuple[str, datetime]]
 
 

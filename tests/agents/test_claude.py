@@ -486,6 +486,22 @@ def test_what_it_says_cannot_drive_a_terminal() -> None:
     assert read(lines(result(result="\x1b[31mred\x1b[0m \ud800"))).summary == "red ?"
 
 
+@pytest.mark.parametrize("name", ["json-ok", "cap-oauth", "noperm"])
+def test_a_result_that_a_wrapper_prints_over_several_lines_is_read(name: str) -> None:
+    """`--output-format json` through a program that makes it fit for people; none of its lines is taken for text."""
+    told = events(name)[-1]
+    exit_code = next(code for recorded, code in TABLE if recorded == name)
+
+    assert read(json.dumps(told, indent=2), exit_code=exit_code) == read(json.dumps(told), exit_code=exit_code)
+
+
+def test_a_result_over_several_lines_that_breaks_off_tells_of_no_limit() -> None:
+    """What its lines hold are an agent's words (SPEC 9.3)."""
+    said = '{\n  "type": "result",\n  "result": "Done.\\n\n"\nRate limit reached\n'
+
+    assert read(said, exit_code=1) == Reading(outcome=Outcome.FAILED, error="exit code 1")
+
+
 def test_the_session_is_known_from_the_first_line() -> None:
     """A run that is killed in the middle can be resumed."""
     reader = claude.KIND.reader()
