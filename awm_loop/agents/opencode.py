@@ -40,6 +40,7 @@ NPM = {
 # Of its log: the agent's own request, not that for a title; that it failed, and how; that it asks.
 OWN, ASKS = " small=false", " message=stream "
 WHY = re.compile(r' error\.error="((?:[^"\\]|\\.)*)"')
+NO_MODEL = re.compile(r' error="ProviderModelNotFoundError: ([^"]{1,300})"')  # so is one whose provider has no key
 LOG_LINE_MAX = 10000  # characters
 LOG_LINE = re.compile(r"(?:timestamp=\S+ level=|(?:DEBUG|INFO|WARN|ERROR)\s+\S)")
 REJECTED = re.compile(r"permission requested: (.{1,200}?); auto-rejecting")
@@ -92,6 +93,7 @@ class Reader:
         self._trouble: tuple[str, datetime] | None = None  # the last request failed so, and no other was made
         self._asleep: Reading | None = None
         self._rejected = ""
+        self._no_model = ""
         self._tokens: dict[str, int] | None = None
         self._cost_usd: float | None = None
         self._is_text = True
@@ -185,6 +187,8 @@ class Reader:
             self._cost_usd = min(round((self._cost_usd or 0.0) + cost, 9), float(COUNT_MAX))
 
     def _see_log(self, line: str, at: datetime) -> None:
+        if found := NO_MODEL.search(line):
+            self._no_model = words(found[1])
         if OWN not in line:
             return
         if found := WHY.search(line):
@@ -204,6 +208,9 @@ class Reader:
     def _failed(self, error: Mapping[str, object], at: datetime, known: Reading) -> Reading:
         """Why: by the answer's body, else by what it says of it; when it ends, by the answer's headers first."""
         name, data = words(error.get("name")), error.get("data")
+        if self._no_model and name == "UnknownError":  # which itself says nothing
+            why = f"{self._no_model} (it has no key for that provider, or there is no such model)"
+            return replace(known, outcome=Outcome.AUTH, error=why)
         text = words(pick(data, "message")) or words(error.get("message")) or name
         if name == FULL:
             return replace(

@@ -219,6 +219,7 @@ AUTH = (
     'Failed to refresh token: 400 Bad Request: {"error":{"code":"refresh_token_reused"}}',
     "2026-11-21T07:30:00.1Z ERROR codex_core::auth: Failed to refresh token: 401 Unauthorized",
     "Could not load the default credentials. Browse to https://cloud.google.com/docs/authentication/getting-started",
+    "Failed to login. Message: This account requires setting the GOOGLE_CLOUD_PROJECT env var.",
     "Login expired · Please run /login",
     "Your organization does not have access to Claude. Please login again or contact your administrator.",
     "[API Error: Request had invalid authentication credentials. Expected OAuth 2 access token or other valid authentication credential.]",

@@ -72,6 +72,12 @@ def succeeded(session: str, **known: Any) -> Reading:
 
 
 TABLE = {
+    ("no-key", 1): Reading(
+        outcome=Outcome.AUTH,
+        error="Model not found: anthropic/claude-sonnet-4-5. Did you mean: claude-sonnet-4-5, claude-sonnet-4-5-20250929?"
+        " (it has no key for that provider, or there is no such model)",
+        session_id="ses_dff92d18effe1LSQmwRsyd3LhD",
+    ),
     ("gone", 1): Reading(outcome=Outcome.FAILED, error="exit code 1: Error: Session not found"),
     ("ok", 0): succeeded("ses_e02fb1b1fffeFMhNKFVPhO2Xks"),
     ("slow", 0): succeeded("ses_e02f23911ffevYC2zOvFXySZmH"),
