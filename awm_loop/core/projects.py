@@ -119,7 +119,7 @@ def waits(work: Work) -> dict[str, str]:
     for task, others in asked.items():
         if other := next((one for one in others if one in never), None):
             found[task] = f"it depends on {other}, {never[other]}"
-    blocked = {task: work.task(task).depends for task in work.blocked}  # the first of a circle is, before the others
+    blocked = {task: [*work.task(task).depends] for task in work.blocked}  # the first of a circle is, before the others
     names = circle(asked) or circle(asked | blocked)
     shown = " -> ".join(names[:CIRCLE_SHOWN_MAX])
     return found | {task: f"its dependencies go round in a circle: {shown}" for task in names if task in asked}

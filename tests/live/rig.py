@@ -85,6 +85,7 @@ kind = "{self.cli.name}"
 executable = "{self.cli.path}"
 model = "{self.cli.models[number]}"
 account = "account-{number}"
+env_pass = {json.dumps([*self.cli.environment])}
 extra_args = {json.dumps(self.cli.extra_args)}"""
 
     @property
