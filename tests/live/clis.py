@@ -32,6 +32,7 @@ class Cli:
     files: Mapping[str, str] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
     has_sessions: bool = True
+    has_tools: bool = True
     cap_seconds: float = 7200.0  # how far away the end of a cap is; shorter ones opencode and Gemini CLI sleep out
 
     @property
@@ -111,6 +112,7 @@ KNOWN = {
             served=("gpt-4o", "gpt-4.1"),
             environment={"OPENAI_API_KEY": KEY, "OPENAI_API_BASE": f"{BASE}/v1"},
             has_sessions=False,
+            has_tools=False,
             extra_args=("--edit-format", "diff", "--map-tokens", "0"),
         ),
     )
