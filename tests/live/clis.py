@@ -15,6 +15,7 @@ BASE = f"http://127.0.0.1:{PORT}"
 KEY = "sk-not-a-key"
 SOON_SECONDS = 60.0  # a cap whose end a test waits for
 BIN = "node_modules/.bin/"
+ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")  # in a network that has nothing
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clis import PORT, Cli
+from clis import ALONE, PORT, Cli
 from home import Home, is_ours, is_running
 
 SERVERS = Path(__file__).with_name("servers")
 LONG_SECONDS = 240.0  # for what a CLI does: some need half a minute to start where the machine is busy
-ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 SETTINGS = """\
 [loop]
 default_agent = "first"
@@ -37,7 +38,9 @@ fallback = {fallback}
 
 
 def why_not(cli: Cli) -> str:
-    """Why this CLI cannot be run here, "" where it can."""
+    """Why this CLI cannot be run here, "" where it can. AWM_LIVE_UNTIL, in Unix time, is when the last test may begin."""
+    if time.time() > float(os.environ.get("AWM_LIVE_UNTIL") or "inf"):
+        return "the time for it is over"
     if not cli.path.exists():
         return f"{cli.path} is not installed (`scripts/live install`)"
     try:
