@@ -18,8 +18,8 @@ HEAD = """\
 # What was proved with the real CLIs
 
 Written by `scripts/live` on {date}. Each CLI ran as its own program, in a network that had nothing but a model server of
-the tests' own (tests/live/servers), with a heartbeat, supervisor, gate and notices as in use.
-
+the tests' own (tests/live/servers), with a heartbeat, supervisor, gate and notices as in use. Not proved: real accounts,
+logins and models, none of which was used.
 """
 
 
