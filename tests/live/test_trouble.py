@@ -84,7 +84,7 @@ def _work_for_ever(cli: Cli, live: Live) -> None:
 
 def test_a_refused_login_turns_the_agent_off(cli: Cli, live: Live) -> None:
     """A person is asked once, the fallback goes on, and no try is spent (SPEC 7.2)."""
-    live.begin(cli)
+    live.begin(cli, loop="max_retries = 0")
     live.order("S1")
     live.plan({0: ("auth", LONG_SECONDS)})
     live.queue("S1")
@@ -93,12 +93,14 @@ def test_a_refused_login_turns_the_agent_off(cli: Cli, live: Live) -> None:
 
     assert [one["outcome"] for one in live.results()] == ["auth", "succeeded"], live.story()
     assert (state["completed"], list(state["agentsOff"])) == (["S1"], ["first"])
+    [told] = live.texts("auth")
+    assert told.startswith("🔑 First is turned off — ")
 
 
 @pytest.mark.parametrize("mode", ["rate", "overloaded"])
 def test_a_refusal_that_passes_is_no_try(mode: str, cli: Cli, live: Live) -> None:
     """429 with retry-after, and overload, for ten seconds: the CLI waits it out, or AWM does (SPEC 9.1)."""
-    live.begin(cli)
+    live.begin(cli, loop="max_retries = 0")
     live.order("S1")
     live.plan({0: (mode, 10.0)})
     live.queue("S1", rateLimitRetryMinutes=0.1)
