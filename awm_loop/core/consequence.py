@@ -109,7 +109,8 @@ def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
         of = {name: one for name, one in work.project_of.items() if name != call.task} | project
         task = Task(id=call.task, priority=call.priority)
         tasks = work.tasks if task == Task(id=call.task) else {**work.tasks, call.task: task}
-        changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks)
+        left = tuple(one for one in work.proposals if call.trigger or one.id != call.key)
+        changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks, proposals=left)
     return _written(step, changed, notice.TRIGGER.format(trigger=call.trigger or call.task, why=judged.reason), moment)
 
 

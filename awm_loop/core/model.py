@@ -167,7 +167,6 @@ class Project:
     max_parallel: int = 0  # attempts at once; 0 for the loop's
     depends: tuple[str, ...] = ()  # projects that are to be completed first
     bounds: Bounds = Bounds()
-    may_enqueue: bool = False  # its agents' next steps become tasks without a person
 
 
 AUTO = "auto"  # the route that learns (SPEC 7.6)

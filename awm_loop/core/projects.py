@@ -1,7 +1,7 @@
 """What keeps a project's tasks from starting: its status, window, budget and dependencies (SPEC 13)."""
 
 import graphlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
 
