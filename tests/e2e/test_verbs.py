@@ -38,6 +38,7 @@ VERBS = [
     "uninstall",
     "demo",
     "table",
+    "triggers",
 ]
 
 
