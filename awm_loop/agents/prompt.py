@@ -52,7 +52,7 @@ def of(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], about: Ab
 
 
 def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], about: About | None = None) -> str:
-    """The whole prompt, in Markdown: the project, the spec, the gate, what is missing, what earlier attempts left, the protocol."""
+    """The whole prompt, in Markdown: project, spec, gate, what is missing, what earlier attempts left, the protocol."""
     parts = [
         f"# Sprint {attempt.task}: {attempt.title}",
         f"Your working directory is {attempt.workspace}. This is attempt {attempt.number}.",

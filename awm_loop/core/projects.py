@@ -111,20 +111,17 @@ def waits(work: Work) -> dict[str, str]:
     if not asked:
         return {}
     done = {*work.completed}
-    unmet_of = {task: left for task, others in asked.items() if (left := [one for one in others if one not in done])}
+    asked = {task: left for task, others in asked.items() if (left := [one for one in others if one not in done])}
     there = {*work.queue, *work.blocked, *(attempt.task for attempt in work.attempts)}
-    why = {
-        other: "is not there, and it depends on that"
-        for others in unmet_of.values()
-        for other in others
-        if other not in there
-    }
-    why |= dict.fromkeys(work.failed, "failed, and it depends on that")
-    why |= dict.fromkeys(work.skipped, "was skipped, and it depends on that")
-    round_and_round = circle(unmet_of)
-    shown = f"its dependencies go round in a circle: {' -> '.join(round_and_round[:CIRCLE_SHOWN_MAX])}"
-    found = {task: next((f"{one} {why[one]}" for one in left if one in why), "") for task, left in unmet_of.items()}
-    return found | dict.fromkeys(round_and_round, shown)
+    never = {one: "which is not there" for others in asked.values() for one in others if one not in there}
+    never |= dict.fromkeys(work.failed, "which failed") | dict.fromkeys(work.skipped, "which was skipped")
+    found = dict.fromkeys(asked, "")
+    for task, others in asked.items():
+        if other := next((one for one in others if one in never), None):
+            found[task] = f"it depends on {other}, {never[other]}"
+    names = circle(asked)
+    shown = " -> ".join(names[:CIRCLE_SHOWN_MAX])
+    return found | dict.fromkeys(names, f"its dependencies go round in a circle: {shown}")
 
 
 def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:

@@ -38,7 +38,13 @@ VERBS = [
     "uninstall",
     "demo",
     "table",
+    "projects",
+    "queue",
+    "sessions",
+    "export",
+    "import",
     "triggers",
+    "hook",
 ]
 
 
