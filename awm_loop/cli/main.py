@@ -19,6 +19,7 @@ from awm_loop.cli.inherited import set_right
 from awm_loop.cli.projects import projects
 from awm_loop.cli.queue import queue
 from awm_loop.cli.sessions import sessions
+from awm_loop.cli.triggers import triggers
 from awm_loop.cli.watching import watch
 from awm_loop.cli.why import why
 from awm_loop.errors import EXIT_OK, AwmError, DiskError
@@ -85,7 +86,7 @@ GROUPS = {
     "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
     "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
-    "Projects": (projects, queue, sessions, packing.export, packing.import_),
+    "Projects": (projects, triggers, queue, sessions, packing.export, packing.import_),
     "On a timer": (installing.install, installing.uninstall, hook),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }

@@ -81,23 +81,31 @@ def read(path: Path) -> tuple[Trigger, ...]:
     return found.value if found else ()
 
 
-def add(path: Path, fields: Mapping[str, object], now: datetime, *, dry_run: bool = False) -> Trigger:
-    """Append a trigger of these keys and return it; with `dry_run` only say what it would be.
+def add(path: Path, fields: Mapping[str, object], now: datetime) -> None:
+    """Append a trigger of these keys.
 
     Raises AwmError where its id is taken or a value is wrong, BadFileError, BusyError, DiskError.
     """
-    entry = {**fields, "createdAt": iso(now)}
+    _change(path, lambda entries: _with(entries, {**fields, "createdAt": iso(now)}))
 
-    def added(entries: list[Raw]) -> list[Raw]:
-        if any(other["id"] == entry["id"] for other in entries):
-            raise AwmError(f"there is a trigger {entry['id']} already", f"awm triggers show {entry['id']}")
-        return [*entries, entry]
 
-    if dry_run:
-        raw = {"triggers": added([])}
+def tried(path: Path, fields: Mapping[str, object], now: datetime) -> Trigger:
+    """What `add` would make; nothing is written. Raises as `add` does."""
+    found = peoplefile.read(path, checked)
+    raw = {"triggers": _with(found.raw["triggers"] if found else [], {**fields, "createdAt": iso(now)})[-1:]}
+    try:
         return checked(jsontext.layout(raw).decode(), raw)[0]
-    _change(path, added)
-    return next(one for one in read(path) if one.id == entry["id"])
+    except WrongError as wrong:
+        key = "" if wrong.said.startswith("trigger ") else "/".join(map(str, wrong.pointer[2:]))
+        raise AwmError(f"{key}: {wrong.said}".removeprefix(": "), wrong.hint) from wrong
+    except UnicodeEncodeError as error:
+        raise AwmError("a value is not UTF-8 text", "write it in plain characters") from error
+
+
+def _with(entries: list[Raw], entry: Raw) -> list[Raw]:
+    if any(other["id"] == entry["id"] for other in entries):
+        raise AwmError(f"there is a trigger {entry['id']} already", f"awm triggers show {entry['id']}")
+    return [*entries, entry]
 
 
 def change(path: Path, trigger: str, fields: Mapping[str, object]) -> None:
@@ -108,12 +116,6 @@ def change(path: Path, trigger: str, fields: Mapping[str, object]) -> None:
 def remove(path: Path, trigger: str) -> None:
     """Raises AwmError where there is none of that id, BadFileError, BusyError, DiskError."""
     _change(path, lambda entries: [one for one in entries if one["id"] != trigger], trigger)
-
-
-def entries(path: Path) -> list[Raw]:
-    """The entries as they are written, with what AWM does not know of. Raises BadFileError, DiskError."""
-    found = peoplefile.read(path, checked)
-    return list(found.raw["triggers"]) if found else []
 
 
 def unknown(trigger: str, ids: Sequence[str]) -> AwmError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -288,12 +288,11 @@ def write(home: Path, trigger: str, baseline: Baseline) -> None:
     fault.point("triggers.baseline:after")
 
 
-def forget(home: Path, trigger_ids: Collection[str]) -> None:
-    """Remove the baselines of triggers that are no more. Raises DiskError."""
-    for trigger in trigger_ids:
-        path = path_of(home, trigger)
-        with durable.disk_trouble(path):
-            path.unlink(missing_ok=True)
+def forget(home: Path, trigger: str) -> None:
+    """Remove the baseline of a trigger that is no more. Raises DiskError."""
+    path = path_of(home, trigger)
+    with durable.disk_trouble(path, "remove"):
+        path.unlink(missing_ok=True)
 
 
 def _decoded(raw: Any) -> Baseline:
