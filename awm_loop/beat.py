@@ -30,7 +30,7 @@ from awm_loop.core.machine import (
     classify_project,
     classify_queued,
 )
-from awm_loop.core.model import Effect, Launch, Policy, Reset, Stop, Work
+from awm_loop.core.model import Effect, Launch, Policy, Reset, Spec, Stop, Work
 from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Changed, Loaded, Ports
@@ -74,30 +74,32 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
         fault.point("beat.redo:before")
         _perform(ports, loaded.work, redone)
         fault.point("beat.redo:after")
-    start = replace(_with_specs(loaded, ports), pending=None)
+    start = replace(_with_specs(loaded, ports, moment.policy), pending=None)
     calls = ports.calls(start, now)
     steps = tuple(_advance(start, calls, ports, moment))
     work = steps[-1].work if steps else start
     lines: tuple[str, ...] = ()
     if not dry_run and work != loaded.work:
         work, lines = _promise_and_prove(ports, loaded, work)
-    if calls and not dry_run:
+    taken = [call for call in calls if classify_call(work, call) is None]
+    if taken and not dry_run:
         fault.point("beat.calls:before-taken")
-        ports.taken([call for call in calls if classify_call(work, call) is None], now)
+        ports.taken(taken, now)
     effect = steps[-1].work.pending if steps else None
     has_room = bool(work.queue) and len(work.attempts) < moment.policy.max_parallel
     is_cut = isinstance(effect, Reset) or (isinstance(effect, Launch) and has_room) or len(steps) >= BEAT_STEPS_MAX
+    is_cut = is_cut or len(taken) < len(calls)
     return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
 
 
-def _with_specs(loaded: Loaded, ports: Ports) -> Work:
+def _with_specs(loaded: Loaded, ports: Ports, policy: Policy) -> Work:
     """A person wrote the file: learn what the specs say of the order, before the next task is chosen from it."""
     work = loaded.work
     if work.paused or not work.queue or not ports.store.is_edited(loaded):
         return work
     for task_id in work.queue:
         spec = ports.read_spec(work, task_id)
-        work = work if isinstance(spec, SpecBad) else choice.learnt(work, task_id, spec)
+        work = work if isinstance(spec, SpecBad) else choice.learnt(work, task_id, spec, policy)
     return work
 
 
@@ -150,7 +152,10 @@ def _rows(
         for step in _live_rows(work, attempt.key, seen, moment):
             work = step.work
             yield step
+    first: dict[str, Call] = {}  # of each trigger, one a beat: what it did last is all that is kept
     for call in calls:
+        first.setdefault(call.trigger, call)
+    for call in first.values():
         judged = classify_call(work, call)
         if judged is not None:
             step = take_call(work, call, judged, moment)
@@ -217,28 +222,26 @@ def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
 def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
     """The next task; where it waits, the one after it, of another project; where it is blocked, whatever is next then.
 
-    A launch ends the beat. Many that wait are left to the next one.
+    A launch ends the beat. What a spec says of the order may change who is next.
     """
-    passed: set[str] = set()
-    while len(passed) < BEAT_STEPS_MAX:
-        task_id = choice.candidate(work, moment.now, moment.policy, passed)
-        if task_id is None:
-            return
-        seen = _read(work, task_id, ports, moment.policy)
-        if isinstance(seen, SpecRead):
-            work = choice.learnt(work, task_id, seen.spec)
-        step = take_queued(work, task_id, classify_queued(work, task_id, seen, moment.now, moment.policy), moment)
-        if step.row.is_quiet:
-            passed.add(task_id)
-            continue
-        work = step.work
-        yield step
+    is_done = False
+    while not is_done:
+        is_done = True
+        for task_id in choice.candidates(work, moment.now, moment.policy):
+            spec = ports.read_spec(work, task_id)
+            old, work = work, work if isinstance(spec, SpecBad) else choice.learnt(work, task_id, spec, moment.policy)
+            is_done = work is old
+            if not is_done:
+                break
+            seen = spec if isinstance(spec, SpecBad) else _seen(work, task_id, spec, ports, moment.policy)
+            step = take_queued(work, task_id, classify_queued(work, task_id, seen, moment.now, moment.policy), moment)
+            if not step.row.is_quiet:
+                work, is_done = step.work, False
+                yield step
+                break
 
 
-def _read(work: Work, task_id: str, ports: Ports, policy: Policy) -> TaskSeen:
-    spec = ports.read_spec(work, task_id)
-    if isinstance(spec, SpecBad):
-        return spec
+def _seen(work: Work, task_id: str, spec: Spec, ports: Ports, policy: Policy) -> TaskSeen:
     following = next((other for other in choice.in_order(work) if other != task_id), None)
     next_up = None
     if following is not None:

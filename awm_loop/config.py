@@ -26,6 +26,10 @@ SHOWN_CHARS_MAX = 80  # of a wrong value in a message
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # SPEC 17; `$` is checked with fullmatch, so no trailing newline
 
 SPEC_BYTES_MAX = 1024 * 1024  # SPEC 5.1
+ARCHIVE_BYTES_MAX = 64 * 1024 * 1024  # of an archive, packed or unpacked: what an import reads, and keeps in memory
+ARCHIVE_JSON_BYTES_MAX = 16 * 1024 * 1024  # of one JSON file in it
+ARCHIVE_CONFIG_BYTES_MAX = 128 * 1024  # of awm.toml in it
+ARCHIVE_MEMBERS_MAX = 10_000
 SPEC_LINE_CHARS_MAX = 4096  # of a title or header that are looked at
 SPEC_VALUE_CHARS_MAX = 200  # of a title or header value: it goes into state and notices
 MINUTES_MAX = 10 * 366 * 24 * 60.0  # no length is ten years: it must stay a number that can be written and counted
@@ -205,7 +209,11 @@ UNBUILT: Mapping[tuple[str, str], object] = {
 
 def load(path: Path) -> Config:
     """Read `awm.toml`; a missing file means the defaults. Raises ConfigError naming file, line and key."""
-    text = _text(path)
+    return read(_text(path), path)
+
+
+def read(text: str, path: Path) -> Config:
+    """The configuration in `text`; `path` is for messages. Raises ConfigError as `load` does."""
     try:
         raw = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # not TOML; a number of thousands of digits; nested without an end

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 
 from awm_loop import clock, config, durable
+from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import (
@@ -28,14 +28,16 @@ from awm_loop.core.model import (
     Work,
     task_key,
 )
-from awm_loop.core.observation import SpecBad
+from awm_loop.core.observation import Call, SpecBad
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
 from awm_loop.notify import apprise_urls, command, outbox
 from awm_loop.ports import Ports, Send, Settings
-from awm_loop.store import memory, metrics, projects, specfile
+from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
+from awm_loop.trigger import Trigger
+from awm_loop.triggers.calls import Calls
 from awm_loop.workspace import git
 
 
@@ -45,6 +47,8 @@ class Home:
 
     path: Path
     config: config.Config
+    # The files beside the state that were found to be bad: what stands in them does not happen (SPEC 4.7).
+    bad: dict[Path, BadFileError] = field(default_factory=dict, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> Home:
@@ -88,28 +92,34 @@ class Home:
         return self.path / "state" / projects.NAME
 
     def project_entries(self) -> tuple[projects.ProjectEntry, ...]:
-        """The projects beside the default one; none where their file is bad: `trouble` tells that, and work goes on."""
-        with suppress(BadFileError):
+        """The projects beside the default one; none where their file is bad: `bad` has that then, and work goes on."""
+        try:
             return _read_projects(self.projects_path, _identity(self.projects_path))
-        return ()
+        except BadFileError as error:
+            self.bad[self.projects_path] = error
+            return ()
 
     def projects(self, now: Instant) -> dict[str, Project]:
         """What the core needs of them, by id, with their windows as they stand."""
         return projects.core_projects(self.project_entries(), now.wall)
+
+    @property
+    def triggers_path(self) -> Path:
+        return self.path / "state" / triggers.NAME
+
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Raises BadFileError, which is in `bad` then too, DiskError."""
+        try:
+            return _read_triggers(self.triggers_path, _identity(self.triggers_path))
+        except BadFileError as error:
+            self.bad[self.triggers_path] = error
+            raise
 
     def prepare_of(self, project_id: str) -> Sequence[str]:
         """The shell lines that make a new worktree of a project ready."""
         if project_id == DEFAULT_PROJECT:
             return self.config.project.prepare
         return next((one.prepare for one in self.project_entries() if one.id == project_id), ())
-
-    def trouble(self) -> Iterator[tuple[Path, BadFileError]]:
-        """The files beside the state that cannot be read: what stands in them does not happen (SPEC 4.7)."""
-        for path, read in ((self.projects_path, _read_projects),):
-            try:
-                read(path, _identity(path))
-            except BadFileError as error:
-                yield path, error
 
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
@@ -154,6 +164,7 @@ class Home:
             clock=clock.now,
             read_spec=self._spec_of,
             prepare_of=self.prepare_of,
+            about=self._about,
             begin=begin or (lambda directory: start_supervisor(self.path, directory)),
         )
         return Ports(
@@ -167,18 +178,45 @@ class Home:
             remember=self._remember,
             past=self.past,
             record=self.record,
-            calls=lambda *_: (),
-            taken=lambda *_: None,
+            calls=self._called,
+            taken=self._taken,
         )
 
     def policy(self, settings: Settings, now: Instant) -> Policy:
         return policy(self.config, settings, self.projects(now), now)
+
+    def _called(self, work: Work, now: Instant) -> Sequence[Call]:
+        """What calls for work now. Raises DiskError."""
+
+        def directory_of(project_id: str) -> Path | None:
+            known = project_id == DEFAULT_PROJECT or any(one.id == project_id for one in self.project_entries())
+            return self.directory_of(work, project_id) if known else None
+
+        live = {attempt.task for attempt in work.attempts}
+        calls = Calls(self.path, directory_of, self.triggers)
+        return calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now)
+
+    def _taken(self, calls: Sequence[Call], now: Instant) -> None:
+        Calls(self.path, lambda _: None, self.triggers).taken(calls, now)
 
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())
 
     def past(self) -> Sequence[Past]:
         return metrics.past(self.metrics_path)
+
+    def _about(self, project_id: str) -> prompt.About | None:
+        """What the prompts say of a project; nothing of one that has nothing to say."""
+        entry = next((one for one in self.project_entries() if one.id == project_id), None)
+        if entry is None or not (entry.description or entry.goals or entry.context or entry.next_steps):
+            return None
+        return prompt.About(
+            name=entry.name or entry.id,
+            description=entry.description,
+            goals=entry.goals,
+            context=entry.context,
+            next_steps=entry.next_steps,
+        )
 
     def _spec_of(self, attempt: Attempt) -> Spec | SpecBad:
         project = self.project_path(attempt.project or attempt.workspace)
@@ -257,6 +295,11 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _read_projects(path: Path, _: object) -> tuple[projects.ProjectEntry, ...]:
     """Once for each content, as a beat asks for each task's directory."""
     return projects.read(path)
+
+
+@lru_cache(maxsize=1)
+def _read_triggers(path: Path, _: object) -> tuple[Trigger, ...]:
+    return triggers.read(path)
 
 
 def channel_names(settings: config.Config) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ All that AWM decides stands in one table, [machine.py](../awm_loop/core/machine.
 `classify_*` judges what it saw against the limits and names one *signal*, and the row for (phase, signal) says what
 follows: the next phase, the effect, what is counted against the task, and the notice. An effect (launch or stop an
 attempt, reset the session) is saved as a promise before it is done, and a beat has one at most: it walks the live
-attempts, oldest first, the accounts, the loop and the queue, in this order, until a row has an effect or nothing
-changes.
+attempts, oldest first, the calls, the accounts and projects, the loop and the queue, in this order, until a row has an
+effect or nothing changes.
 
 A row that stays and does nothing is never written down. Every other one is a line of the journal (`awm logs`), in the
 words of this page: `running stalled -> stopping, stop`. On the arrows stands `signal / effect`.
@@ -44,17 +44,32 @@ strike the next attempt is an analysis, where an agent for it is configured: of 
 LOOP = """\
 At work; at rest once the queue is done and the report is sent; or on its way through a session reset, which begins when
 nothing is live and before anything else starts or is reported."""
+CLOSABLE = """\
+An account is closed from the limit it met until its deadline; no agent of it starts before. A project, or all of them
+together, is closed while a budget is reached or its directory is gone; nothing of it starts."""
+CALL = """\
+A trigger that is due, or a request, offers a task until the state says that it was taken: queued, or passed over."""
 SUBJECTS = {
     Phase.QUEUED: ("A task", TASK),
-    Phase.CLOSED: ("An account", "Closed from the limit it met until its deadline; no agent of it starts before."),
+    Phase.CLOSED: ("An account, a project", CLOSABLE),
+    Phase.ARMED: ("A call of a trigger", CALL),
     Phase.WORKING: ("The loop", LOOP),
 }
 SIGNALS = {
     Signal.READY: "it is due, and the account of an agent that can do it is open",
-    Signal.TOO_EARLY: "its `notBefore`, or the account's deadline, is still to come",
+    Signal.TOO_EARLY: "the account's deadline is still to come, or what closed the project is not over",
+    Signal.TOO_LATE: "it would not end within what is left of its window",
     Signal.ACCOUNT_CLOSED: "each agent that can do it has met a limit",
     Signal.OCCUPIED: "somebody works where it would, or in place beside it",
-    Signal.UNFIT: "its spec cannot be used, or no configured agent can do it",
+    Signal.UNFIT: "its spec cannot be used, no configured agent can do it, or no window is long enough for it",
+    Signal.HINDERED: "a task it depends on failed, was skipped or is not there, or they depend on each other",
+    Signal.HOMELESS: "the directory of its project is not there",
+    Signal.OVERSPENT: "a budget of its project, or of all, is reached; of a live attempt, a hard one",
+    Signal.AVAILABLE: "the budget is not reached any more, or the directory is there again",
+    Signal.CALLED: "its trigger is due, or somebody asked",
+    Signal.OVERLAPPING: "the last task of its trigger is not over, or there is a task with this id",
+    Signal.MISSED: "it was due longer ago than its grace",
+    Signal.BROKEN: "its trigger is in trouble: no spec, no project, a request that says nothing",
     Signal.UNSEEN: "the probe could not look",
     Signal.NEVER_BEGAN: "nobody tends it and its agent never began",
     Signal.HELD: "the same, while a person pauses",
@@ -82,7 +97,7 @@ SIGNALS = {
     Signal.REBOOTED_TOO_OFTEN: "the same, for the sixth time",
     Signal.CALLED_OFF: "ended by `awm stop`",
     Signal.DISMISSED: "ended by `awm skip`",
-    Signal.RECALLED: "ended as it was put back into the queue of the file",
+    Signal.RECALLED: "ended as it was put back into the queue of the file, or for a hard budget",
     Signal.WITHDRAWN: "ended as it was taken out of the file",
     Signal.DUE: "the deadline is reached",
     Signal.FED: "there are tasks in the queue or live attempts",

@@ -32,19 +32,31 @@ class Left:
     gate_tail: str = ""
 
 
-def of(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a person says of the project, to all who work at it (SPEC 5.2, 13.1)."""
+
+    name: str
+    description: str
+    goals: tuple[str, ...]
+    context: str
+    next_steps: tuple[str, ...]
+
+
+def of(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], about: About | None = None) -> str:
     """The prompt of an attempt, of whichever of the three forms."""
     if attempt.is_analysis:
         return compose_analysis(spec, attempt, task, left)
     is_going_on = bool(attempt.session) and attempt.session == task.session
-    return compose_going_on(spec, attempt, left) if is_going_on else compose(spec, attempt, task, left)
+    return compose_going_on(spec, attempt, left) if is_going_on else compose(spec, attempt, task, left, about)
 
 
-def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
-    """The whole prompt, in Markdown: the spec, the gate, what is missing, what earlier attempts left, the protocol."""
+def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], about: About | None = None) -> str:
+    """The whole prompt, in Markdown: project, spec, gate, what is missing, what earlier attempts left, the protocol."""
     parts = [
         f"# Sprint {attempt.task}: {attempt.title}",
         f"Your working directory is {attempt.workspace}. This is attempt {attempt.number}.",
+        *([_project(about)] if about else []),
         spec.text.strip(),
         "## When it counts as done\n\n" + _gate(attempt),
     ]
@@ -92,6 +104,14 @@ def compose_analysis(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Le
         named = (f"- {name}{' (does not exist)' if name in spec.missing_files else ''}" for name in spec.files)
         parts.append("## Files it names\n\n" + "\n".join(named))
     return "\n\n".join([*parts, "## What was tried\n\n" + _history(task, left)])
+
+
+def _project(about: About) -> str:
+    goals, steps = ("\n".join(f"- {text}" for text in texts) for texts in (about.goals, about.next_steps))
+    parts = [f"## The project it is part of: {about.name}", about.description, about.context]
+    parts += ["What the project is to reach:\n\n" + goals] if goals else []
+    parts += ["What comes next in it (this sprint is what is asked of you now):\n\n" + steps] if steps else []
+    return "\n\n".join(part.strip() for part in parts if part.strip())
 
 
 def _gate(attempt: Attempt) -> str:

@@ -24,7 +24,7 @@ from pydantic.alias_generators import to_camel
 
 from awm_loop import fault
 from awm_loop.config import COUNT_MAX, SECONDS_MAX
-from awm_loop.core.model import Advised, Instant, Outcome
+from awm_loop.core.model import DEFAULT_PROJECT, Advised, Instant, Outcome
 from awm_loop.core.observation import (
     Advice,
     Alive,
@@ -74,6 +74,7 @@ class Order(_File):
     stop_grace_seconds: float
     require_commit: bool
     base: str | None
+    project_id: str = DEFAULT_PROJECT
     project: str = ""  # the directory of the project; the workspace is this, or a worktree of it
     branch: str = ""  # of the project, into which accepted work goes
     is_worktree: bool = False

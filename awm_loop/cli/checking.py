@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from awm_loop.core.model import ProjectStatus, Spec, Work
 from awm_loop.core.notice import counted
 from awm_loop.core.observation import SpecRead
 from awm_loop.core.projects import hindrance, path_of, project_of
-from awm_loop.errors import AwmError, ConfigError
+from awm_loop.errors import AwmError, BadFileError, ConfigError
 from awm_loop.notify import apprise_urls, ping
 from awm_loop.ports import Settings
 from awm_loop.store import specfile
@@ -112,7 +113,7 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
     """Why a beat would block this task as its spec is now; "" where it would not."""
     spec, now = home.read_spec(work, task_id), clock.now()
     policy = home.policy(settings, now)
-    if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, task_id, spec), task_id)):
+    if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, task_id, spec, policy), task_id)):
         return why
     try:
         head, branch = home.head(path_of(work, project_of(work, task_id), policy))
@@ -126,8 +127,10 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
 
 def _check_project(home: Home, work: Work, found: Verdict) -> None:
     """Each project's directory, and the files beside the state."""
-    found.problems += [error.message for _, error in home.trouble()]
+    with suppress(BadFileError):
+        home.triggers()
     others = [(one.id, one.path) for one in home.project_entries() if one.status is ProjectStatus.ACTIVE]
+    found.problems += [error.message for error in home.bad.values()]
     for project_id, path in [("", work.project), *others]:
         try:
             home.head(path)

@@ -34,14 +34,14 @@ def edit(context: click.Context, dry_run: bool) -> None:
     Example:  EDITOR=nano awm edit
     """
     home = open_home(context)
-    editor = _editor()
+    command = editor()
     with durable.disk_trouble(home.store.path, "read"):
         if not home.store.path.exists():
             hint = "`awm init` makes one, `awm add SPEC.md` fills it"
             raise AwmError(f"{home.store.path} does not exist yet", hint)
         before = home.store.path.read_bytes()
-    copy = _copy_of(before)
-    after = _edited(home, editor, copy, before)
+    copy = copy_of(before)
+    after = _edited(home, command, copy, before)
     if after is None:
         copy.unlink()
         click.echo("nothing changed")
@@ -59,7 +59,7 @@ def edit(context: click.Context, dry_run: bool) -> None:
         click.echo("nothing was written")
 
 
-def _editor() -> list[str]:
+def editor() -> list[str]:
     """The command of the person's editor. Raises AwmError where none is named."""
     named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
     try:
@@ -71,7 +71,7 @@ def _editor() -> list[str]:
     return words
 
 
-def _copy_of(data: bytes) -> Path:
+def copy_of(data: bytes) -> Path:
     """A file of the person's own, for as long as the editor is open: the state is not locked meanwhile."""
     with durable.disk_trouble(Path(tempfile.gettempdir())):
         descriptor, name = tempfile.mkstemp(prefix="awm-edit-", suffix=".json")
@@ -80,24 +80,24 @@ def _copy_of(data: bytes) -> Path:
     return Path(name)
 
 
-def _edited(home: Home, editor: list[str], copy: Path, before: bytes) -> bytes | None:
+def _edited(home: Home, command: list[str], copy: Path, before: bytes) -> bytes | None:
     """What the person made of the copy, once it is right; None where they changed nothing.
 
     On a terminal one with a mistake can be edited again. Raises AwmError, and the copy stays.
     """
     while True:
         try:
-            code = subprocess.run([*editor, str(copy)], check=False).returncode
+            code = subprocess.run([*command, str(copy)], check=False).returncode
         except OSError as error:
             copy.unlink()
-            raise AwmError(f"cannot run {editor[0]}: {error.strerror}", "for example: EDITOR=nano awm edit") from error
+            raise AwmError(f"cannot run {command[0]}: {error.strerror}", "for example: EDITOR=nano awm edit") from error
         with durable.disk_trouble(copy, "read"):
             after = copy.read_bytes()
         if after == before:
             return None
         if code:
             hint = f"nothing was changed; {_kept(home, copy)}"
-            raise AwmError(f"{editor[0]} ended with exit code {code}", hint)
+            raise AwmError(f"{command[0]} ended with exit code {code}", hint)
         try:
             home.store.parse(after, clock.now())
         except BadFileError as error:

@@ -78,7 +78,7 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
                 break
         if not options.dry_run:
             delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
-        for path, trouble in home.trouble():
+        for path, trouble in home.bad.items():
             exit_code = trouble.show()
             if not options.dry_run:
                 delivery.tell_bad_file(home, path, trouble)

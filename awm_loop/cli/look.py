@@ -229,7 +229,7 @@ def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
         lineterm="",
     )
     click.echo("\n".join(terminal.plain(line) for line in difference))
-    if dry_run or not (yes or _is_wanted(f"put {good.name} back as {path.name}?")):
+    if dry_run or not (yes or is_wanted(f"put {good.name} back as {path.name}?", "restore")):
         return
     with home.store.locked_for_command():
         if current:
@@ -239,14 +239,15 @@ def restore(context: click.Context, yes: bool, dry_run: bool) -> None:
     click.echo(f"restored {path} from {good.name}")
 
 
-def _is_wanted(question: str) -> bool:
-    """A person's yes. Raises AwmError where there is nobody to ask."""
+def is_wanted(question: str, verb: str) -> bool:
+    """A person's yes to a verb of the command line. Raises AwmError where there is nobody to ask."""
     try:
         return click.confirm(question)
     except click.Abort as error:
         if sys.stdin.isatty():
             raise
-        raise AwmError("nothing was restored: there is nobody to ask", "`awm restore --yes` does not ask") from error
+        said = f"nothing was {verb.rstrip('e')}ed: there is nobody to ask"
+        raise AwmError(said, f"`awm {verb} --yes` does not ask") from error
 
 
 def last_good(home: Home) -> Path | None:

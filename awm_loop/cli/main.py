@@ -9,13 +9,16 @@ from typing import Any
 import click
 
 from awm_loop import __version__, terminal
-from awm_loop.cli import checking, demo, heartbeat, installing, look, queueing, replaying, running, setting_up
+from awm_loop.cli import checking, demo, heartbeat, installing, look, packing, queueing, replaying, running, setting_up
 from awm_loop.cli.agents import agents
 from awm_loop.cli.answering import answer
 from awm_loop.cli.doctor import doctor
 from awm_loop.cli.editing import edit
 from awm_loop.cli.hook import hook
 from awm_loop.cli.inherited import set_right
+from awm_loop.cli.projects import projects
+from awm_loop.cli.queue import queue
+from awm_loop.cli.sessions import sessions
 from awm_loop.cli.watching import watch
 from awm_loop.cli.why import why
 from awm_loop.errors import EXIT_OK, AwmError, DiskError
@@ -82,8 +85,10 @@ GROUPS = {
     "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
     "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
+    "Projects": (projects, queue, sessions),
     "On a timer": (installing.install, installing.uninstall),
     "From outside": (hook,),
+    "Take along": (packing.export, packing.import_),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }
 for verb in (verb for verbs in GROUPS.values() for verb in verbs):

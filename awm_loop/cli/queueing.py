@@ -18,11 +18,11 @@ from awm_loop.cli.checking import verdict
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Priority, Task, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Instant, Priority, ProjectStatus, Task, Work
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Settings
-from awm_loop.store import document, jsontext, specfile
+from awm_loop.store import document, jsontext, projects, specfile
 from awm_loop.triggers import templates
 from awm_loop.wiring import Home
 
@@ -55,6 +55,7 @@ def edit(home: Home, change: Callable[[Work, Instant], Work]) -> Work:
 @click.command()
 @click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--id", "task_id", help="The task's id. [default: from the title or the file name]")
+@click.option("--project", "project_id", metavar="ID", default=DEFAULT_PROJECT, help="The project they are of.")
 @click.option("--template", metavar="NAME", help="Make the spec of a template, instead of naming a file.")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="What the template's $NAME is. Repeatable.")
 @AS_JSON
@@ -66,16 +67,18 @@ def add(context: click.Context, /, specs: tuple[Path, ...], task_id: str | None,
 
     \b
     Examples:  awm add SPRINT_S1_SPEC.md SPRINT_S2_SPEC.md
+               awm add NIGHTLY.md --project my-docs
                awm add --template nightly-review
                awm add --template mine --set area=search --id S9
     """
-    template, values = made["template"], values_of(made["values"])
+    template, values, project_id = made["template"], values_of(made["values"]), made["project_id"]
     if bool(specs) == bool(template) or (values and not template):
         raise click.UsageError("name spec files, or one --template NAME, with its --set NAME=VALUE")
     if task_id is not None and len(specs) > 1:
         raise click.UsageError("--id goes with one spec")
     home = open_home(context)
     home.store.prepare()
+    entry = None if project_id == DEFAULT_PROJECT else projects.named(home.projects_path, project_id)
     added: list[str] = []
 
     def change(work: Work, now: Instant) -> Work:
@@ -83,11 +86,12 @@ def add(context: click.Context, /, specs: tuple[Path, ...], task_id: str | None,
         paths = [path.expanduser().resolve() for path in specs]
         named = [(path, id_of(path) if task_id is None else checked_id(task_id)) for path in paths]
         for full, name in named or [_templated(home, work, template, values, task_id)]:
-            spec = specfile.read(full, name, home.project_path(work.project))
+            spec = specfile.read(full, name, home.directory_of(work, project_id))
             if isinstance(spec, SpecBad):
                 raise AwmError(spec.reason, "a spec is a Markdown file; see the README")
-            task = Task(id=name, priority=spec.priority or Priority.MEDIUM, depends=spec.depends)
-            work = steering.add(work, task, str(full), DEFAULT_PROJECT, now)
+            priority = spec.priority or (entry.priority if entry else Priority.MEDIUM)
+            task = Task(id=name, priority=priority, depends=spec.depends)
+            work = steering.add(work, task, str(full), project_id, now)
             added.append(name)
         return work
 
@@ -96,6 +100,8 @@ def add(context: click.Context, /, specs: tuple[Path, ...], task_id: str | None,
     work = edit(home, change)
     loaded = home.store.load(clock.now())
     found = verdict(home, work, loaded.settings if loaded else Settings(), added)
+    if entry is not None and entry.status is not ProjectStatus.ACTIVE:
+        found.warnings.append(f"{project_id} is {entry.status}: `awm projects resume {project_id}` lets it start")
     fields = {"added": added, "queue": list(work.queue), "problems": found.problems, "warnings": found.warnings}
     queued = f"queued {', '.join(added)} ({len(work.queue)} in the queue){_if_paused(work)}"
     found.problems = [f"would be blocked: {problem}" for problem in found.problems]

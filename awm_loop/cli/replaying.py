@@ -46,7 +46,8 @@ def difference(record: Record) -> Difference | None:
         return Difference(rows_then=rows(record.before, record.after), rows_now=[], values={"(inputs)": asked})
     if now is None:
         raise AssertionError("a replay has a state")
-    values = dict(_parted(_compared(record.after), _compared(now), ""))
+    then = _compared(record.after, record.unknown)
+    values = dict(_parted(then, _compared(now, record.unknown), ""))
     if not values:
         return None
     return Difference(rows_then=rows(record.before, record.after), rows_now=rows(record.before, now), values=values)
@@ -62,10 +63,10 @@ def _row(entry: LogEntry) -> str:
     return f"{who + ': ' if who else ''}{entry.what}" + (f" ({entry.note})" if entry.note else "")
 
 
-def _compared(work: Work) -> dict[str, Any]:
-    """Every field of the state, without the wording of notices."""
+def _compared(work: Work, unknown: frozenset[str]) -> dict[str, Any]:
+    """Every field of the state but those the recording cannot have, without the wording of notices."""
     worded = replace(work, outbox=tuple(replace(notice, text="") for notice in work.outbox))
-    return {item.name: recording.plain(getattr(worded, item.name)) for item in fields(Work)}
+    return {item.name: recording.plain(getattr(worded, item.name)) for item in fields(Work) if item.name not in unknown}
 
 
 def _parted(then: Any, now: Any, place: str) -> Iterator[tuple[str, tuple[object, object]]]:

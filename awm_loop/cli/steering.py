@@ -10,7 +10,7 @@ from dataclasses import replace
 from awm_loop.core.consequence import note
 from awm_loop.core.model import DEFAULT_PROJECT, Ended, Instant, Phase, StopReason, Task, Work
 from awm_loop.core.notice import one_line
-from awm_loop.core.projects import cycle
+from awm_loop.core.projects import circle
 from awm_loop.errors import AwmError
 
 LISTS = ("queue", "completed", "failed", "skipped", "blocked")
@@ -38,8 +38,8 @@ def add(work: Work, task: Task, spec_path: str, project_id: str, now: Instant) -
     )
     if project_id != DEFAULT_PROJECT:
         queued = replace(queued, project_of={**work.project_of, task_id: project_id})
-    loop = cycle({name: one.depends for name, one in queued.tasks.items()}, task_id)
-    if loop:
+    loop = circle({name: one.depends for name, one in queued.tasks.items()})
+    if task_id in loop:
         hint = "take one `**Depends:**` out of their specs"
         raise AwmError(f"{task_id} would depend on itself: {' -> '.join(loop)}", hint)
     return note(_woken(queued), now, "added", task_id)
@@ -79,7 +79,7 @@ def retry(work: Work, task_id: str, now: Instant) -> Work:
         raise AwmError(f"{task_id} is running", f"`awm stop` ends it; `awm logs {task_id}` shows what it does")
     old = work.task(task_id)
     fresh = replace(old, not_before=None, tries=0, strikes=0, reboots=0, reason="", verify=None, analysis="", agent="")
-    fresh = replace(fresh, session="", session_agent="")
+    fresh = replace(fresh, session="", session_agent="", depends=())
     queue = (task_id, *(other for other in work.queue if other != task_id))
     moved = replace(_taken_out(work, task_id), queue=queue, tasks={**work.tasks, task_id: fresh})
     return note(_woken(moved), now, f"retried, was in {there}", task_id)

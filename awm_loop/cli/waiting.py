@@ -9,7 +9,7 @@ from awm_loop import terminal
 from awm_loop.cli import standing
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Policy, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Instant, Policy, Spec, Work
 from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded
@@ -34,7 +34,9 @@ def text_of(wait: Wait, now: datetime) -> str:
 
 def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
     """All that keeps a queued task from starting at this moment, the nearest first; none: the next beat starts it."""
-    work, policy = loaded.work, home.policy(loaded.settings, now)
+    work, policy, spec = loaded.work, home.policy(loaded.settings, now), home.read_spec(loaded.work, task_id)
+    if isinstance(spec, Spec):
+        work = choice.learnt(work, task_id, spec, policy)  # a beat does that when it may start something
     found = [Wait("you: the loop is paused", then="awm resume")] if work.paused else []
     if work.reset is not None or choice.reset_due(work, policy):
         found.append(Wait("the session reset that is due"))

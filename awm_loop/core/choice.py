@@ -1,7 +1,7 @@
 """Which task next, and which agent for it (SPEC 7.5, 7.6)."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -17,13 +17,12 @@ from awm_loop.core.model import (
     Outcome,
     Policy,
     Priority,
-    Project,
     Spec,
     Task,
     Work,
 )
 from awm_loop.core.observation import SpecBad, SpecRead
-from awm_loop.core.projects import found, hindrance, path_of, project_of, shut, unmet
+from awm_loop.core.projects import found, path_of, project_of, shut, waits
 
 LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
 
@@ -36,7 +35,7 @@ class Place(NamedTuple):
 
 
 def in_order(work: Work) -> Sequence[str]:
-    """Queued ids by priority, within one priority projects in turn, then queue order; the queue itself if all are equal.
+    """Queued ids by priority, within one projects in turn, then queue order; the queue itself if all are equal.
 
     The project that started longest ago is first (SPEC 7.5).
     """
@@ -54,37 +53,36 @@ def in_order(work: Work) -> Sequence[str]:
     return [work.queue[place[3]] for place in sorted(places)]
 
 
-def candidate(work: Work, now: Instant, policy: Policy, passed: Collection[str] = ()) -> str | None:
-    """The queued task to look at now. Those in `passed` were looked at in this beat, and wait.
+def candidates(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
+    """The queued tasks to look at now, in turn; who asks for another one has seen the one before wait.
 
     One that waits holds up those of its project, but with `allow_overtake` (SPEC 4.3). One that depends on another lets
     it go first.
     """
     if len(work.attempts) >= policy.max_parallel or reset_due(work, policy):
-        return None
-    held: dict[str, bool] = {}  # by project
+        return
+    dependent, held = waits(work), dict[str, bool]()  # by project
     for task_id in in_order(work):
         project_id = project_of(work, task_id)
         if project_id not in held:
             held[project_id] = bool(shut(work, project_id, now, policy))
-        if held[project_id]:
+        if held[project_id] or dependent.get(task_id) == "":
             continue
-        if unmet(work, task_id) and not hindrance(work, task_id):
-            continue
-        if task_id not in passed and not is_waiting(work, task_id, now):
-            return task_id
+        if not is_waiting(work, task_id, now):
+            yield task_id
         held[project_id] = not policy.allow_overtake
-    return None
 
 
-def learnt(work: Work, task_id: str, spec: Spec) -> Work:
-    """What a spec says of the order. Its word on the priority counts until a person sets another in the state."""
-    task = work.task(task_id)
-    is_known = task_id in work.tasks
-    priority = task.priority if is_known or spec.priority is None else spec.priority
-    if (priority, spec.depends) == (task.priority, task.depends):
-        return work
-    return replace(work, tasks={**work.tasks, task_id: replace(task, priority=priority, depends=spec.depends)})
+def learnt(work: Work, task_id: str, spec: Spec, policy: Policy) -> Work:
+    """What a spec says of the order, its project where it is silent; what it is silent on stands as in the state.
+
+    Its word on the priority counts until the task is known: then a person may have set another.
+    """
+    task, project = work.task(task_id), found(work, project_of(work, task_id), policy)
+    usual = project.priority if project else task.priority
+    priority = task.priority if task_id in work.tasks else spec.priority or usual
+    new = replace(task, priority=priority, depends=spec.depends or task.depends)
+    return work if new == task else replace(work, tasks={**work.tasks, task_id: new})
 
 
 def is_waiting(work: Work, task_id: str, now: Instant) -> bool:
@@ -165,20 +163,25 @@ def next_due(work: Work, now: Instant, policy: Policy) -> datetime | None:
     return now.wall + timedelta(seconds=first) if first < (LAST - now.wall).total_seconds() else None
 
 
-def misfit(spec: Spec, seen: SpecRead, agent: Agent, project: Project | None, now: Instant) -> tuple[bool, str]:
-    """Whether the task would not end within what is left of its window, and why it never can, "" where it may.
+def misfit(seen: SpecRead, agent: Agent, windows: Sequence[Bounds], now: Instant) -> tuple[bool, str]:
+    """Whether the task would not end within what is left of a window, and why it never can, "" where it may.
 
     By the median of its like, else by its own estimate (SPEC 13.3, 12.4).
     """
-    bounds = project.bounds if project else Bounds()
-    guess = estimate(seen.past, agent.name, spec.type)
-    minutes = guess.minutes if guess else spec.estimate_minutes
-    if minutes is None or bounds.closes_at is None:
+    guess = estimate(seen.past, agent.name, seen.spec.type)
+    minutes = guess.minutes if guess else seen.spec.estimate_minutes
+    if minutes is None:
         return False, ""
-    whole = (bounds.closes_at - bounds.opened_at).total_seconds() / 60 if bounds.opened_at else math.inf
-    if minutes > whole:
-        return True, f"it takes about {minutes:.0f} minutes, and its window is open for {whole:.0f}"
-    return minutes * 60 > (bounds.closes_at - now.wall).total_seconds(), ""
+    for bounds in windows:
+        if bounds.closes_at and bounds.opened_at and minutes > minutes_from(bounds.opened_at, bounds.closes_at):
+            whole = minutes_from(bounds.opened_at, bounds.closes_at)
+            return True, f"it takes about {minutes:.0f} minutes, and its window is open for {whole:.0f}"
+    ends = [bounds.closes_at for bounds in windows if bounds.closes_at]
+    return any(minutes > minutes_from(now.wall, end) for end in ends), ""
+
+
+def minutes_from(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds() / 60
 
 
 def fit_agents(

@@ -54,9 +54,10 @@ def take_queued(work: Work, task_id: str, judged: Judged, moment: Moment) -> Ste
         return _written(step, changed, notice.HOMELESS.format(project=project_id, why=judged.reason), moment)
     if step.row.then is Phase.QUEUED:
         return step
-    changed = replace(work, queue=tuple(other for other in work.queue if other != task_id))
+    text, named = notice.blocked(work, task_id, judged)
+    tasks = {**work.tasks, **{other: replace(work.task(other), reason=judged.reason) for other in named}}
+    changed = replace(work, queue=tuple(other for other in work.queue if other != task_id), tasks=tasks)
     line = Ended(task=task_id, outcome=step.row.then, at=moment.now.wall, project=project_id)
-    text = notice.blocked(work, task_id, judged)
     return _written(step, _parted(changed, work.task(task_id), step, line), text, moment)
 
 
@@ -91,24 +92,24 @@ def take_project(work: Work, project_id: str, judged: Judged, moment: Moment) ->
     closed = {name: why for name, why in work.closed.items() if name != project_id}
     if step.row.then is Phase.CLOSED:
         closed[project_id] = judged.reason
-    return _written(step, replace(work, closed=closed), notice.BUDGET.format(why=judged.reason), moment)
+    text = notice.budget(project_id, judged.reason, work, moment.policy)
+    return _written(step, replace(work, closed=closed), text, moment)
 
 
 def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
-    """A row of a trigger that is due, or of a request: its task is queued, or it is let pass. Taken once (SPEC 13.2)."""
+    """A row of a trigger that is due, or of a request: its task is queued, or let pass. Taken once (SPEC 13.2)."""
     step = Step(work=work, row=ROWS[Phase.ARMED, judged.signal], task=call.task, reason=judged.reason)
     known = work.fired.get(call.trigger)
     task_id = call.task if step.row.then is Phase.FIRED else known.task if known else ""
     fired = {**work.fired, call.trigger: model.Fired(key=call.key, task=task_id, at=moment.now.wall)}
-    changed = replace(work, fired=fired if call.trigger else work.fired)
+    changed = replace(work, fired=fired)
     if step.row.then is Phase.FIRED:
-        task = Task(id=call.task, priority=call.priority, depends=call.depends)
-        changed = replace(
-            changed, queue=(*work.queue, call.task), spec_files={**work.spec_files, call.task: call.spec_path}
-        )
-        changed = replace(changed, tasks={**work.tasks, call.task: task})
-        if call.project != model.DEFAULT_PROJECT:
-            changed = replace(changed, project_of={**work.project_of, call.task: call.project})
+        queue, spec_files = (*work.queue, call.task), {**work.spec_files, call.task: call.spec_path}
+        project = {} if call.project == model.DEFAULT_PROJECT else {call.task: call.project}
+        of = {name: one for name, one in work.project_of.items() if name != call.task} | project
+        task = Task(id=call.task, priority=call.priority)
+        tasks = work.tasks if task == Task(id=call.task) else {**work.tasks, call.task: task}
+        changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks)
     return _written(step, changed, notice.TRIGGER.format(trigger=call.trigger or call.task, why=judged.reason), moment)
 
 

@@ -157,7 +157,8 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, poli
             return Judged(Signal.UNFIT, why)
         case observation.ProjectGone(reason=why):
             return Judged(Signal.HOMELESS, why)
-    project = projects.found(work, projects.project_of(work, task_id), policy)
+    project_id = projects.project_of(work, task_id)
+    project = projects.found(work, project_id, policy)
     preferred = project.agent if project else ""
     agents = choice.fit_agents(seen.spec, work.task(task_id), policy, seen.past, preferred)
     if isinstance(agents, SpecBad):
@@ -165,12 +166,13 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, poli
     place = choice.workspace(work, task_id, seen, policy)
     if isinstance(place, SpecBad):
         return Judged(Signal.UNFIT, place.reason)
-    if choice.is_occupied(work, place, projects.path_of(work, projects.project_of(work, task_id), policy)):
+    if choice.is_occupied(work, place, projects.path_of(work, project_id, policy)):
         return Judged(Signal.OCCUPIED)
     agent = next((one for one in agents if choice.is_open(work, one, now)), None)
     if agent is None:
         return Judged(Signal.ACCOUNT_CLOSED)
-    is_late, never = choice.misfit(seen.spec, seen, agent, project, now)
+    windows = [policy.bounds, *([project.bounds] if project else [])]
+    is_late, never = choice.misfit(seen, agent, windows, now)
     if is_late:
         return Judged(Signal.UNFIT, never) if never else Judged(Signal.TOO_LATE)
     chain = tuple(one.name for one in agents)
@@ -208,7 +210,7 @@ def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant,
 
 
 def _liveness(work: Work, attempt: Attempt, seen: observation.Alive, policy: Policy) -> Judged:
-    """SPEC 8.4, and a hard budget (13.3). Busy time without progress counts a quarter; at the limit it is a stall, just below it is not."""
+    """SPEC 8.4, and a hard budget (13.3). Busy time without progress counts a quarter; a stall is at the limit."""
     if seen.idle_seconds + seen.busy_seconds / policy.stall_busy_factor >= policy.stall_seconds:
         minutes, is_idle = (seen.idle_seconds + seen.busy_seconds) / 60, seen.idle_seconds >= seen.busy_seconds
         return Judged(Signal.STALLED, f"no progress for {minutes:.1f} min, mostly {'idle' if is_idle else 'busy'}")
@@ -295,7 +297,7 @@ def classify_account(account: Account, now: Instant) -> Judged:
 
 
 def classify_project(work: Work, project_id: str, gone: str, policy: Policy) -> Judged | None:
-    """A project, or ALL together: its budget, and whether its directory is `gone`, in words. None: nothing is the matter."""
+    """A project, or ALL together: its budget, and why its directory is `gone`. None: nothing is the matter."""
     why = projects.overspent(work, project_id, policy)
     if project_id in work.closed:
         return Judged(Signal.TOO_EARLY if why or gone else Signal.AVAILABLE)
@@ -303,20 +305,18 @@ def classify_project(work: Work, project_id: str, gone: str, policy: Policy) -> 
 
 
 def classify_call(work: Work, call: Call) -> Judged | None:
-    """A trigger that is due, or a request (SPEC 13.2). None where it was taken before."""
+    """A trigger that is due, or a request (SPEC 13.2). None where it was taken: by what its trigger did last."""
     fired = work.fired.get(call.trigger)
-    places = (work.queue, work.completed, work.failed, work.skipped, work.blocked)
-    live = {attempt.task for attempt in work.attempts}
-    is_there = call.task in live or any(call.task in place for place in places)
-    if (fired and fired.key == call.key) or (is_there and not call.trigger):
+    if fired and fired.key == call.key:
         return None
     if call.missed:
         return Judged(Signal.MISSED, call.missed)
     if call.problem:
         return Judged(Signal.BROKEN, call.problem)
-    if is_there:
+    waiting = {*work.queue, *(attempt.task for attempt in work.attempts)}
+    if any(call.task in place for place in (waiting, work.completed, work.failed, work.skipped, work.blocked)):
         return Judged(Signal.OVERLAPPING, f"{call.task} is there already")
-    if fired and not call.may_overlap and (fired.task in live or fired.task in work.queue):
+    if fired and call.trigger and not call.may_overlap and fired.task in waiting:
         return Judged(Signal.OVERLAPPING, f"{fired.task} is not over")
     return Judged(Signal.CALLED, call.task)
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 # Where a subject of the table stands. A task: LAUNCHING is promised and not yet seen to run, STOPPING was asked to end,
-# ENDED has its result, BLOCKED waits for a person, REMOVED is a task no more. An account is CLOSED or OPEN, the
-# loop WORKING, IDLE, or on its way through a session reset: RESETTING, then RESUMING. A project is CLOSED or OPEN too, a
-# call of a trigger ARMED until it FIRED or was PASSED over.
+# ENDED has its result, BLOCKED waits for a person, REMOVED is a task no more. An account or project is CLOSED or OPEN,
+# the loop WORKING, IDLE, or on its way through a session reset: RESETTING, then RESUMING. A call of a trigger is ARMED
+# until it FIRED or was PASSED over.
 Phase = StrEnum(
     "Phase",
     "QUEUED LAUNCHING RUNNING STOPPING ENDED COMPLETED FAILED SKIPPED BLOCKED REMOVED CLOSED OPEN "

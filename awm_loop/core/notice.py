@@ -4,18 +4,19 @@ from awm_loop.core import choice
 from awm_loop.core.machine import Judged, Signal, Tell
 from awm_loop.core.model import Advised, Attempt, Ended, Phase, Policy, Task, Work
 from awm_loop.core.observation import SpecRead
-from awm_loop.core.projects import hindrance
+from awm_loop.core.projects import ALL, found, waits
 
 TEXT_CHARS_MAX = 200
 OTHERS_SHOWN_MAX = 20  # tasks in one notice
 ALWAYS_SENT = {  # SPEC 12.2
-    Tell.AUTH, Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.BUDGET, Tell.PROJECT, Tell.TRIGGER, Tell.REPORT,
+    Tell.AUTH, Tell.BLOCKED, Tell.FAILED, Tell.SKIPPED, Tell.STRUCK_OUT, Tell.BUDGET, Tell.PROJECT, Tell.TRIGGER,
+    Tell.REPORT,
 }  # fmt: skip
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
 ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
 HOMELESS = "✋ Project {project} waits — {why}. It goes on when that is mended; the others go on now"
-BUDGET = "💰 Nothing new starts — {why}. What runs is finished"
+BUDGET = "💰 Nothing new starts — {why}. What runs is {then}"
 TRIGGER = "⚠️ Trigger {trigger} could not queue its task — {why}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
@@ -68,15 +69,22 @@ def started(work: Work, attempt: Attempt, seen: SpecRead, policy: Policy) -> str
     )
 
 
-def blocked(work: Work, task_id: str, judged: Judged) -> str:
-    """Of tasks that wait for the same one, which ended badly, one notice names all."""
-    why = one_line(judged.reason)
+def blocked(work: Work, task_id: str, judged: Judged) -> tuple[str, list[str]]:
+    """The notice, and which other tasks it names: of those that wait for the same one, one notice names all."""
     if judged.signal is not Signal.HINDERED:
-        return BLOCKED.format(task=task_id, why=why)
-    if any(work.task(other).reason == judged.reason for other in work.blocked):
-        return ""
-    others = [other for other in work.queue if other != task_id and hindrance(work, other) == judged.reason]
-    return BLOCKED.format(task=", ".join([task_id, *others[:OTHERS_SHOWN_MAX]]), why=why)
+        return BLOCKED.format(task=task_id, why=one_line(judged.reason)), []
+    if work.task(task_id).reason == judged.reason:  # named by the notice of another one
+        return "", []
+    others = [other for other, why in waits(work).items() if why == judged.reason and other != task_id]
+    shown = ", ".join([task_id, *others[:OTHERS_SHOWN_MAX]]) + (" …" if len(others) > OTHERS_SHOWN_MAX else "")
+    return BLOCKED.format(task=shown, why=one_line(judged.reason)), others
+
+
+def budget(project_id: str, why: str, work: Work, policy: Policy) -> str:
+    """A budget that is reached, of a project or of all; a hard one ends what runs."""
+    project = found(work, project_id, policy)
+    is_hard = policy.bounds.is_hard if project_id == ALL else bool(project and project.bounds.is_hard)
+    return BUDGET.format(why=why, then="stopped" if is_hard else "finished")
 
 
 def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:

@@ -133,7 +133,6 @@ class Call:
     task: str  # the id it gets
     project: str
     priority: Priority = Priority.MEDIUM
-    depends: tuple[str, ...] = ()
     spec_path: str  # written already
     may_overlap: bool = False  # queue it though the trigger's last task is not over
     problem: str = ""  # why it cannot be queued, for people

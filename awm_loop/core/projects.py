@@ -1,11 +1,13 @@
 """What keeps a project's tasks from starting: its status, window, budget and dependencies (SPEC 13)."""
 
+import graphlib
 from collections.abc import Iterable, Mapping
 
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
 
 ALL = ""  # stands for all projects together where budgets are counted
-CYCLE_SHOWN_MAX = 8
+CIRCLE_SHOWN_MAX = 8
+COUNT_MAX = 10**15  # of what is counted: far from what the state file can hold
 UNITS = {"attempts": "attempts", "minutes": "minutes", "tokens": "tokens", "cost_usd": "dollars"}
 
 
@@ -36,10 +38,9 @@ def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
         return f"project {project_id} is {project.status}"
     if closed := work.closed.get(ALL) or work.closed.get(project_id):
         return closed
-    if project_id != DEFAULT_PROJECT and any(
-        other.status is not ProjectStatus.COMPLETED for name in project.depends if (other := policy.projects.get(name))
-    ):
-        return f"project {project_id} comes after {', '.join(project.depends)}"
+    done = {one.id for one in policy.projects.values() if one.status is ProjectStatus.COMPLETED}
+    if before := [name for name in project.depends if name not in done]:
+        return f"project {project_id} comes after {', '.join(before)}"
     live = sum(attempt.project_id == project_id for attempt in work.attempts)
     if 0 < project.max_parallel <= live:
         return f"{live} attempts of project {project_id} are live, and no more may be"
@@ -90,43 +91,48 @@ def _sum(one: Use, other: Use) -> Use:
     total = {}
     for unit in UNITS:
         parts = [part for part in (getattr(one, unit), getattr(other, unit)) if part is not None]
-        total[unit] = sum(parts) if parts else None
+        total[unit] = min(sum(parts), COUNT_MAX) if parts else None
     return Use(**total)
 
 
 def unmet(work: Work, task_id: str) -> list[str]:
     """The tasks it depends on that are not completed."""
-    done = {*work.completed} if (task := work.tasks.get(task_id)) and task.depends else set()
-    return [other for other in task.depends if other not in done] if task else []
+    return [other for other in work.task(task_id).depends if other not in work.completed]
 
 
 def hindrance(work: Work, task_id: str) -> str:
-    """Why its dependencies can never be completed as things stand, in words; "" where they may."""
-    for other in unmet(work, task_id):
-        if other in work.failed:
-            return f"{other} failed, and it depends on that"
-        if other in work.skipped:
-            return f"{other} was skipped, and it depends on that"
-        if not _is_known(work, other):
-            return f"it depends on {other}, which is not there"
-    loop = cycle({name: task.depends for name, task in work.tasks.items() if task.depends}, task_id)
-    return f"its dependencies go round in a circle: {' -> '.join(loop[:CYCLE_SHOWN_MAX])}" if loop else ""
+    """Why the dependencies of a queued task can never be completed as things stand, in words; "" where they may."""
+    return waits(work).get(task_id, "")
 
 
-def _is_known(work: Work, task_id: str) -> bool:
-    lists = (work.queue, work.completed, work.blocked)
-    return any(task_id in one for one in lists) or any(attempt.task == task_id for attempt in work.attempts)
+def waits(work: Work) -> dict[str, str]:
+    """The queued tasks that depend on one that is not completed, with why that can never be, "" where it may."""
+    asked = {task: known.depends for task in work.queue if (known := work.tasks.get(task)) and known.depends}
+    if not asked:
+        return {}
+    done = {*work.completed}
+    unmet_of = {task: left for task, others in asked.items() if (left := [one for one in others if one not in done])}
+    there = {*work.queue, *work.blocked, *(attempt.task for attempt in work.attempts)}
+    why = {
+        other: "is not there, and it depends on that"
+        for others in unmet_of.values()
+        for other in others
+        if other not in there
+    }
+    why |= dict.fromkeys(work.failed, "failed, and it depends on that")
+    why |= dict.fromkeys(work.skipped, "was skipped, and it depends on that")
+    round_and_round = circle(unmet_of)
+    shown = f"its dependencies go round in a circle: {' -> '.join(round_and_round[:CIRCLE_SHOWN_MAX])}"
+    found = {task: next((f"{one} {why[one]}" for one in left if one in why), "") for task, left in unmet_of.items()}
+    return found | dict.fromkeys(round_and_round, shown)
 
 
-def cycle(edges: Mapping[str, Iterable[str]], start: str) -> list[str]:
-    """A way along the edges from `start` back to it, as `a b a`; [] where there is none."""
-    ways, seen = [[start]], {start}
-    while ways:
-        way = ways.pop()
-        for following in edges.get(way[-1], ()):
-            if following == start:
-                return [*way, start]
-            if following not in seen:
-                seen.add(following)
-                ways.append([*way, following])
+def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names that lead to each other along the edges, as `a b a`, the least one first; [] where there are none."""
+    try:
+        graphlib.TopologicalSorter(edges).prepare()
+    except graphlib.CycleError as error:
+        names = error.args[1][:0:-1]
+        first = names.index(min(names))
+        return [*names[first:], *names[:first], names[first]]
     return []

@@ -46,6 +46,7 @@ class LocalLauncher:
     clock: Callable[[], Instant]
     read_spec: Callable[[Attempt], Spec | SpecBad]
     prepare_of: Callable[[str], Sequence[str]]
+    about: Callable[[str], prompt.About | None]  # a project, for the prompts
     begin: Callable[[AttemptDirectory], None]
 
     def directory(self, key: str) -> AttemptDirectory:
@@ -95,7 +96,8 @@ class LocalLauncher:
         config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]
-            put(directory / "prompt.md", prompt.of(spec, attempt, task, left))
+            about = self.about(attempt.project_id)
+            put(directory / "prompt.md", prompt.of(spec, attempt, task, left, about))
             put(directory / "spec.md", spec.text)
         order = Order(
             key=attempt.key,
@@ -113,6 +115,7 @@ class LocalLauncher:
             stop_grace_seconds=self.loop.stop_grace_seconds,
             require_commit=attempt.require_commit,
             base=task.base,
+            project_id=attempt.project_id,
             project=str(self.home / os.path.expanduser(attempt.project)),  # noqa: PTH111
             branch=task.branch,
             is_worktree=attempt.is_worktree,

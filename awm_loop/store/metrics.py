@@ -26,7 +26,6 @@ from awm_loop.store import jsontext
 VERSION = 1
 STATUSES = ("success", "failed", "stalled")
 FORM_HINT = "the form is that of state/work_metrics.example.json"
-PROJECT = "default"  # the one project of this version
 FREQUENT_SHOWN_MAX = 5
 TEXT_SHOWN_MAX = 80
 LOCK_WAIT_SECONDS = 10.0  # a writer holds the lock for one small write
@@ -222,7 +221,7 @@ def _entry(task: Ended, status: str) -> dict[str, Any]:
         "errorType": task.error_type or None,
         "notes": task.notes or None,
         "type": task.type or None,
-        "project": PROJECT,
+        "project": task.project,
         "model": task.model or None,
         "fallbackFor": task.fallback_for or None,
         "attempt": task.number,

@@ -109,9 +109,11 @@ def update(path: Path, check: Callable[[str, Raw], object], change: Callable[[Ra
             found = read(path, check)
             before, token = (found.raw, found.token) if found else ({}, None)
             after = {"version": VERSION} | change(before)
-            data = jsontext.layout(after)
             try:
-                check(data.decode(), after)
+                data = jsontext.layout(after)
+                check(jsontext.parse(data, path)[0], after)
+            except UnicodeEncodeError as error:
+                raise AwmError("a value is not UTF-8 text", "write it in plain characters") from error
             except WrongError as wrong:
                 place = "/".join(map(str, wrong.pointer[2:]))  # inside its entry
                 raise AwmError(f"{place}: {wrong.said}".removeprefix(": "), wrong.hint) from wrong

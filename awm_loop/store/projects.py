@@ -115,6 +115,15 @@ def change(path: Path, project: str, fields: Mapping[str, object], gone: Sequenc
     peoplefile.update(path, checked, changed)
 
 
+def named(path: Path, project: str) -> ProjectEntry:
+    """One project. Raises AwmError where there is no such one, BadFileError, DiskError."""
+    entries = read(path)
+    found = next((entry for entry in entries if entry.id == project), None)
+    if found is None:
+        raise unknown(project, [entry.id for entry in entries])
+    return found
+
+
 def unknown(project: str, ids: Sequence[str]) -> AwmError:
     """The error for an id that no project has, with the nearest one."""
     near = difflib.get_close_matches(project, ids, n=1)

@@ -62,6 +62,7 @@ class Record(NamedTuple):
     before: Work
     heard: Heard
     after: Work
+    unknown: frozenset[str] = frozenset()  # fields of the state that its version did not have
 
 
 class NotRecorded(LookupError):  # noqa: N818  a difference between two beats, not an error
@@ -132,7 +133,7 @@ def read(path: Path) -> Iterator[Record]:
 
 def line_of(record: Record) -> dict[str, object]:
     """A record as one line of JSON: of what it left, only the fields of the state that it changed."""
-    before, heard, after = record
+    before, heard, after, _ = record
     changed = [item.name for item in fields(Work) if getattr(after, item.name) != getattr(before, item.name)]
     past: dict[str, dict[str, list[float]]] = {}
     for one in heard.past or ():
@@ -159,21 +160,22 @@ def record_of(line: Mapping[str, Any]) -> Record:
 
     So a field added to what a beat is told, `Policy` too, needs a default: what the loop did before there was one.
     """
-    past = line["past"]
+    past, before, is_of_one_project = line["past"], line["before"], "heads" not in line  # 0.1.0
+    heads = ({before["project"]: line["head"]} if line["head"] else {}) if is_of_one_project else line["heads"]
     heard = Heard(
         now=_noun(Instant, line["now"]),
         policy=_noun(Policy, line["policy"]),
         is_edited=line["isEdited"],
         probed={key: _unnamed(seen) for key, seen in line["probed"].items()},
         specs={task: _unnamed(spec) for task, spec in line["specs"].items()},
-        heads={path: tuple(head) for path, head in line["heads"].items()},
-        gone=line["gone"],
-        calls=_noun(tuple[Call, ...], line["calls"]),
+        heads={path: tuple(head) for path, head in heads.items()},
+        gone=line.get("gone", {}),
+        calls=_noun(tuple[Call, ...], line.get("calls", ())),
         worktrees=line["worktrees"],
         past=None if past is None else list(_flat(past)),
     )
-    before = line["before"]
-    return Record(_noun(Work, before), heard, _noun(Work, {**before, **line["after"]}))
+    unknown = frozenset({"spent"} if is_of_one_project else ())
+    return Record(_noun(Work, before), heard, _noun(Work, {**before, **line["after"]}), unknown)
 
 
 def plain(value: Any) -> Any:

@@ -156,6 +156,38 @@ def warnings(text: str) -> list[str]:
     return found
 
 
+def without_gate(text: str) -> str:
+    """The spec without its `Verify:` lines, which are commands; the same text where it has none.
+
+    Comments stay where the lines can be found with them. Where not, all go, and no new one comes together.
+    """
+    if not gate(text):
+        return text
+    kept = _without_gate_lines(text)
+    bare = _COMMENT.sub("", text).replace("<!--", "<! --")
+    return _without_gate_lines(bare) if gate(kept) else kept
+
+
+def _without_gate_lines(text: str) -> str:
+    lines, is_head = list[str](), True
+    for line in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text):
+        header = _HEADER.match(_LINE_END.split(line)[0]) if is_head else None
+        is_head = is_head and not _HEAD_END.match(line)
+        if not header or re.findall(r"[a-z]+", header["name"].lower()) != ["verify"]:
+            lines.append(line)
+    return "".join(lines)
+
+
+def gate(text: str) -> str:
+    """What a spec's `Verify:` line says; "" where it has none."""
+    return _head(text, "")[1].get("verify", "")
+
+
+def depends(text: str) -> tuple[str, ...]:
+    """The ids that a spec's `Depends:` line names."""
+    return _names(_head(text, "")[1].get("depends", ""))
+
+
 def _first_word(value: str) -> str:
     return re.split(r"\W", value.lower())[0]
 

@@ -23,9 +23,12 @@ from awm_loop.core.model import (
     Outcome,
     Phase,
     Policy,
+    Project,
     Spec,
+    Spent,
     StopReason,
     Task,
+    Use,
     Work,
 )
 from awm_loop.core.observation import Advice, Alive, AttemptSeen, Exited, ProbeFailed, Result, SpecRead, TaskSeen
@@ -156,6 +159,16 @@ def line(outcome: Phase, **changes: Any) -> Ended:
         eta_minutes=12.0,
     )
     return replace(usual, **changes)
+
+
+def spent(project: str = "default", last_attempt: int = 0, **use: Any) -> dict[str, Spent]:
+    """The ledger of one project, which took that today."""
+    return {project: Spent(today=Use(**use), in_all=Use(**use), last_attempt=last_attempt)}
+
+
+def project(name: str, **changes: Any) -> Project:
+    """An active project without bounds."""
+    return replace(Project(id=name, path=f"/{name}"), **changes)
 
 
 def changing(work: Work) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from awm_loop.core.consequence import Step
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, LogEntry, Policy, Spec, Task, Work
 from awm_loop.core.observation import AttemptSeen, Call, SpecBad
+from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded, Ports, Settings
 from awm_loop.store import guarantee
 
@@ -30,6 +31,7 @@ class Loop:
         self.specs: dict[str, Spec | SpecBad] = {}
         self.seen: Seen = CANNOT_LOOK
         self.branch = "main"
+        self.gone: dict[str, str] = {}  # directories that are not there, and why
         self.journal: list[LogEntry] = []
         self.started: list[str] = []
         self.stopped: list[str] = []
@@ -45,14 +47,23 @@ class Loop:
             clock=lambda: self.now,
             policy=lambda *_: self.policy,
             read_spec=lambda _, task: self.specs.get(task, replace(SPEC, path=f"/specs/{task}.md", title=task)),
-            head=lambda _: ("base", self.branch),
+            head=self._head,
             worktree=lambda task: f"/worktrees/{task}",
             past=tuple[Past, ...],
             remember=lambda _, key: self.does(lambda: self.remembered.append(key)),
             record=lambda _, __: None,
             calls=lambda *_: self.calls,
-            taken=lambda calls, _: self.taken.extend(calls),
+            taken=lambda calls, _: self.does(lambda: self._take(calls)),
         )
+
+    def _head(self, project: str) -> tuple[str, str]:
+        if project in self.gone:
+            raise ConfigError(self.gone[project])
+        return "base", self.branch
+
+    def _take(self, calls: Sequence[Call]) -> None:
+        self.taken += calls
+        self.calls = [call for call in self.calls if call not in calls]
 
     def beat(self, seen: Seen = CANNOT_LOOK, now: Instant | None = None) -> list[str]:
         """One beat; returns the rows taken that were not quiet."""

@@ -33,6 +33,7 @@ from build import (
     seen_loop,
     seen_queued,
     settled,
+    spent,
     told,
     working,
 )
@@ -74,6 +75,7 @@ def test_a_due_task_is_launched() -> None:
         pending=Launch(key=new.key),
         next_attempt=8,
         next_notice=2,
+        spent=spent(attempts=1, last_attempt=7),
         seq=5,
         log=(entry(5, "queued ready -> launching, launch", attempt=7, note="codex"),),
     )
@@ -124,13 +126,6 @@ def test_a_launch_without_agent_spec_and_place_is_a_bug_of_ours(judged: Judged, 
     """READY comes with all of them; without one nothing is changed (SPEC 7.1)."""
     with pytest.raises(AssertionError, match=words):
         take_queued(working("S1"), "S1", judged, Moment(now=NOW, policy=POLICY))
-
-
-def test_a_task_before_its_time_is_left_alone() -> None:
-    """It stands at its place with its `notBefore`; its spec is not even read (SPEC 4.3, 6.4)."""
-    before = working("S1", tasks={"S1": Task(id="S1", not_before=Deadline.after(30, NOW))})
-
-    assert seen_queued(before, "S1", None).work is before
 
 
 def test_a_task_whose_agents_are_all_closed_is_left_alone() -> None:
@@ -313,6 +308,7 @@ def test_a_success_completes_the_task() -> None:
         since_reset=1,
         report=(line(Phase.COMPLETED, notes="Search works", commit="abc1234def", tokens={"input": 9}),),
         outbox=(told("completed", text),),
+        spent=spent(minutes=8.0, tokens=9),
         next_notice=2,
         seq=2,
         log=(entry(1, "running ended -> ended"), entry(2, "ended succeeded -> completed", note="Search works")),

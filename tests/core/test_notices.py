@@ -22,6 +22,7 @@ from build import (
     seen_loop,
     seen_queued,
     settled,
+    spent,
     working,
 )
 from hypothesis import given
@@ -30,8 +31,8 @@ from loop import Loop
 
 from awm_loop.core import notice
 from awm_loop.core.machine import TABLE, Tell
-from awm_loop.core.model import Ended, Outcome, Phase, Policy, StopReason, Task, Work
-from awm_loop.core.observation import Limit, SpecBad
+from awm_loop.core.model import Bounds, Ended, Outcome, Phase, Policy, Project, StopReason, Task, Use, Work
+from awm_loop.core.observation import Call, Limit, SpecBad
 
 S3 = replace(SPEC, title="Search bar implementation")
 
@@ -298,12 +299,21 @@ def test_a_duration_is_told_in_whole_minutes(seconds: float, length: str) -> Non
     assert eta.startswith(f"⏱️ ETA: {length}" if length.startswith("under") else f"⏱️ ETA: ~{length}")
 
 
+BROKEN = Call(trigger="nightly", key="k", task="nightly-k", project="default", spec_path="", problem="no spec")
+
+
 def kinds(policy: Policy) -> Iterator[str]:
-    """The kinds told in the course of every start, end, wait and reset there is."""
+    """The kinds told in the course of every start, end, wait, reset, budget and call there is."""
     late = replace(HEALTHY, running_seconds=9e9)
     loops = [Loop(working(accounts=closed(0)), policy), Loop(working(since_reset=3), policy)]
     loops.append(Loop(working("S1"), policy))
     loops[-1].specs["S1"] = SpecBad(reason="empty")
+    loops.append(Loop(working(), policy))
+    loops[-1].calls = [BROKEN]
+    limited = replace(policy, own=Bounds(in_all=Use(attempts=3)), projects={"web": Project(id="web", path="/web")})
+    loops.append(Loop(working("S1"), limited))
+    loops[-1].gone = {"/project": "project directory /project does not exist"}
+    loops.append(Loop(working(spent=spent(attempts=3)), limited))
     for loop in (*loops, Loop(live(), policy), Loop(working("S1"), policy)):
         loop.beat(late)
         yield from (one.kind for one in loop.work.outbox)
@@ -321,10 +331,11 @@ def test_every_notice_is_told_by_default() -> None:
 
 
 def test_with_notify_user_off_only_what_matters_is_told() -> None:
-    """Blocked, failed, skipped, a refused login and the report (SPEC 12.2)."""
+    """Blocked, failed, skipped, what keeps work from starting, and the report (SPEC 12.2)."""
     silent = replace(POLICY, reset_after=3, notify_user=False)
 
-    assert set(kinds(silent)) == {"auth", "blocked", "failed", "skipped", "struck_out", "report"}
+    unasked = {"auth", "blocked", "failed", "skipped", "struck_out", "report", "budget", "project", "trigger"}
+    assert set(kinds(silent)) == unasked
 
 
 def test_a_notice_that_is_not_told_uses_up_no_number() -> None:

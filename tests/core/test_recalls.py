@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from build import CANNOT_LOOK, HEALTHY, STUCK, TASK, attempt, by_hand, earlier, entry, exited, live, seen_live, settled
+from build import (
+    CANNOT_LOOK,
+    HEALTHY,
+    STUCK,
+    TASK,
+    attempt,
+    by_hand,
+    earlier,
+    entry,
+    exited,
+    live,
+    seen_live,
+    settled,
+    spent,
+)
 
 from awm_loop.core.model import Launch, Outcome, Phase, Stop, StopReason, Task, Work
 from awm_loop.core.observation import AttemptSeen, NotStarted, Starting
@@ -70,6 +84,7 @@ def test_a_requeued_task_gets_the_place_the_person_gave_it(before: str, queue: t
         queue=queue,
         attempts=(),
         tasks={"S1": task},
+        spent=spent(minutes=8.0),
         seq=2,
         log=(entry(1, "stopping ended -> ended"), entry(2, "ended recalled -> queued", note=why)),
     )
@@ -86,6 +101,7 @@ def test_a_removed_task_is_forgotten() -> None:
         work,
         attempts=(),
         tasks={},
+        spent=spent(minutes=8.0),
         seq=2,
         log=(
             entry(1, "stopping ended -> ended"),

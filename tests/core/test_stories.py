@@ -23,13 +23,14 @@ from build import (
     working,
 )
 from loop import Killed, Loop
+from project_stories import STORIES as OF_PROJECTS
 
 from awm_loop.core import machine
 from awm_loop.core.machine import TABLE, Row
 from awm_loop.core.model import Advised, Outcome, Phase, StopReason
 from awm_loop.core.observation import Limit, NotStarted, SpecBad, Starting, Unattended
 
-STORIES: list[Callable[[], None]] = []
+STORIES: list[Callable[[], None]] = [*OF_PROJECTS]
 READY = "queued ready -> launching, launch"
 ALIVE = "launching alive -> running"
 STALLED = "running stalled -> stopping, stop"

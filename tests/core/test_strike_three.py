@@ -25,6 +25,7 @@ from build import (
     read,
     seen_queued,
     settled,
+    spent,
     told,
     working,
 )
@@ -65,6 +66,7 @@ def test_strike_three_asks_for_an_analysis() -> None:
         attempts=(),
         tasks={"S1": replace(TASK, analysis="due", **struck)},
         outbox=(told("stall", "⚠️ Sprint S1 stalled (strike 3 of 3) — over 120 min. Opus looks into it"),),
+        spent=spent(minutes=8.0),
         next_notice=2,
         seq=2,
         log=(entry(1, "running ended -> ended"), entry(2, "ended puzzling -> queued", note="over 120 min")),

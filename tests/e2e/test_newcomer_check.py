@@ -117,7 +117,7 @@ def test_slips_in_a_spec_are_told_when_it_is_added_and_checked(home: Home) -> No
             "**Model:** gpt-9\n\n```sh run\ntrue\n```",
             "`Model: gpt-9` names no agent and no model of one; agents: local",
         ),
-        ("**Depends:** S1\n\n```sh run\ntrue\n```", "the spec asks for what this version cannot do: `Depends: S1`"),
+        ("**Depends:** S9\n\n```sh run\ntrue\n```", "it depends on S9, which is not there"),
         (
             "```sh\ntrue\n```",
             (

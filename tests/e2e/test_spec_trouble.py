@@ -45,10 +45,6 @@ def with_header(line: str) -> Callable[[Path], None]:
     return written(f"# Sprint S1: Thing\n\n{line}\n\n```sh run\ntrue\n```\n".encode())
 
 
-def unbuilt(line: str) -> str:
-    return f"the spec asks for what this version cannot do: `{line}`"
-
-
 PROSE = "the spec has no ```sh run block for agent local (kind shell) to run; "
 TROUBLE = {
     "missing": (missing, "spec file {path} does not exist"),
@@ -77,7 +73,6 @@ TROUBLE = {
         PROSE + "agents that could do it: helper (`**Model:** …`)",
     ),
 }
-UNBUILT = ("Depends: S0",)
 
 
 def with_a_second_agent(home: Home) -> None:
@@ -101,19 +96,6 @@ def test_a_spec_that_cannot_be_used_blocks_its_task_only(name: str, home: Home) 
     assert state["tasks"]["S1"]["reason"] == reason
     assert home.texts("blocked") == [f"✋ Sprint S1 is blocked — {reason}. When that is mended: awm retry S1"]
     assert [path.name for path in home.attempts()] == [only(home.attempts()).name]
-
-
-@pytest.mark.parametrize("line", UNBUILT)
-def test_a_header_that_is_not_built_yet_blocks_and_is_not_ignored(line: str, home: Home) -> None:
-    """An order that nobody keeps would be a false one (SPEC 5.1)."""
-    name, _, value = line.partition(": ")
-    home.spec("S1", header=f"**{name}:** {value}")
-    home.queue("S1")
-
-    state = home.finish()
-
-    assert (state["blocked"], state["completed"], home.begun()) == (["S1"], [], [])
-    assert state["tasks"]["S1"]["reason"] == unbuilt(line)
 
 
 def test_a_spec_that_breaks_between_promise_and_start_fails_its_attempt(home: Home) -> None:

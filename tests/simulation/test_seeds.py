@@ -50,7 +50,7 @@ def test_a_few_seeds_take_every_row() -> None:
 
 def test_a_broken_guarantee_names_the_command_that_replays_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails says how to see it again, operation by operation."""
-    monkeypatch.setattr("awm_loop.beat.choice.candidate", lambda *_: 1 / 0)
+    monkeypatch.setattr("awm_loop.beat.choice.candidates", lambda *_: 1 / 0)
 
     _, error = play(3)
 

@@ -150,13 +150,13 @@ def test_code_prose_and_comments_hold_no_settings(path: Path, text: str) -> None
         ("p2", Priority.MEDIUM),
         ("(Critical)", Priority.CRITICAL),
         ("P3 because it is high", Priority.LOW),
-        ("P10", Priority.MEDIUM),
-        ("urgent", Priority.MEDIUM),
-        ("", Priority.MEDIUM),
+        ("P10", None),
+        ("urgent", None),
+        ("", None),
     ],
 )
-def test_a_priority_is_its_number_or_its_word(path: Path, value: str, priority: Priority) -> None:
-    """P0 to P3; what is none is medium (SPEC 5.1)."""
+def test_a_priority_is_its_number_or_its_word(path: Path, value: str, priority: Priority | None) -> None:
+    """P0 to P3; what is none says nothing, and its project's counts (SPEC 5.1, 13.1)."""
     assert under(path, f"**Priority:** {value}").priority is priority
 
 
@@ -210,18 +210,27 @@ def test_commit_no_is_said_with_its_first_word(path: Path, value: str, commit: b
 
 
 @pytest.mark.parametrize(
-    ("line", "unbuilt"),
+    ("line", "depends"),
     [
-        ("**Depends:** S0", ("Depends: S0",)),
-        ("**depends :** `S0, S1`", ("Depends: S0, S1",)),
+        ("**Depends:** S0", ("S0",)),
+        ("**depends :** `S0, S1`", ("S0", "S1")),
+        ("**Depends:** sprint S0 and S1, S0", ("S0", "S1")),
         ("**Depends:** none", ()),
-        ("**Verify:** pytest\n**Gate files:** t.py\n**Isolation:** worktree", ()),
-        ("**Depends:** " + "x" * 10_000, ("Depends: " + "x" * 200,)),
+        ("**Depends:** " + "x" * 64, ("x" * 64,)),
     ],
 )
-def test_what_this_version_cannot_honour_is_named(path: Path, line: str, unbuilt: tuple[str, ...]) -> None:
-    """A dependency that nobody waits for would be a false start (SPEC 5.1); asking for nothing is no such ask."""
-    assert under(path, line).unbuilt == unbuilt
+def test_what_a_task_depends_on_are_ids(path: Path, line: str, depends: tuple[str, ...]) -> None:
+    """With commas or blanks between them, each once, in the order they stand in (SPEC 5.1, 13.5)."""
+    assert under(path, line).depends == depends
+
+
+@pytest.mark.parametrize("word", ["the/search", "x" * 65, "S0;", "-S0", "\N{CYRILLIC CAPITAL LETTER ES}1"])
+def test_a_dependency_that_can_be_no_task_blocks_the_task(path: Path, word: str) -> None:
+    """Nobody would wait for it, and that would be a false start (SPEC 5.1, 17)."""
+    found = read(path, f"# S1\n**Depends:** S0, {word}\n")
+
+    shown = f"S0, {word}"
+    assert found == SpecBad(reason=f"spec file {path}: `Depends: {shown}`: {word!r} is not a task id")
 
 
 @pytest.mark.parametrize(

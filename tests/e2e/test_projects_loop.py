@@ -1,0 +1,128 @@
+"""Several projects in one loop (SPEC 7.5, 13.1, 13.3), through real beats, supervisors and agents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from home import QUICK, Home
+from test_verbs import awm
+
+
+def projects(home: Home, *entries: dict[str, object]) -> None:
+    (home.path / "state" / "projects.json").write_text(json.dumps({"version": 1, "projects": entries}))
+
+
+def project(home: Home, name: str, **fields: object) -> dict[str, object]:
+    """A project with a repository of its own."""
+    path = home.root / name
+    if not path.exists():
+        path.mkdir()
+        home.git("-C", str(path), "init", "-q")
+        home.git("-C", str(path), "commit", "-q", "--allow-empty", "-m", "base")
+    return {"id": name, "path": str(path), **fields}
+
+
+def commits(home: Home, path: Path) -> list[str]:
+    return home.git("-C", str(path), "log", "--format=%s", "--reverse").splitlines()[1:]
+
+
+def test_projects_take_turns_each_in_its_own_directory(home: Home) -> None:
+    """Priority first, within it projects in turn, within a project queue order (SPEC 7.5)."""
+    home.config(QUICK)
+    tasks = ["A1", "A2", "A3", "B1", "B2", "D1"]
+    for task in tasks:
+        home.spec(task, header="**Priority:** P0" if task == "B2" else "")
+    projects(home, project(home, "a"), project(home, "b"))
+    home.queue(*tasks, projectOf={"A1": "a", "A2": "a", "A3": "a", "B1": "b", "B2": "b"})
+
+    state = home.finish()
+
+    assert home.begun() == ["B2", "A1", "D1", "B1", "A2", "A3"]
+    assert sorted(state["completed"]) == tasks
+    assert commits(home, home.root / "a") == ["A1", "A2", "A3"]
+    assert commits(home, home.root / "b") == ["B2", "B1"]
+    assert commits(home, home.project) == ["D1"]
+    assert {name: spent["inAll"]["attempts"] for name, spent in state["spent"].items()} == {
+        "a": 3,
+        "b": 2,
+        "default": 1,
+    }
+
+
+def test_a_paused_project_starts_nothing_and_holds_up_nobody(home: Home) -> None:
+    """SPEC 13.1; resumed, it goes on."""
+    home.config(QUICK)
+    home.spec("A1")
+    home.spec("D1")
+    projects(home, project(home, "a", status="paused"))
+    home.queue("A1", "D1", projectOf={"A1": "a"})
+
+    home.wait_for(lambda: home.state().get("completed") == ["D1"], beat_every=1)
+    assert "project a is paused" in awm(home, "why", "A1").out
+    assert awm(home, "projects", "resume", "a").code == 0
+    state = home.finish()
+
+    assert (state["completed"], home.begun()) == (["D1", "A1"], ["D1", "A1"])
+
+
+def test_a_budget_that_is_reached_lets_nothing_new_start_and_is_told_once(home: Home) -> None:
+    """SPEC 13.3: running work finishes; the other projects go on; a larger budget opens it again."""
+    home.config(QUICK)
+    for task in ("A1", "A2", "D1"):
+        home.spec(task)
+    projects(home, project(home, "a", budget={"attempts": 1}))
+    home.queue("A1", "A2", "D1", projectOf={"A1": "a", "A2": "a"})
+
+    home.wait_for(lambda: home.state().get("completed") == ["A1", "D1"], beat_every=1)
+    home.beat()
+    home.beat()
+    assert home.texts("budget") == [
+        "💰 Nothing new starts — the budget of project a is reached: 1 attempts in all. What runs is finished"
+    ]
+    projects(home, project(home, "a", budget={"attempts": 2}))
+    home.finish()
+
+    assert home.begun() == ["A1", "D1", "A2"]
+    assert len(home.texts("budget")) <= 2
+
+
+def test_a_project_whose_directory_vanished_is_put_aside_and_comes_back(home: Home) -> None:
+    """With one notice; everything else goes on (SPEC 13; issue: error recovery)."""
+    home.config(QUICK)
+    home.spec("A1")
+    home.spec("D1")
+    entry = project(home, "a")
+    projects(home, entry)
+    (home.root / "a").rename(home.root / "unmounted")
+    home.queue("A1", "D1", projectOf={"A1": "a"})
+
+    home.wait_for(lambda: home.state().get("completed") == ["D1"], beat_every=1)
+    home.beat()
+    (notice,) = home.texts("project")
+    assert notice.startswith("✋ Project a waits — ")
+    (home.root / "unmounted").rename(home.root / "a")
+    state = home.finish()
+
+    assert state["completed"] == ["D1", "A1"]
+    assert len(home.texts("project")) == 1
+
+
+def test_a_bad_projects_file_stops_its_projects_only_and_is_told_once(home: Home) -> None:
+    """SPEC 4.7: each file on its own; it is never written over, and copied to quarantine once."""
+    home.config(QUICK + '\n[notify]\ncommand = ["sh", "-c", "cat >> \\"$HOME/notices\\""]\n')
+    home.spec("A1")
+    home.spec("D1")
+    path = home.path / "state" / "projects.json"
+    path.write_text('{"projects": [{"id": "a", "path": "/tmp", "budjet": {}, "status": "actve"}]}')
+    home.queue("A1", "D1", projectOf={"A1": "a"})
+
+    done = home.heartbeat()
+    home.wait_for(lambda: home.state().get("completed") == ["D1"])
+    again = home.heartbeat()
+
+    assert done.code == again.code == 78
+    assert f"{path}:1:" in done.err
+    assert len([one for one in (home.path / "state" / "quarantine").iterdir() if one.suffix == ".json"]) == 1
+    notices = (home.user / "notices").read_text()
+    assert notices.count("projects.json does not validate; the loop goes on without it") == 1
