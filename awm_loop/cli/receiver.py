@@ -41,7 +41,6 @@ from awm_loop.config import (
     HOOK_PER_MINUTE_MAX,
 )
 from awm_loop.errors import AwmError
-from awm_loop.store import triggers
 from awm_loop.triggers import inbox, webhook
 from awm_loop.triggers.seen import Seen
 from awm_loop.wiring import Home
@@ -61,7 +60,7 @@ def serve(home: Home, secrets: list[bytes], listener: socket.socket, host: str) 
         directory.mkdir(mode=0o700, exist_ok=True)
     with _only_one(directory):
         receiver = Receiver(home, secrets, host, Seen(directory / "seen", clock.now().wall.timestamp()))
-        webhooks = [one.id for one in triggers.read(home.store.directory / triggers.NAME) if one.type == "webhook"]
+        webhooks = [one.id for one in home.triggers() if one.type == "webhook"]
         address, port = listener.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         click_to = f"http://{shown}:{port}/hook/" + (webhooks[0] if len(webhooks) == 1 else "TRIGGER")
@@ -134,7 +133,6 @@ class Receiver:
 
     def __init__(self, home: Home, secrets: list[bytes], host: str, seen: Seen) -> None:
         self._home = home
-        self._triggers_path = home.store.directory / triggers.NAME
         self._secrets = secrets
         self._hosts = {"localhost", host.lower(), *(name.lower() for name in home.config.hook.hosts)}
         self._seen = seen
@@ -174,7 +172,7 @@ class Receiver:
             return _refusal(401, "unauthorized")
         name = request.path_params["trigger"]
         try:
-            trigger = next((one for one in triggers.read(self._triggers_path) if one.id == name), None)
+            trigger = next((one for one in self._home.triggers() if one.id == name), None)
             if trigger is None or trigger.type != "webhook" or not trigger.enabled:
                 return _refusal(404, "no enabled webhook trigger of that name")
             delivery = webhook.delivery(message, form)
