@@ -109,11 +109,16 @@ def test_a_paused_project_starts_nothing_while_others_go_on(home: Home, place: P
     home.wait_for(lambda: home.state()["completed"] == ["S1"], beat_every=0.2)
     reason = shown(home, "docs")["waitsFor"]
     queue = json.loads(said(home, "queue", "--json"))
+    own = [json.loads(said(home, "status", "--project", one, "--json")) for one in ("docs", "default")]
     resumed = json.loads(said(home, "projects", "resume", "docs", "--json"))
     home.finish(0.2)
 
     assert paused == "docs is paused; 1 queued task of it will not start; `awm projects resume` goes on\n"
     assert reason == "project docs is paused"
+    assert [([one["task"] for one in found["queue"]], found["completed"]) for found in own] == [
+        (["D1"], []),
+        ([], ["S1"]),
+    ]
     assert [(one["task"], one["project"], one["waitsFor"]) for one in queue] == [("D1", "docs", reason)]
     assert resumed == {"project": "docs", "before": "paused", "status": "active", "queued": ["D1"], "running": []}
     assert home.begun() == ["S1", "D1"]
