@@ -30,7 +30,7 @@ from awm_loop.core.machine import (
     classify_project,
     classify_queued,
 )
-from awm_loop.core.model import Effect, Launch, Policy, Reset, Spec, Stop, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Effect, Launch, Policy, Reset, Spec, Stop, Work
 from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Changed, Loaded, Ports
@@ -192,7 +192,7 @@ def _limit_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
             if not step.row.is_quiet:
                 work = step.work
                 yield step
-    for project_id in dict.fromkeys((*work.closed, *work.spent, *((projects.ALL,) if work.spent else ()))):
+    for project_id in dict.fromkeys((*work.closed, *moment.policy.projects, DEFAULT_PROJECT, projects.ALL)):
         gone = _gone(work, project_id, ports, moment) if project_id in work.closed else ""
         judged = classify_project(work, project_id, gone, moment.policy)
         if judged is not None:

@@ -62,6 +62,15 @@ NOTICE_KEEP_SECONDS = 24 * 3600.0  # SPEC 12.2
 NOTICE_BACKOFF_SECONDS = (10.0, 60.0, 300.0, 900.0)
 INBOX_BYTES_MAX = 1024 * 1024  # of one request in `state/inbox/` ...
 INBOX_REQUESTS_MAX = 1000  # ... of which one beat takes so many
+HOOK_PORT = 8787
+HOOK_SECRET_BYTES_MIN = 32  # docs/SPEC.md 13.4, and so the next two
+HOOK_BODY_BYTES_MAX = 256 * 1024
+HOOK_WINDOW_SECONDS = 300  # a timestamp is that far off at most
+HOOK_SEEN_SECONDS = 24 * 3600  # a delivery is known that long
+HOOK_PER_MINUTE_MAX = 60  # deliveries that are queued
+HOOK_BODY_SECONDS = 5.0  # a body has come by then
+HOOK_CONNECTION_SECONDS = 10.0  # and its connection is over by then
+HOOK_CONNECTIONS_MAX = 256  # at once
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
@@ -162,6 +171,16 @@ class NotifyConfig(_Table):
     ping_url: str = ""
 
 
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class HookConfig(_Table):
+    """`[hook]`: secrets that deliveries are signed with, never in the file; names of hosts that lead to `awm hook`."""
+
+    secrets: list[EnvironmentName] = ["env:AWM_HOOK_SECRET"]
+    hosts: list[str] = []
+
+
 class Config(_Table):
     """The whole of `awm.toml`."""
 
@@ -170,6 +189,7 @@ class Config(_Table):
     agents: dict[str, AgentConfig] = {}
     routes: dict[str, str] = {}
     notify: NotifyConfig = NotifyConfig()
+    hook: HookConfig = HookConfig()
     budget: BudgetConfig = BudgetConfig()
 
 
@@ -178,6 +198,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "project": ProjectConfig,
     "agents": AgentConfig,
     "notify": NotifyConfig,
+    "hook": HookConfig,
     "budget": BudgetConfig,
 }
 
@@ -272,8 +293,8 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
     if location[-1] == "kind":
         what = _shown(problem["input"])
         return ConfigError(f"{where}: {what} is not an agent kind that works today", f"{', '.join(KINDS)}")
-    # What stands under [notify] may be a secret.
-    found = "" if table == "notify" else f", but it is {_shown(problem['input'])}"
+    # What stands under [notify] and [hook] may be a secret.
+    found = "" if table in {"notify", "hook"} else f", but it is {_shown(problem['input'])}"
     return ConfigError(f"{where}: {problem['msg']}{found}", "see the comments `awm init` writes")
 
 

@@ -14,6 +14,7 @@ from awm_loop.cli.agents import agents
 from awm_loop.cli.answering import answer
 from awm_loop.cli.doctor import doctor
 from awm_loop.cli.editing import edit
+from awm_loop.cli.hook import hook
 from awm_loop.cli.inherited import set_right
 from awm_loop.cli.projects import projects
 from awm_loop.cli.queue import queue
@@ -84,9 +85,8 @@ GROUPS = {
     "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
     "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
-    "Projects": (projects, queue, sessions),
-    "On a timer": (installing.install, installing.uninstall),
-    "Take along": (packing.export, packing.import_),
+    "Projects": (projects, queue, sessions, packing.export, packing.import_),
+    "On a timer": (installing.install, installing.uninstall, hook),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }
 for verb in (verb for verbs in GROUPS.values() for verb in verbs):

@@ -73,9 +73,7 @@ def gathered(home: Home, project_id: str | None) -> tuple[Portable, list[str]]:
     specs, bad = _texts({task: home.spec_path(loaded.work, task) for task in found.tasks})
     said += [f"spec of task {task}: {why}" for task, why in bad.items()]
     triggers = [one for one in here.triggers.values() if project_id in (None, one.get("projectId"))]
-    paths = {
-        one["id"]: home.path / Path(one["spec"]).expanduser() for one in triggers if isinstance(one.get("spec"), str)
-    }
+    paths = {one["id"]: home.path / one["spec"] for one in triggers if one.get("spec")}
     trigger_specs, bad = _texts(paths)
     said += [f"trigger {name}, whose spec cannot be had: {why}" for name, why in bad.items()]
     templates, words = _templates(home, None if project_id is None else [one.get("template") for one in triggers])
@@ -222,7 +220,7 @@ def import_(context: click.Context, /, file: Path, new_id: str | None, **given: 
 
 def _is_accepted(commands: Sequence[str], scripts: Sequence[tuple[str, str]], **given: bool) -> bool:
     """Each command is shown, and asked about once: on stderr, where --json does not look."""
-    lines = [*commands, *(f"{whose} runs:\n{script}" for whose, script in scripts)]
+    lines = [*commands, *(f"{whose} runs: {script.strip()}" for whose, script in scripts)]
     for line in lines:
         click.echo(plain(line), err=True)
     return not lines or given["yes"] or given["dry_run"] or look.is_wanted("import it with these commands?", "import")

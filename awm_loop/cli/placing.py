@@ -9,27 +9,37 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from awm_loop import clock, config, durable
 from awm_loop.cli.setting_up import CONFIG_NAME, CONFIG_TEMPLATE
-from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, SPEC_BYTES_MAX
+from awm_loop.config import EDITS_MAX, SPEC_BYTES_MAX
 from awm_loop.core.consequence import note
 from awm_loop.core.model import DEFAULT_PROJECT, Work
 from awm_loop.errors import AwmError, BusyError
 from awm_loop.ports import Changed, Loaded
 from awm_loop.regular import read_regular
-from awm_loop.store import arriving, disarming, document, jsontext, metrics, portable, tomltext
+from awm_loop.store import (
+    arriving,
+    disarming,
+    document,
+    jsontext,
+    metrics,
+    peoplefile,
+    portable,
+    projects,
+    tomltext,
+    triggers,
+)
 from awm_loop.store.portable import Portable
 from awm_loop.wiring import Home
 
-PROJECTS, TRIGGERS, TEMPLATES = "projects.json", "triggers.json", "templates"
+TEMPLATES = "templates"
 HEADER = "# Imported by AWM. `awm init` in an empty directory shows every key with what it does.\n\n"
 
 
@@ -45,7 +55,7 @@ def here(home: Home, work: Work) -> arriving.Here:
     """What the home has. Raises BadFileError, DiskError."""
     found = {
         key: {entry["id"]: entry for entry in portable.entries(home.store.directory / name, key)}
-        for key, name in (("projects", PROJECTS), ("triggers", TRIGGERS))
+        for key, name in (("projects", projects.NAME), ("triggers", triggers.NAME))
     }
     live = [attempt.task for attempt in work.attempts]
     tasks = frozenset([*live, *(task for name in portable.LISTS for task in getattr(work, name))])
@@ -101,29 +111,17 @@ def place(home: Home, found: Portable, *, is_new: bool, dry_run: bool) -> None:
         _checked(home, found, is_new=is_new)
         return
     home.store.prepare()
-    with _locked(home):
+    with home.store.locked_for_command():
         for path, data in _checked(home, found, is_new=is_new).items():
             with durable.disk_trouble(path):
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             durable.write_durably(path, data)
+        for name, key, entries in _listed(found):
+            if entries:
+                peoplefile.update(home.store.directory / name, portable.CHECKS[key], partial(_with, key, entries))
         if found.sprints:
             _record(home, found)
         _queue(home, found, is_new=is_new)
-
-
-@contextmanager
-def _locked(home: Home) -> Iterator[None]:
-    """Projects and triggers, then the state: nobody else holds two of them. They are never unlinked."""
-    with ExitStack() as stack:
-        for name in (PROJECTS, TRIGGERS):
-            lock = FileLock(home.store.directory / f"{name}.lock", mode=0o600, fallback_to_soft=False)
-            with durable.disk_trouble(Path(lock.lock_file), "lock"):
-                try:
-                    stack.enter_context(lock.acquire(COMMAND_LOCK_WAIT_SECONDS))
-                except Timeout as error:
-                    raise BusyError(f"another process holds {lock.lock_file}", "try again") from error
-        stack.enter_context(home.store.locked_for_command())
-        yield
 
 
 def _checked(home: Home, found: Portable, *, is_new: bool) -> dict[Path, bytes]:
@@ -142,14 +140,29 @@ def _checked(home: Home, found: Portable, *, is_new: bool) -> dict[Path, bytes]:
         text = HEADER + tomltext.layout(found.settings)
         config.read(text, home.path / CONFIG_NAME)
         files[home.path / CONFIG_NAME] = text.encode()
-    for name, key, entries, known in (
-        (PROJECTS, "projects", map(arriving.project, found.projects), there.projects),
-        (TRIGGERS, "triggers", map(arriving.trigger, found.triggers), there.triggers),
-    ):
-        path, added = home.store.directory / name, arriving.new_entries(entries, known)
-        if added:
-            files[path] = portable.with_entries(portable.read_file(path), path, key, added)
+    for name, key, entries in _listed(found):
+        path = home.store.directory / name
+        read = peoplefile.read(path, portable.CHECKS[key])
+        raw = read.raw if read else {}
+        after = {"version": 1} | _with(key, entries, raw)
+        try:
+            portable.CHECKS[key](jsontext.layout(after).decode(), after)
+        except peoplefile.WrongError as wrong:
+            raise AwmError(f"{path} would be wrong then: {wrong.said}", wrong.hint) from wrong
     return files
+
+
+def _listed(found: Portable) -> tuple[tuple[str, str, list[dict[str, Any]]], ...]:
+    return (
+        (projects.NAME, "projects", [arriving.project(entry) for entry in found.projects]),
+        (triggers.NAME, "triggers", [arriving.trigger(entry) for entry in found.triggers]),
+    )
+
+
+def _with(key: str, entries: Sequence[portable.Entry], raw: peoplefile.Raw) -> peoplefile.Raw:
+    """The file with entries added at its end, but for those that are there; what it holds stays."""
+    there = raw.get(key, [])
+    return raw | {key: [*there, *(entry for entry in entries if entry not in there)]}
 
 
 def _texts(home: Home, found: Portable) -> dict[Path, bytes]:
@@ -199,7 +212,7 @@ def _merged(home: Home, found: Portable, loaded: Loaded, *, is_new: bool) -> Loa
     """The state with the archive's tasks. Raises BadFileError where it would be one that cannot be read."""
     now = clock.now()
     raw: Mapping[str, object] = document.write(loaded.work, loaded.raw, now, loaded.rev)
-    fields = arriving.state(raw, found, is_paused=pauses(found, is_new=is_new))
+    fields = arriving.state(raw, found, is_new=is_new, is_paused=pauses(found, is_new=is_new))
     work, settings, fields, _ = home.store.parse(jsontext.layout(fields), now)
     counted = replace(work, seq=loaded.work.seq, next_attempt=loaded.work.next_attempt)
     return Loaded(counted, settings, fields, loaded.data, loaded.rev, loaded.token)

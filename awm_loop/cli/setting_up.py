@@ -69,6 +69,10 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 # urls = ["env:AWM_NOTIFY_URL"]  # Apprise: Discord, Slack, Telegram, ntfy, e-mail ...
 # command = []                   # gets one JSON object on stdin for each notice
 # ping_url = ""                  # dead-man's ping after every beat, Healthchecks style
+
+[hook]
+# secrets = ["env:AWM_HOOK_SECRET"]  # what `awm hook` believes: 32 bytes or more each, several while one is changed
+# hosts = []                     # names by which others reach it, beside its address and localhost
 """
 
 

@@ -71,13 +71,13 @@ def started(work: Work, attempt: Attempt, seen: SpecRead, policy: Policy) -> str
 
 def blocked(work: Work, task_id: str, judged: Judged) -> tuple[str, list[str]]:
     """The notice, and which other tasks it names: of those that wait for the same one, one notice names all."""
-    if judged.signal is not Signal.HINDERED:
-        return BLOCKED.format(task=task_id, why=one_line(judged.reason)), []
-    if work.task(task_id).reason == judged.reason:  # named by the notice of another one
-        return "", []
-    others = [other for other, why in waits(work).items() if why == judged.reason and other != task_id]
-    shown = ", ".join([task_id, *others[:OTHERS_SHOWN_MAX]]) + (" …" if len(others) > OTHERS_SHOWN_MAX else "")
-    return BLOCKED.format(task=shown, why=one_line(judged.reason)), others
+    told, others = BLOCKED.format(task=task_id, why=one_line(judged.reason)), list[str]()
+    if judged.signal is Signal.HINDERED:
+        if work.task(task_id).reason == judged.reason:
+            return "", []  # named by the notice of another one
+        others = [other for other, why in waits(work).items() if why == judged.reason and other != task_id]
+    more = ", ".join(others[:OTHERS_SHOWN_MAX]) + (" …" if len(others) > OTHERS_SHOWN_MAX else "")
+    return told + (f"\nSo are: {more}" if others else ""), others
 
 
 def budget(project_id: str, why: str, work: Work, policy: Policy) -> str:

@@ -1,7 +1,7 @@
 """What keeps a project's tasks from starting: its status, window, budget and dependencies (SPEC 13)."""
 
 import graphlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
 
@@ -107,27 +107,25 @@ def hindrance(work: Work, task_id: str) -> str:
 
 def waits(work: Work) -> dict[str, str]:
     """The queued tasks that depend on one that is not completed, with why that can never be, "" where it may."""
-    asked = {task: known.depends for task in work.queue if (known := work.tasks.get(task)) and known.depends}
-    if not asked:
+    depends = {task: known.depends for task in work.queue if (known := work.tasks.get(task)) and known.depends}
+    if not depends:
         return {}
     done = {*work.completed}
-    unmet_of = {task: left for task, others in asked.items() if (left := [one for one in others if one not in done])}
+    asked = {task: left for task, others in depends.items() if (left := [one for one in others if one not in done])}
     there = {*work.queue, *work.blocked, *(attempt.task for attempt in work.attempts)}
-    why = {
-        other: "is not there, and it depends on that"
-        for others in unmet_of.values()
-        for other in others
-        if other not in there
-    }
-    why |= dict.fromkeys(work.failed, "failed, and it depends on that")
-    why |= dict.fromkeys(work.skipped, "was skipped, and it depends on that")
-    round_and_round = circle(unmet_of)
-    shown = f"its dependencies go round in a circle: {' -> '.join(round_and_round[:CIRCLE_SHOWN_MAX])}"
-    found = {task: next((f"{one} {why[one]}" for one in left if one in why), "") for task, left in unmet_of.items()}
-    return found | dict.fromkeys(round_and_round, shown)
+    never = {one: "which is not there" for others in asked.values() for one in others if one not in there}
+    never |= dict.fromkeys(work.failed, "which failed") | dict.fromkeys(work.skipped, "which was skipped")
+    found = dict.fromkeys(asked, "")
+    for task, others in asked.items():
+        if other := next((one for one in others if one in never), None):
+            found[task] = f"it depends on {other}, {never[other]}"
+    blocked = {task: work.task(task).depends for task in work.blocked}  # the first of a circle is, before the others
+    names = circle(asked) or circle(asked | blocked)
+    shown = " -> ".join(names[:CIRCLE_SHOWN_MAX])
+    return found | {task: f"its dependencies go round in a circle: {shown}" for task in names if task in asked}
 
 
-def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:
+def circle(edges: Mapping[str, Collection[str]]) -> list[str]:
     """Names that lead to each other along the edges, as `a b a`, the least one first; [] where there are none."""
     try:
         graphlib.TopologicalSorter(edges).prepare()

@@ -6,7 +6,7 @@ Nothing is written here (SPEC 13.5).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,12 @@ from awm_loop.config import ID_PATTERN
 from awm_loop.core.model import DEFAULT_PROJECT, ProjectStatus
 from awm_loop.errors import AwmError
 from awm_loop.store import specfile
-from awm_loop.store.portable import LISTS, Entry, Portable
+from awm_loop.store.portable import LISTS, RULES, Entry, Portable
 
-TASK_SPEC, TRIGGER_SPEC = "state/specs/{}.md", "state/specs/triggers/{}.md"  # in a home
+TASK_SPEC, TRIGGER_SPEC = (
+    "state/specs/imported/{}.md",
+    "state/specs/triggers/{}.md",
+)  # in a home; beside those that triggers write
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,6 @@ def taken(found: Portable, here: Here) -> list[str]:
     said = [f"task {task}" for task in found.tasks if task in here.tasks]
     said += [f"project {entry['id']}" for entry in found.projects if _differs(project(entry), here.projects)]
     return [*said, *(f"trigger {entry['id']}" for entry in found.triggers if _differs(trigger(entry), here.triggers))]
-
-
-def new_entries(entries: Iterable[Entry], there: Mapping[str, Entry]) -> tuple[Entry, ...]:
-    return tuple(entry for entry in entries if entry["id"] not in there)
 
 
 def without_strangers(found: Portable, here: Here) -> tuple[Portable, list[str]]:
@@ -112,9 +111,9 @@ def _project(entry: Entry, names: Mapping[str, str]) -> Entry:
     return {**entry, **depends, "id": names.get(entry["id"], entry["id"])}
 
 
-def state(raw: Mapping[str, Any], found: Portable, *, is_paused: bool) -> dict[str, Any]:
-    """A state file's fields with the archive's tasks after its own, and the rules that `found` still has."""
-    merged: dict[str, Any] = dict(raw) | dict(found.rules)
+def state(raw: Mapping[str, Any], found: Portable, *, is_new: bool, is_paused: bool) -> dict[str, Any]:
+    """A state file's fields with the archive's tasks after its own. A new one has its rules, and no others."""
+    merged = {key: value for key, value in raw.items() if not (is_new and key in RULES)} | dict(found.rules)
     for name in LISTS:
         merged[name] = [*raw.get(name, ()), *found.places.get(name, ())]
     specs = {task: TASK_SPEC.format(task) for task in found.specs}

@@ -7,17 +7,16 @@ place, its options and its spec; a live one as queued. In the archive no path is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from awm_loop import config, durable
+from awm_loop import config
 from awm_loop.config import ID_PATTERN
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, ProjectStatus
+from awm_loop.core.model import DEFAULT_PROJECT, Instant
 from awm_loop.errors import AwmError, BadFileError
-from awm_loop.regular import read_regular
-from awm_loop.store import archive, document, jsontext, metrics, tomltext
+from awm_loop.store import archive, document, jsontext, metrics, peoplefile, projects, tomltext, triggers
 from awm_loop.store.shape import VERSION
 
 LISTS = ("queue", *document.TERMINAL_LISTS)
@@ -31,7 +30,10 @@ RULES = (  # of the state file's published fields, those that are a person's wor
     "autoNewAfterSprints",
 )
 OPTIONS = ("priority", "depends", "guidance", "reason")  # of a task; the rest is what it met in its home
-TRIGGER_TYPES = ("time", "file", "webhook", "manual")
+CHECKS: Mapping[str, Callable[[str, peoplefile.Raw], object]] = {
+    "projects": projects.checked,
+    "triggers": triggers.checked,
+}
 TASK_SPEC, TRIGGER_SPEC = "specs/tasks/{}.md", "specs/triggers/{}.md"
 HINT = "only what `awm export` wrote can be imported"
 
@@ -68,42 +70,32 @@ def entries(path: Path, key: str) -> list[dict[str, Any]]:
 
     Raises BadFileError, DiskError.
     """
-    return entries_in(read_file(path), path, key)
+    found = peoplefile.read(path, CHECKS[key])
+    return list(found.raw[key]) if found else []
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of such a file, none where there is none. Raises DiskError."""
-    with durable.disk_trouble(path, "read"):
-        try:
-            return read_regular(path, jsontext.BYTES_MAX + 1)
-        except FileNotFoundError:
-            return b""
-
-
-def entries_in(data: bytes, path: Path, key: str) -> list[dict[str, Any]]:
-    """As `entries`, of bytes. Each entry is an object with an id of its own. Raises BadFileError."""
-    if not data:
-        return []
-    text, raw = jsontext.parse(data, path)
+def _entries_in(data: bytes, label: Path, key: str) -> tuple[Entry, ...]:
+    """As `entries`, of an archive's bytes. What a project depends on may be in the home. Raises BadFileError."""
+    text, raw = jsontext.parse(data, label)
     found = raw.get(key) if isinstance(raw, dict) else None
-    if not isinstance(found, list) or not isinstance(raw, dict) or raw.get("version") != 1:
-        raise jsontext.complaint(path, text, (), f"expected an object with version 1 and a list `{key}`")
-    seen = set[str]()
-    for index, entry in enumerate(found):
-        name = entry.get("id") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not _is_id(name):
-            raise jsontext.complaint(path, text, (key, index), "expected an object with an `id` as tasks have")
-        if name in seen or (key == "projects" and name == DEFAULT_PROJECT):
-            raise jsontext.complaint(path, text, (key, index, "id"), f"{name} is there already")
-        seen.add(name)
-    return found
+    if not isinstance(raw, dict) or not isinstance(found, list) or raw.get("version") != peoplefile.VERSION:
+        raise jsontext.complaint(label, text, (), f"expected an object with version 1 and a list `{key}`", HINT)
+    known = [entry.get("id") for entry in found if isinstance(entry, dict)]
+    alone = [{**entry, "depends": _those_in(known, entry["depends"])} if _depends(entry) else entry for entry in found]
+    text = jsontext.layout({**raw, key: alone}).decode()
+    try:
+        CHECKS[key](text, {**raw, key: alone})
+    except peoplefile.WrongError as wrong:
+        raise jsontext.complaint(label, text, wrong.pointer, wrong.said, wrong.hint) from wrong
+    return tuple(found)
 
 
-def with_entries(data: bytes, path: Path, key: str, added: tuple[Entry, ...]) -> bytes:
-    """The file with entries added at its end; what it holds stays. Raises BadFileError."""
-    raw = jsontext.parse(data, path)[1] if data else {"version": 1}
-    old: dict[str, Any] = raw if isinstance(raw, dict) else {}
-    return jsontext.layout(old | {key: [*entries_in(data, path, key), *added]})
+def _depends(entry: object) -> bool:
+    return isinstance(entry, dict) and _are_ids(entry.get("depends"))
+
+
+def _those_in(known: list[Any], ids: list[str]) -> list[str]:
+    return [name for name in ids if name in known]
 
 
 def pack(found: Portable, *, awm: str, made: str) -> bytes:
@@ -150,8 +142,8 @@ def unpack(path: Path, now: Instant) -> tuple[archive.Manifest, Portable]:
     found = Portable(
         project=manifest.project,
         settings=settings,
-        projects=tuple(entries_in(members[archive.PROJECTS], label(archive.PROJECTS), "projects")),
-        triggers=tuple(entries_in(members[archive.TRIGGERS], label(archive.TRIGGERS), "triggers")),
+        projects=_entries_in(members[archive.PROJECTS], label(archive.PROJECTS), "projects"),
+        triggers=_entries_in(members[archive.TRIGGERS], label(archive.TRIGGERS), "triggers"),
         sprints=tuple(_sprints(members.get(archive.METRICS), label(archive.METRICS))),
         specs={name.removesuffix(".md"): text for name, text in those_in("specs/tasks/").items()},
         trigger_specs={name.removesuffix(".md"): text for name, text in those_in("specs/triggers/").items()},
@@ -222,16 +214,8 @@ def _why_not(found: Portable) -> str:
     here = [*known, DEFAULT_PROJECT] if found.project is None else [found.project]
     if found.project is not None and (known != {*here} or found.rules):
         return f"it is the archive of project {found.project}, and holds more than that, or less"
-    for entry in found.projects:
-        path, status, depends = entry.get("path"), entry.get("status", "active"), entry.get("depends", [])
-        if not isinstance(path, str) or not path or "\0" in path or status not in tuple(ProjectStatus):
-            return f"project {entry['id']} needs a path, and one of these as its status: {', '.join(ProjectStatus)}"
-        if not _are_ids(depends):
-            return f"what project {entry['id']} depends on are no ids"
     for entry in found.triggers:
         name = entry["id"]
-        if entry.get("type") not in TRIGGER_TYPES:
-            return f"trigger {name} is none of these: {', '.join(TRIGGER_TYPES)}"
         if entry.get("projectId", DEFAULT_PROJECT) not in here:
             return f"trigger {name} is of a project that the archive does not hold"
         if entry.get("spec", TRIGGER_SPEC.format(name)) != TRIGGER_SPEC.format(name):

@@ -107,8 +107,7 @@ def _parse(text: str, path: str, task_id: str, project: Path) -> Spec | SpecBad:
     isolation = headers.get("isolation", "").lower()
     if isolation not in _ISOLATIONS:
         return SpecBad(reason=f"`Isolation: {isolation}` is neither in-place nor worktree")
-    depends = tuple(dict.fromkeys(word for word in re.split(r"[\s,]+", headers.get("depends", "")) if word))
-    depends = tuple(word for word in depends if word.lower() not in _BETWEEN)
+    depends = _ids(headers.get("depends", ""))
     bad = next((word for word in depends if not re.fullmatch(ID_PATTERN.removesuffix("$"), word)), None)
     if bad is not None:
         return SpecBad(reason=f"`Depends: {headers['depends']}`: {bad!r} is not a task id")
@@ -185,7 +184,12 @@ def gate(text: str) -> str:
 
 def depends(text: str) -> tuple[str, ...]:
     """The ids that a spec's `Depends:` line names."""
-    return _names(_head(text, "")[1].get("depends", ""))
+    return _ids(_head(text, "")[1].get("depends", ""))
+
+
+def _ids(value: str) -> tuple[str, ...]:
+    words = dict.fromkeys(word for word in re.split(r"[\s,]+", value) if word)
+    return tuple(word for word in words if word.lower() not in _BETWEEN)
 
 
 def _first_word(value: str) -> str:

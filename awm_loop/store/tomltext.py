@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*+"')
-_NOT_OURS = re.compile(r"['#]|(?:\.[\w-]*+){4}")  # outside of strings: their other form, a comment, a long key
+_NOT_OURS = re.compile(r"['#]|(?:\.[\w-]*+){9}")  # outside of strings: their other form, a comment, a long key
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 

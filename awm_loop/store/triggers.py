@@ -77,7 +77,7 @@ class _File(BaseModel):
 
 def read(path: Path) -> tuple[Trigger, ...]:
     """The triggers in the file's order, () where there is no file. Raises BadFileError (SPEC 4.7), DiskError."""
-    found = peoplefile.read(path, _checked)
+    found = peoplefile.read(path, checked)
     return found.value if found else ()
 
 
@@ -95,7 +95,7 @@ def add(path: Path, fields: Mapping[str, object], now: datetime, *, dry_run: boo
 
     if dry_run:
         raw = {"triggers": added([])}
-        return _checked(jsontext.layout(raw).decode(), raw)[0]
+        return checked(jsontext.layout(raw).decode(), raw)[0]
     _change(path, added)
     return next(one for one in read(path) if one.id == entry["id"])
 
@@ -112,7 +112,7 @@ def remove(path: Path, trigger: str) -> None:
 
 def entries(path: Path) -> list[Raw]:
     """The entries as they are written, with what AWM does not know of. Raises BadFileError, DiskError."""
-    found = peoplefile.read(path, _checked)
+    found = peoplefile.read(path, checked)
     return list(found.raw["triggers"]) if found else []
 
 
@@ -132,10 +132,10 @@ def _change(path: Path, change: Callable[[list[Raw]], list[Raw]], trigger: str =
             raise unknown(trigger, ids)
         return raw | {"triggers": change(before)}
 
-    peoplefile.update(path, _checked, changed)
+    peoplefile.update(path, checked, changed)
 
 
-def _checked(text: str, raw: Raw) -> tuple[Trigger, ...]:
+def checked(text: str, raw: Raw) -> tuple[Trigger, ...]:
     """The triggers of a file's text. Raises WrongError."""
     found = peoplefile.validated(_File, text, raw).triggers
     ids: dict[str, int] = {}

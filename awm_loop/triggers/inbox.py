@@ -15,14 +15,13 @@ import heapq
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from awm_loop import durable
 from awm_loop.config import ID_PATTERN, INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
@@ -35,6 +34,8 @@ from awm_loop.triggers import templates
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from awm_loop.trigger import Trigger
+
 KEY_PREFIX = "inbox/"  # of a call's key: no slot of a clock and no hash of a file is one
 NAME_BYTES_MAX = 200  # of a file that is put aside: `.why` and a number must fit behind it
 SHOWN_CHARS_MAX = 80
@@ -42,29 +43,6 @@ TRIGGER_CHARS_MAX = 51  # of a trigger's id in a task's, which has 64 with `-` a
 CALLED = ("webhook", "manual")  # types of triggers that only a request fires
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _STRICT = {"extra": "forbid", "strict": True}
-
-
-class Trigger(Protocol):
-    """What a request needs to know of a trigger (SPEC 13.2); `spec` or `template` is set."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def project_id(self) -> str: ...
-    @property
-    def priority(self) -> Priority: ...
-    @property
-    def spec(self) -> str: ...
-    @property
-    def template(self) -> str: ...
-    @property
-    def values(self) -> Mapping[str, str]: ...
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def overlap(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +106,15 @@ def write_request(home: Path, request: Mapping[str, object], name: str = "") -> 
         data = to_json(dict(request))
     except ValueError as error:  # half a character
         raise ConfigError(f"that cannot be written as JSON: {error}") from error
-    said = _parsed(data)
+    said = _parsed(data) if len(data) <= INBOX_BYTES_MAX else Bad("is over 1 MiB")
     if isinstance(said, Bad):
         raise ConfigError(f"the inbox would not take that: it {said.why}")
     path = _directory(home) / name
     with durable.disk_trouble(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         durable.sync_folder(path.parent.parent)
-        fd, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)  # 0600
+        temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
@@ -144,7 +123,7 @@ def write_request(home: Path, request: Mapping[str, object], name: str = "") -> 
             with suppress(FileExistsError):
                 os.link(temporary, path)  # a rename would replace the one that is there
         finally:
-            Path(temporary).unlink()
+            temporary.unlink()
         durable.sync_folder(path.parent)
     return path
 

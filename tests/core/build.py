@@ -6,9 +6,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from awm_loop.core.consequence import Moment, Step, take_account, take_live, take_loop, take_queued
+from awm_loop.core.consequence import (
+    Moment,
+    Step,
+    take_account,
+    take_call,
+    take_live,
+    take_loop,
+    take_project,
+    take_queued,
+)
 from awm_loop.core.estimate import Past
-from awm_loop.core.machine import classify_account, classify_live, classify_loop, classify_queued
+from awm_loop.core.machine import (
+    classify_account,
+    classify_call,
+    classify_live,
+    classify_loop,
+    classify_project,
+    classify_queued,
+)
 from awm_loop.core.model import (
     Account,
     Advised,
@@ -31,7 +47,7 @@ from awm_loop.core.model import (
     Use,
     Work,
 )
-from awm_loop.core.observation import Advice, Alive, AttemptSeen, Exited, ProbeFailed, Result, SpecRead, TaskSeen
+from awm_loop.core.observation import Advice, Alive, AttemptSeen, Call, Exited, ProbeFailed, Result, SpecRead, TaskSeen
 
 NOW = Instant(wall=datetime(2026, 1, 1, 3, 0, tzinfo=UTC), boottime=1_000.0, boot_id="boot 1")
 CODEX = Agent(name="codex", kind="command", model="gpt-5.2", account="openai", fallback=("opus",))
@@ -217,6 +233,16 @@ def settled(work: Work, seen: Exited, now: Instant = NOW, policy: Policy = POLIC
 def seen_account(work: Work, name: str, now: Instant = NOW, policy: Policy = POLICY) -> Step:
     account = work.accounts[name]
     return take_account(work, account, classify_account(account, now), Moment(now=now, policy=policy))
+
+
+def seen_project(work: Work, project_id: str, gone: str = "", policy: Policy = POLICY) -> Step | None:
+    judged = classify_project(work, project_id, gone, policy)
+    return judged and take_project(work, project_id, judged, Moment(now=NOW, policy=policy))
+
+
+def seen_call(work: Work, call: Call) -> Step | None:
+    judged = classify_call(work, call)
+    return judged and take_call(work, call, judged, Moment(now=NOW, policy=POLICY))
 
 
 def seen_loop(work: Work, now: Instant = NOW, policy: Policy = POLICY) -> Step:

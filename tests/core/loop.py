@@ -38,6 +38,7 @@ class Loop:
         self.remembered: list[str] = []
         self.calls: list[Call] = []
         self.taken: list[Call] = []
+        self.wants_another = False
         self.kill_in: int | None = None  # so many deeds from now, counting both sides of each
         self.states: list[Work] = []  # each that was saved
         launcher, store = _Launcher(self), _Store(self)
@@ -71,7 +72,13 @@ class Loop:
 
     def steps(self, seen: Seen = CANNOT_LOOK, now: Instant | None = None) -> tuple[Step, ...]:
         self.seen, self.now = seen, now or self.now
-        return beat.run(self.ports).steps
+        done = beat.run(self.ports)
+        self.wants_another = done.wants_another
+        return done.steps
+
+    def foreseen(self) -> list[str]:
+        """The rows of a dry run."""
+        return [str(step.row) for step in beat.run(self.ports, dry_run=True).steps]
 
     def does(self, deed: Callable[[], None]) -> None:
         """Do it, unless the beat is killed before; it may be killed after, too."""

@@ -104,7 +104,8 @@ def what_depends_on_a_failure_is_blocked_with_one_notice() -> None:
     assert rows == [DONE[0], "ended out_of_tries -> failed", *["queued hindered -> blocked"] * 3, READY]
     assert (loop.work.blocked, loop.live) == (("S2", "S3", "S4"), ["S5"])
     (told,) = (text for text in loop.told if "is blocked" in text)
-    assert told.startswith("✋ Sprint S2, S3, S4 is blocked — S1 failed, and it depends on that.")
+    assert told.startswith("✋ Sprint S2 is blocked — it depends on S1, which failed.")
+    assert told.endswith("\nSo are: S3, S4")
 
 
 @story

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import test_consequences
 import test_places
+import test_project_rows
 import test_recalls
 import test_resets
 import test_strike_three
@@ -19,7 +20,7 @@ import test_strike_three
 from awm_loop.core import machine
 from awm_loop.core.machine import TABLE, Count, Do, Row, Tell
 
-FILES = (test_consequences, test_strike_three, test_recalls, test_places, test_resets)
+FILES = (test_consequences, test_strike_three, test_recalls, test_places, test_resets, test_project_rows)
 
 
 def every_test() -> Iterator[Callable[[], None]]:

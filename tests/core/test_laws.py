@@ -28,10 +28,12 @@ from build import (
     exited,
     later,
     live,
+    project,
     read,
     seen_live,
     seen_loop,
     seen_queued,
+    spent,
     working,
 )
 from hypothesis import given, settings
@@ -40,11 +42,12 @@ from loop import Loop
 
 from awm_loop import beat
 from awm_loop.cli import steering
-from awm_loop.core import choice
+from awm_loop.core import choice, projects
 from awm_loop.core.machine import TABLE
 from awm_loop.core.model import (
     DEFAULT_PROJECT,
     Advised,
+    Bounds,
     Deadline,
     Instant,
     Launch,
@@ -52,23 +55,43 @@ from awm_loop.core.model import (
     Phase,
     Policy,
     Priority,
+    ProjectStatus,
     Reset,
     Spec,
     Stop,
     StopReason,
     Task,
+    Use,
     Work,
 )
-from awm_loop.core.observation import Alive, AttemptSeen, Exited, Limit, NotStarted, SpecBad, Starting, Unattended
+from awm_loop.core.observation import Alive, AttemptSeen, Call, Exited, Limit, NotStarted, SpecBad, Starting, Unattended
 from awm_loop.errors import AwmError
 from awm_loop.store import guarantee
 
 LIVE = (Phase.LAUNCHING, Phase.RUNNING, Phase.STOPPING, Phase.ENDED)
 TERMINAL = ("completed", "failed", "skipped")
 RULES = replace(POLICY, retries_max=1, strikes_max=2, reboots_max=1, launches_max=2, backoff_seconds=(0.0, 60.0))
+BOUNDS = st.builds(
+    lambda attempts, minutes, is_hard: Bounds(by_day=Use(attempts=attempts, minutes=minutes), is_hard=is_hard),
+    st.sampled_from([None, None, 0, 1, 2]),
+    st.sampled_from([None, None, 10.0]),
+    st.booleans(),
+)
+PROJECTS = st.builds(
+    lambda status, most, own, api: {
+        "web": project("web", status=status, max_parallel=most, bounds=own),
+        "api": project("api", bounds=api, depends=("web",) if most == 1 else ()),
+    },
+    st.sampled_from([ProjectStatus.ACTIVE, ProjectStatus.ACTIVE, ProjectStatus.PAUSED, ProjectStatus.COMPLETED]),
+    st.sampled_from([0, 0, 1]),
+    BOUNDS,
+    BOUNDS,
+)
 POLICIES = st.builds(
-    lambda overtake, retry, parallel, isolation, analyst, reset_after: replace(
+    lambda overtake, retry, parallel, isolation, analyst, reset_after, projects, bounds: replace(
         RULES,
+        projects=projects,
+        bounds=bounds,
         allow_overtake=overtake,
         retry_on_limit=retry,
         max_parallel=parallel,
@@ -82,6 +105,8 @@ POLICIES = st.builds(
     st.sampled_from(["auto", "auto", "in-place"]),
     st.sampled_from(["", "opus"]),
     st.sampled_from([0, 1, 2]),
+    st.just({}) | PROJECTS,
+    BOUNDS,
 )
 SPECS: tuple[Spec | SpecBad, ...] = (
     SPEC,
@@ -90,7 +115,29 @@ SPECS: tuple[Spec | SpecBad, ...] = (
     replace(SPEC, has_script=True, model="local"),
     replace(SPEC, model="nobody"),
     replace(SPEC, isolation="in-place"),
+    replace(SPEC, depends=("S1",)),
+    replace(SPEC, depends=("S2", "S3")),
+    replace(SPEC, depends=("T9",)),
     SpecBad(reason="empty"),
+)
+OF = st.dictionaries(
+    st.sampled_from([f"S{n}" for n in range(1, 6)]), st.sampled_from(["web", "api", "gone"]), max_size=4
+)
+CALLS = st.builds(
+    lambda number, trigger, overlap, why: Call(
+        trigger=trigger,
+        key=f"k{number}",
+        task=f"{trigger or 'hook'}-k{number}",
+        project="web" if number % 2 else "default",
+        spec_path="/specs/n.md",
+        may_overlap=overlap,
+        missed="late" if why == "missed" else "",
+        problem="no spec" if why == "problem" else "",
+    ),
+    st.integers(min_value=1, max_value=9),
+    st.sampled_from(["", "nightly", "docs"]),
+    st.booleans(),
+    st.sampled_from(["", "", "", "missed", "problem"]),
 )
 
 
@@ -184,7 +231,9 @@ def now_and_then(what: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 # What passes before a beat, what a person does then, and what the beat sees of attempts with an even and an odd number.
-EVENTS = st.lists(st.tuples(now_and_then(TIME), now_and_then(PERSON), SEEN, SEEN), min_size=12, max_size=40)
+EVENTS = st.lists(
+    st.tuples(now_and_then(TIME), now_and_then(PERSON), now_and_then(CALLS), SEEN, SEEN), min_size=12, max_size=40
+)
 
 
 def edited(work: Work, change: Callable[[Work, Instant], Work], now: Instant) -> Work:
@@ -204,8 +253,9 @@ def happens(loop: Loop, even: AttemptSeen, odd: AttemptSeen) -> list[Work]:
     return [*(step.work for step in steps), loop.work]
 
 
-def holds(before: Work, after: Work, policy: Policy) -> None:
+def holds(before: Work, after: Work, loop: Loop) -> None:
     """The laws of one transition, beside the guarantees that are checked before each save."""
+    policy = loop.policy
     assert guarantee.broken(before, after) is None
     new = [one for one in after.log if one.seq > before.seq]
     assert not after.log or [one.seq for one in new] == list(range(before.seq + 1, after.seq + 1))
@@ -223,6 +273,10 @@ def holds(before: Work, after: Work, policy: Policy) -> None:
             assert task.verify in {None, known.verify}
             assert (task.analysis, known.analysis) not in {("done", "due"), ("done", ""), ("due", "")}
     started = {one.key for one in after.attempts} - {one.key for one in before.attempts}
+    for one in (one for one in after.attempts if one.key in started):
+        assert projects.shut(before, one.project_id, loop.now, policy) == ""
+        assert all(projects.overspent(before, name, policy) == "" for name in (one.project_id, projects.ALL))
+        assert {*after.task(one.task).depends} <= {*before.completed}
     assert after.next_attempt == before.next_attempt + len(started)
     assert not started or (len(after.attempts) <= policy.max_parallel and not choice.reset_due(before, policy))
     assert not (started and before.reset)
@@ -237,40 +291,58 @@ def holds(before: Work, after: Work, policy: Policy) -> None:
 
 @pytest.mark.timeout(600)
 @settings(max_examples=150, deadline=None)
-@given(EVENTS, st.lists(st.sampled_from(SPECS), min_size=6, max_size=6), POLICIES)
+@given(EVENTS, st.lists(st.sampled_from(SPECS), min_size=6, max_size=6), POLICIES, OF)
 def test_the_guarantees_hold_through_any_history_and_a_calm_ends_it(
-    events: list[tuple[Any, ...]], specs: list[Spec | SpecBad], policy: Policy
+    events: list[tuple[Any, ...]], specs: list[Spec | SpecBad], policy: Policy, of: dict[str, str]
 ) -> None:
     """SPEC 15.1-8, 15.10, 15.13, 15.15: after every row; and once faults end, every accepted task reaches an end."""
-    loop = Loop(working("S1", "S2", "S3", "S4", "S5"), policy)
+    loop = Loop(working("S1", "S2", "S3", "S4", "S5", project_of=of), policy)
     loop.specs = dict(zip([f"S{number}" for number in range(1, 7)], specs, strict=True))
-    for time, person, even, odd in events:
+    offered: dict[str, Call] = {}
+    for time, person, call, even, odd in events:
         loop.now = time(loop.now) if time else loop.now
         if person:
             before, loop.work = loop.work, edited(loop.work, person, loop.now)
             assert guarantee.broken(before, loop.work) is None
+        if call and call.task not in offered:
+            offered[call.task] = call
+            loop.calls.append(call)
+        loop.policy = replace(policy, today=loop.now.wall.date().isoformat())
         follows(loop, even, odd)
     calm(loop)
+    assert {one.task for one in loop.taken} == {*offered}
+    fired = [one.task for one in loop.journal if one.what == "armed called -> fired"]
+    passed = [one.task for one in loop.journal if one.what.endswith("-> passed")]
+    assert sorted([*fired, *passed]) == sorted(offered)
 
 
 def follows(loop: Loop, even: AttemptSeen, odd: AttemptSeen) -> None:
     before = loop.work
     for after in happens(loop, even, odd):
-        holds(before, after, loop.policy)
+        holds(before, after, loop)
         before = after
 
 
 def calm(loop: Loop) -> None:
-    """Nobody pauses, no agent is off, all succeed, and time goes on: the queue drains in some beats for each task."""
+    """Nobody pauses, no agent is off, all succeed, and time goes on: the queue drains in some beats for each task.
+
+    Who waits for a blocked one waits on.
+    """
+    loop.policy = replace(
+        loop.policy, projects={name: project(name) for name in ("web", "api", "gone")}, bounds=Bounds()
+    )
     work = loop.work
     accepted = {*work.queue, *(one.task for one in work.attempts), *work.completed, *work.failed}
     loop.work = replace(steering.resume(work, loop.now), agents_off={})
-    for _ in range(6 * len(accepted) + 9):
+    for _ in range(6 * len(accepted) + 9 + 6 * len(loop.calls)):
         loop.now = later(700_000.0, loop.now)
         follows(loop, exited(Outcome.SUCCEEDED), exited(Outcome.SUCCEEDED))
     work = loop.work
-    assert (work.queue, work.attempts, work.phase) == ((), (), Phase.IDLE)
-    assert accepted <= {*work.completed, *work.failed, *work.skipped, *work.blocked}
+    assert (work.attempts, work.phase) == ((), Phase.WORKING if work.queue else Phase.IDLE)
+    waits = projects.waits(work)
+    assert all(waits[task] == "" and {*work.task(task).depends} & {*work.queue, *work.blocked} for task in work.queue)
+    assert not work.queue or work.blocked
+    assert accepted <= {*work.completed, *work.failed, *work.skipped, *work.blocked, *work.queue}
 
 
 OBSERVATIONS: tuple[AttemptSeen, ...] = (
@@ -346,6 +418,8 @@ UNSTRUCK = replace(GOOD, tasks={})
 BESIDE = replace(attempt(task="S2", number=2), workspace="/worktrees/S2", is_worktree=True)
 BOTH = replace(GOOD, queue=("S3",), attempts=(attempt(), BESIDE), next_attempt=3, pending=Launch(key=BESIDE.key))
 RESETTING = replace(RESTING, reset=Phase.RESETTING, pending=Reset(key="reset.9"))
+AFTER_S4 = RESTING.tasks | {"S1": Task(id="S1", strikes=1, depends=("S4",))}
+AFTER_S5 = RESTING.tasks | {"S1": Task(id="S1", strikes=1, depends=("S4", "S5"))}
 WITHDRAWN = entry(10, "ended withdrawn -> removed")
 RETRIED = entry(10, "retried, was in completed", task="S4", attempt=None)
 
@@ -372,6 +446,8 @@ RETRIED = entry(10, "retried, was in completed", task="S4", attempt=None)
         (UNSTRUCK, replace(UNSTRUCK, attempts=(), seq=10, log=(WITHDRAWN,))),
         (RESTING, RESETTING),
         (replace(RESETTING, pending=None), replace(RESETTING, pending=None, reset=Phase.RESUMING, since_reset=0)),
+        (replace(RESTING, tasks=AFTER_S4), replace(STARTED, tasks=AFTER_S4, spent=spent(attempts=1))),
+        (replace(GOOD, spent=spent(minutes=1.0)), replace(GOOD, spent=spent(minutes=1.5, tokens=3))),
     ],
     ids=[
         "nothing",
@@ -385,6 +461,8 @@ RETRIED = entry(10, "retried, was in completed", task="S4", attempt=None)
         "a removal",
         "a reset",
         "its end",
+        "a start after what it depends on",
+        "a ledger that grows",
     ],
 )
 def test_what_is_allowed_breaks_no_guarantee(before: Work, after: Work) -> None:
@@ -441,6 +519,16 @@ def test_what_is_allowed_breaks_no_guarantee(before: Work, after: Work) -> None:
         (GOOD, replace(GOOD, tasks={"S1": GOOD.tasks["S1"], "S2": GOOD.tasks["S2"]}), "5: strikes of ['S5'] fell"),
         (replace(RESTING, active=False), replace(STARTED, active=False), "6: a start while paused"),
         (replace(RESTING, accounts=closed(9)), replace(STARTED, accounts=closed(9)), "6: a start on a closed account"),
+        (RESTING, replace(STARTED, closed={"default": "its budget"}), "6: a start in a closed project"),
+        (RESTING, replace(STARTED, closed={"": "its budget"}), "6: a start in a closed project"),
+        (RESTING, replace(STARTED, tasks=AFTER_S5), "6: a start before what it depends on"),
+        (replace(GOOD, next_proposal=2), GOOD, "2: a counter went back"),
+        (
+            replace(GOOD, spent=spent(tokens=2)),
+            replace(GOOD, spent=spent(tokens=1)),
+            "13: the ledger of ['default'] fell",
+        ),
+        (replace(GOOD, spent=spent("web", minutes=2.0)), GOOD, "13: the ledger of ['web'] fell"),
         (GOOD, replace(GOOD, queue=("S3",), completed=("S4", "S2")), "7: completed without an attempt"),
         (GOOD, replace(GOOD, seq=10), "10: the journal's sequence has a gap"),
         (GOOD, replace(GOOD, seq=11, log=(replace(RETRIED, seq=11),)), "10: the journal's sequence has a gap"),

@@ -6,9 +6,8 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,9 @@ from awm_loop.config import INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
 from awm_loop.core.model import Priority
 from awm_loop.core.observation import Call
 from awm_loop.errors import ConfigError, DiskError
+from awm_loop.trigger import Trigger
 from awm_loop.triggers import inbox
 from awm_loop.triggers.inbox import Add, Bad, Fire
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A trigger as `triggers.json` gives it."""
-
-    id: str = "ci"
-    type: str = "webhook"
-    project_id: str = "web"
-    priority: Priority = Priority.HIGH
-    spec: str = ""
-    template: str = "broken"
-    values: Mapping[str, str] = field(default_factory=dict)
-    enabled: bool = True
-    overlap: str = "skip"
 
 
 @pytest.fixture
@@ -56,17 +41,22 @@ def drop(home: Path, name: str, data: bytes | object) -> Path:
     return temporary.rename(path)
 
 
-def calls(home: Path, *triggers: Kind) -> list[Call]:
+def calls(home: Path, *triggers: Trigger) -> list[Call]:
     """What the inbox asks for, in a world with two projects."""
     paths = {"default": home / "project", "web": home.parent / "web"}
     return inbox.calls(inbox.read(home), {one.id: one for one in triggers}, paths.get, home)
+
+
+def ci(**changed: object) -> Trigger:
+    trigger = Trigger(id="ci", type="webhook", project_id="web", priority=Priority.HIGH, template="broken")
+    return replace(trigger, **changed)
 
 
 def digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def problems(home: Path, *triggers: Kind) -> list[str]:
+def problems(home: Path, *triggers: Trigger) -> list[str]:
     found = calls(home, *triggers)
     assert [(call.trigger, call.project, call.spec_path) for call in found] == [("", "default", "")] * len(found)
     return [call.problem for call in found]
@@ -159,7 +149,7 @@ def test_a_file_that_is_being_written_is_let_alone(home: Path) -> None:
 def test_a_fired_trigger_queues_its_template(home: Path) -> None:
     """Rendered with the trigger's values and the request's, which win; the task's id comes from the file's name."""
     inbox.write_request(home, {"trigger": "ci", "values": {"branch": "main"}}, "hook-1")
-    found = calls(home, Kind(values={"branch": "none", "x": "y"}))
+    found = calls(home, ci(values={"branch": "none", "x": "y"}))
     task = f"ci-{digest('hook-1')}"
     path = home / "state" / "specs" / f"{task}.md"
 
@@ -167,7 +157,7 @@ def test_a_fired_trigger_queues_its_template(home: Path) -> None:
         Call(trigger="ci", key="inbox/hook-1", task=task, project="web", priority=Priority.HIGH, spec_path=str(path))
     ]
     assert path.read_text() == "# Mend main\n\n`main` is red.\n"
-    assert calls(home, Kind()) == found
+    assert calls(home, ci()) == found
 
 
 def test_a_fired_trigger_queues_its_spec(home: Path) -> None:
@@ -176,7 +166,7 @@ def test_a_fired_trigger_queues_its_spec(home: Path) -> None:
     spec.write_text("# Spec\n")
     drop(home, "a", {"trigger": "ci"})
 
-    assert calls(home, Kind(template="", spec=str(spec), overlap="queue", type="manual")) == [
+    assert calls(home, ci(template="", spec=str(spec), overlap="queue", type="manual")) == [
         Call(
             trigger="ci",
             key="inbox/a",
@@ -193,7 +183,7 @@ def test_a_fired_trigger_queues_its_spec(home: Path) -> None:
 def test_firing_by_hand_takes_no_slot_of_a_clock(home: Path, kind: str) -> None:
     """The call is of no trigger, so what that one remembers of its last slot stays, and it does not fire twice."""
     drop(home, "a", {"trigger": "ci", "values": {"branch": "x"}})
-    [call] = calls(home, Kind(type=kind))
+    [call] = calls(home, ci(type=kind))
 
     assert (call.trigger, call.may_overlap, call.task, call.project) == ("", True, f"ci-{digest('a')}", "web")
 
@@ -201,7 +191,7 @@ def test_firing_by_hand_takes_no_slot_of_a_clock(home: Path, kind: str) -> None:
 def test_the_longest_trigger_makes_an_id_that_is_one(home: Path) -> None:
     """64 characters (SPEC 17), with all of the hash."""
     drop(home, "a", {"trigger": "t" * 64, "values": {"branch": "x"}})
-    [call] = calls(home, Kind(id="t" * 64))
+    [call] = calls(home, ci(id="t" * 64))
 
     assert call.task == f"{'t' * 51}-{digest('a')}"
     assert len(call.task) == 64
@@ -278,7 +268,7 @@ def test_each_poison_has_its_reason_and_the_rest_goes_on(home: Path) -> None:
         server.bind(str(directory / "s"))
     drop(home, "good2", {"trigger": "ci", "values": {"branch": "y"}})
 
-    found = calls(home, Kind())
+    found = calls(home, ci())
     inbox.settle(home, found)
 
     assert [call.key for call in found if not call.problem] == ["inbox/good1", "inbox/good2"]
@@ -309,7 +299,7 @@ def test_a_disabled_trigger_is_fired_by_nobody(home: Path) -> None:
     """The reason says what to type."""
     drop(home, "a", {"trigger": "ci", "values": {"branch": "x"}})
 
-    assert problems(home, Kind(enabled=False)) == ["the trigger ci is disabled (awm triggers enable ci)"]
+    assert problems(home, ci(enabled=False)) == ["the trigger ci is disabled (awm triggers enable ci)"]
 
 
 def test_what_is_put_aside_replaces_nothing(home: Path) -> None:
@@ -341,7 +331,7 @@ def test_a_request_that_is_gone_already_is_taken(home: Path) -> None:
 def test_only_what_was_asked_for_is_settled(home: Path) -> None:
     """A request that came in meanwhile stays for the next beat, as does a file beside those of the calls."""
     drop(home, "a", {"trigger": "ci", "values": {"branch": "x"}})
-    found = calls(home, Kind())
+    found = calls(home, ci())
     drop(home, "b", {"trigger": "ci"})
     inbox.settle(home, found)
 
@@ -370,7 +360,7 @@ def test_a_full_disk_is_the_disks_trouble(home: Path) -> None:
     drop(home, "a", {"trigger": "ci", "values": {"branch": "x"}})
 
     with pytest.raises(DiskError):
-        calls(home, Kind())
+        calls(home, ci())
 
 
 JSON = st.recursive(
@@ -388,7 +378,7 @@ def test_any_bytes_are_a_request_or_put_aside(data: bytes, tmp_path_factory: pyt
     home = tmp_path_factory.getbasetemp() / "any"
     (home / "state").mkdir(parents=True, exist_ok=True)
     path = drop(home, "a", data)
-    [call] = calls(home, Kind(template="", spec="none.md"))
+    [call] = calls(home, ci(template="", spec="none.md"))
     inbox.take(path)
 
     assert bool(call.problem) is not bool(call.spec_path)
