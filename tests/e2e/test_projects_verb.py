@@ -303,3 +303,15 @@ def test_a_project_template_brings_fields_and_triggers(home: Home, place: Path) 
         assert refused(home, "projects", "create", *arguments)[0].startswith(message), arguments
     assert awm(home, "projects", "create", "x", "--set", "a=b").code == 2
     assert (entries(home), triggers.read_bytes()) == before
+
+
+def test_a_zone_that_this_machine_does_not_know_is_told_where_its_window_is_shown(home: Home) -> None:
+    """A person wrote it on another machine; that project alone waits (SPEC 13.3)."""
+    home.queue()
+    path = home.path / "state" / "projects.json"
+    path.write_text('{"projects": [{"id": "docs", "path": "x", "window": "1:00-2:00 Mars/Olympus"}]}')
+
+    text = said(home, "projects", "show", "docs")
+
+    assert "  waits       the window of project docs is closed\n" in text
+    assert "  window      1:00-2:00 Mars/Olympus (closed: this machine knows no time zone Mars/Olympus: " in text
