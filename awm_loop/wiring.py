@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from functools import lru_cache
@@ -37,6 +37,7 @@ from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
+from awm_loop.triggers import proposals
 from awm_loop.triggers.calls import Calls
 from awm_loop.workspace import git
 
@@ -194,7 +195,24 @@ class Home:
 
         live = {attempt.task for attempt in work.attempts}
         calls = Calls(self.path, directory_of, self.triggers)
-        return calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now)
+        found = calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now)
+        return [*found, *self._proposed(work)]
+
+    def _proposed(self, work: Work) -> Iterator[Call]:
+        """What agents proposed for projects that let them queue it themselves. Raises DiskError."""
+        if not work.proposals:
+            return
+        priorities = {one.id: one.priority for one in self.project_entries() if one.may_enqueue}
+        for one in work.proposals:
+            if one.project in priorities:
+                yield Call(
+                    trigger="",
+                    key=one.id,
+                    task=proposals.task_of(one),
+                    project=one.project,
+                    priority=priorities[one.project],
+                    spec_path=str(proposals.write_spec(self.path, one)),
+                )
 
     def _taken(self, calls: Sequence[Call], now: Instant) -> None:
         Calls(self.path, lambda _: None, self.triggers).taken(calls, now)
@@ -233,6 +251,7 @@ def agents_of(settings: config.Config) -> dict[str, Agent]:
             account=one.account or name,
             fallback=tuple(one.fallback),
             roles=tuple(role.casefold() for role in one.roles),
+            has_sessions=one.kind in config.CLIS,
         )
         for name, one in settings.agents.items()
     }

@@ -46,7 +46,7 @@ esac
 """
 SAME_EVERYWHERE = (
     (r"/\S*/awm-demo-\w+", "DEMO"),
-    (r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,40}\b", "HASH"),
+    (r"(?<=ommit )[0-9a-f]{7}\b|\b(?=[0-9a-f]*\d)[0-9a-f]{7,40}\b", "HASH"),  # one of letters alone: seen
     (r"\b\d\d:\d\d:\d\d\b", "TIME"),
     (r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b", "DAY"),
     (r"\bpid \d+", "PID"),

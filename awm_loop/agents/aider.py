@@ -9,7 +9,7 @@ from datetime import datetime
 
 from awm_loop.agents import verdict
 from awm_loop.agents.reading import Ask, Call, Kind, Reading
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, WORDS_CHARS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.terminal import plain
 
@@ -58,7 +58,7 @@ class Reader:
 
     def out(self, line: str, at: datetime) -> None:
         """One line of stdout."""
-        text = plain(line[: verdict.WORDS_MAX]).strip()
+        text = plain(line[:WORDS_CHARS_MAX]).strip()
         if text:
             self._paragraph.append(text)
         else:
@@ -137,7 +137,8 @@ KIND = Kind(
     install="pipx install aider-chat",
     call=call,
     reader=Reader,
-    passed=(
+    leaves=(".aider.tags.cache.v*/",),
+    logins=(
         "ANTHROPIC_API_BASE",
         "ANTHROPIC_API_KEY",
         "DEEPSEEK_API_KEY",

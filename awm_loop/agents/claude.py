@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from awm_loop.agents import limits, verdict
-from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
+from awm_loop.config import SLEEP_SECONDS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 
@@ -57,15 +59,18 @@ class Reader:
         self._spoke: Mapping[str, object] | None = None  # the model's last message
         self._asleep: Reading | None = None
         self._is_text = True
+        self._block = verdict.Block()
         self._printed = verdict.tail()
         self._last = verdict.tail()
 
     def out(self, line: str, at: datetime) -> None:
         """One line of stdout. A line of JSON that is cut or broken is passed over."""
         self._is_text &= not line.lstrip().startswith(("{", "[{"))
-        verdict.keep(self._printed, line, at)
-        verdict.keep(self._last, line, at)
-        for event in verdict.events(line):
+        whole = self._block.put(line)
+        if whole is None and not self._block.is_open:
+            verdict.keep(self._printed, line, at)
+            verdict.keep(self._last, line, at)
+        for event in [whole] if whole else verdict.events(line):
             self.session_id = verdict.session(event.get("session_id")) or self.session_id
             self._asleep = None
             self._see(event, at)
@@ -87,9 +92,9 @@ class Reader:
         known = Reading(outcome=Outcome.FAILED, session_id=self.session_id)
         if self._error is not None or self._rejected is not None:
             return self._failed(*(self._error or ({}, at)), known)
-        printed = "\n".join(text for text, _ in self._printed)
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed not in {"", INTERRUPTED}:
-            return replace(known, outcome=Outcome.SUCCEEDED, summary=verdict.final(printed))
+            return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         return verdict.broken_off(exit_code, self._last, known)
 
     def _see(self, event: Mapping[str, object], at: datetime) -> None:
@@ -215,8 +220,9 @@ KIND = Kind(
     install="npm install -g @anthropic-ai/claude-code",
     call=call,
     reader=Reader,
+    gone=re.compile(r"No conversation found with session ID"),
     tells_totals=frozenset({"cost_usd"}),
-    passed=(
+    logins=(
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_AUTH_TOKEN",
         "ANTHROPIC_BASE_URL",

@@ -27,13 +27,13 @@ SESSION_LINE = "session id: "  # in the banner of text mode
 
 
 def call(ask: Ask) -> Call:
-    """How to run it. Its sandbox keeps `.git` read-only, so every directory a commit writes to is added.
+    """How to run it. Its sandbox keeps `.git` read-only, so every directory that its work writes to is added.
 
     The options stand before `resume`: that takes neither a directory nor a sandbox. Its session cannot be chosen.
     """
     argv = [ask.executable, "exec", "--json", "--skip-git-repo-check", "-C", str(ask.workspace)]
     if ask.is_sandboxed:
-        argv += ["-s", "workspace-write", *(part for path in ask.git_paths for part in ("--add-dir", str(path)))]
+        argv += ["-s", "workspace-write", *(part for path in ask.written_paths for part in ("--add-dir", str(path)))]
         argv += ["-c", "approval_policy=never"]
     else:
         argv += ["--dangerously-bypass-approvals-and-sandbox"]
@@ -110,7 +110,7 @@ class Reader:
             return self._failed(*self._error, replace(known, summary=""))
         if self._is_completed:
             return self._completed(exit_code, known)
-        printed = verdict.final("\n".join(text for text, _ in self._printed))
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed:
             return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         return verdict.broken_off(exit_code, self._last, replace(known, summary=""))
@@ -236,7 +236,8 @@ KIND = Kind(
     install="npm install -g @openai/codex",
     call=call,
     reader=Reader,
-    passed=("CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    gone=re.compile(r"no rollout found for thread id"),
+    logins=("CODEX_API_KEY", "CODEX_HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
     beside=beside,
     tells_totals=frozenset({"tokens"}),
 )

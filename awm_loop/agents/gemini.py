@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from awm_loop.agents import verdict
-from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, SLEEP_SECONDS_MAX, TEXT_LINES_MAX, WORDS_CHARS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
@@ -56,8 +56,8 @@ class Reader:
         self._is_text = True
         self._printed = verdict.tail()
         self._last = verdict.tail()
-        self._out_block = _Block()
-        self._err_block = _Block()
+        self._out_block = verdict.Block()
+        self._err_block = verdict.Block()
 
     def out(self, line: str, at: datetime) -> None:
         """One line of stdout. A line of JSON that is cut or broken is passed over."""
@@ -90,7 +90,7 @@ class Reader:
         if self._asleep is not None:
             return self._asleep
         known = Reading(outcome=Outcome.FAILED, session_id=self.session_id)
-        printed = verdict.final("\n".join(text for text, _ in self._printed))
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed:
             return replace(known, outcome=Outcome.SUCCEEDED, summary=printed)
         reading = verdict.broken_off(exit_code, self._last, known)
@@ -108,7 +108,7 @@ class Reader:
                 self._is_unanswered &= event.get("role") == "user"
                 content = event.get("content")
                 if event.get("role") != "user" and isinstance(content, str):
-                    self._message = (self._message + content)[-verdict.WORDS_MAX :]
+                    self._message = (self._message + content)[-WORDS_CHARS_MAX:]
             case "tool_use":
                 self._tool_count += 1
                 self._is_unanswered = False
@@ -131,7 +131,7 @@ class Reader:
         if line.startswith(ATTEMPT):
             self._attempt.clear()
             self._asleep = None
-        self._attempt = [*self._attempt[-verdict.TEXT_LINES_MAX :], line[-verdict.WORDS_MAX :]]
+        self._attempt = [*self._attempt[-TEXT_LINES_MAX:], line[-WORDS_CHARS_MAX:]]
         found = RETRY.search(line)
         if found and int(found[1]) / 1000 > SLEEP_SECONDS_MAX:
             self._asleep = self._sleeping("\n".join(self._attempt), at, int(found[1]) / 1000)
@@ -172,31 +172,6 @@ class Reader:
         return "" if self._tool_count or any(told) else "it used no tool"
 
 
-class _Block:
-    """A JSON object over several lines, as `-o json` prints one: from a line that is "{" to one that is "}"."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._length = 0
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self._lines)
-
-    def put(self, line: str) -> Mapping[str, object] | None:
-        """The object that this line ends."""
-        if line.rstrip() == "{":
-            self._lines, self._length = [], 0
-        elif not self._lines:
-            return None
-        self._lines.append(line)
-        self._length += len(line)
-        if line.rstrip() != "}" and self._length <= verdict.JSON_LINE_MAX:
-            return None
-        text, self._lines = "\n".join(self._lines), []
-        return verdict.fields(text)
-
-
 def _status(exit_code: int) -> int | None:
     return exit_code + 256 if exit_code >= STATUS_EXIT_MIN else STATUS_OVERLOADED.get(exit_code)
 
@@ -226,7 +201,8 @@ KIND = Kind(
     install="npm install -g @google/gemini-cli",
     call=call,
     reader=Reader,
-    passed=(
+    gone=re.compile(r"^exit code 42: |Error resuming session"),
+    logins=(
         "GEMINI_API_KEY",
         "GOOGLE_API_KEY",
         "GOOGLE_GEMINI_BASE_URL",

@@ -13,7 +13,7 @@ JUST_PAST = timedelta(minutes=10)  # a clock seen so soon after the time it tell
 _LEAD = re.compile(
     r"(?:limit reached\||\[retrying in |retrying in (?=[^.]{1,40}attempt #)"
     r"|(?:resets?|resetting|try(?:ing)? again|retry(?!ing)|wait|available(?: again)?|renews?|regain access|back"
-    r"|redefin\w{1,9}|reinicia\w{0,4}|renova\w{0,4})"
+    r"|use it again|restored|redefin\w{1,9}|reinicia\w{0,4}|renova\w{0,4})"
     r"(?:[-_ ]?(?:at|on|in|after|until|by|around|about|approximately|for|delay|time(?:stamp)?|date|seconds|ms|requests"
     r"|tokens|em|[àa]s)(?![a-z]))*)[\"':=~ ]*",
     re.I,
@@ -178,7 +178,7 @@ KINDS: tuple[tuple[re.Pattern[str], _Kind], ...] = tuple(
         (rf"(?P<weekday>tomorrow|today)\b{_AT}", _upcoming),
         (rf"{_WEEKDAY}{_AT}", _upcoming),
         (_ANY_CLOCK, _upcoming),
-        (rf"{_PART}(?![a-z])(?:(?:[\s,]*| and ){_PART}(?![a-z])){{0,6}}", _relative),
+        (rf"{_PART}(?![a-z])(?:(?:[\s,]*|,? and ){_PART}(?![a-z])){{0,6}}", _relative),
         (r"\d{1,9}(?:\.\d{1,9})?(?!\s?[\w%])", _seconds),
     )
 )

@@ -53,7 +53,7 @@ NO_TIME = "no time stated"
 _PLAN = (
     r"(?:(?:all|of|claude|code|codex|chatgpt|gemini|copilot|ai|opus|sonnet|haiku|fable|models?|max|pro|plus|free|go|team"
     r"|business|enterprise|plan|tier|session|hourly|daily|weekly|monthly|\d{1,3}[- ]?h(?:ou)?rs?|five-hour|\d\.\d|\d"
-    r"|weekly/monthly|allocated|usage|messages?|api|premium|requests?|tokens?|included|extra|subscription|specified"
+    r"|current|weekly/monthly|allocated|usage|messages?|api|premium|requests?|tokens?|included|extra|subscription|specified"
     r"|(?:account|workspace|organi[sz]ation|org|team)(?:'s)?) )"
 )
 _ALLOWANCE = r"(?:limits?|usage|allowance|quota)"
@@ -66,6 +66,7 @@ _MODEL = (
     r"|opus|sonnet|haiku|fable|openai|anthropic|codex)[\w.:-]*(?:'s)?) ){1,4}(?:is|are) "
     r"(?:currently |temporarily |down or )?"
 )
+_BY_WHAT = r"(?: with (?:\w+ )?requests| due .*)?"
 
 _BAD = r"(?:the |your )?(?:invalid|incorrect|missing|expired|no)(?: or \w+)? "
 _GIVEN = r"(?: (?:token|header|credentials?|method))?(?: (?:provided|found|selected|supplied|in .*|or .*))?"
@@ -92,7 +93,10 @@ _WORDINGS: tuple[tuple[Cause | Literal["no_limit"], str], ...] = (
     ("billing", r"(?:[\w']+ ){0,6}(?:spend(?:ing)?|billing|budget|credit) (?:hard )?(?:limit|cap)" + _ENDED),
     ("usage_cap", r"(?:you're|you are|your \w+ is) out of (?:extra usage|usage credits|usage)(?=.*\breset).*"),
     ("usage_cap", r"(?:you're|you are) out of (?:codex )?messages"),
-    ("billing", r"(?:you're|you are|your (?:\w+ )?\w+ is|you have run) out of (?:extra usage|(?:\w+ )?credits|usage)"),
+    ("billing", r"(?:you're|you are|your (?:\w+ )?\w+ is) out of (?:extra usage|(?:\w+ )?credits|usage)"),
+    ("billing", r"(?:you have|your (?:\w+ )?\w+ has) (?:run out of|no) (?:\w+ )?credits(?: left| remaining)?"),
+    ("billing", r"third-party apps now draw from your extra usage.*|this api method requires billing to be enabled.*"),
+    ("billing", r"prompt tokens limit exceeded: \d+ > \d+\. to increase.*"),
     ("billing", r"quota exceeded\. check your plan.*|you exceeded your current quota.*"),
     ("billing", r"to use codex with your chatgpt plan, upgrade.*|payment required|no payment method"),
     ("billing", r"this request requires more credits.*|your prepay\w* credits (?:are|have been) depleted"),
@@ -122,13 +126,19 @@ _WORDINGS: tuple[tuple[Cause | Literal["no_limit"], str], ...] = (
     ("rate", r"\"?retryDelay\W{1,5}\d.*|request failed with status(?: code)? 429"),
     ("rate", r"\"?@type\W{1,5}type\.googleapis\.com/google\.rpc\.(?:RetryInfo|QuotaFailure).*"),
     ("overloaded", r"(?:repeated 529 )?overloaded(?:_error| errors?)?(?=[\"'}]|\s*(?:$|[.!·(\[]))"),
-    ("overloaded", _MODEL + r"(?:overloaded|at capacity|unavailable|busy|experiencing high \w+)(?: (?:with|due) .*)?"),
+    ("overloaded", _MODEL + r"(?:overloaded|at capacity|unavailable|busy|experiencing high \w+)" + _BY_WHAT),
+    ("overloaded", r"we(?:'re| are) (?:currently )?experiencing high demand"),
     ("overloaded", r"(?:exceeded retry limit, )?last status:? 5(?:03|29)\b.*"),
     ("overloaded", r"no capacity available for .*|bedrock is unable to process .*|service unavailable"),
-    ("auth", r"(?:you are |you're )?not (?:logged|signed) in|login required|(?:[\w'.,-]+ ){0,16}please run /login"),
+    ("auth", r"(?:you are |you're )?not (?:logged|signed) in|login required|(?:[\w'.,·-]+ ){0,16}please run /login"),
     ("auth", _BAD + r"(?:x-)?(?:api[- ]key|bearer|oauth|auth\w*|credentials?|access token)" + _GIVEN),
     ("auth", _WHOSE + r"(?:\w+ ){0,3}(?:api key|token|session|credentials?) (?:(?!not expired)\w+ ){0,6}" + _EXPIRED),
-    ("auth", r"failed to authenticate|authentication (?:failed|required|error)|could not resolve authentication.*"),
+    ("auth", r"your organi[sz]ation does not have access to claude.*|error authenticating"),
+    ("auth", r"[\w ]{1,60} api has not been used in project .*|permission denied on resource project .*"),
+    ("auth", r"request (?:had invalid|is missing required) authentication credentials?.*"),
+    ("auth", r"(?:\w+ ){1,4}api key is missing\. pass it using .*"),
+    ("auth", r"failed to (?:authenticate|log ?in)|could not resolve authentication.*"),
+    ("auth", r"authentication (?:failed|required|error)"),
     ("auth", r"the api provider is not able to authenticate you|unable to locate credentials"),
     ("auth", r"(?:exceeded retry limit, )?last status:? 40[13]\b.*|could not load the default credentials.*"),
     ("auth", r"(?:token refresh failed|failed to refresh (?:\w+ ){0,2}token): .{0,40}\b40[013]\b.*"),
@@ -156,7 +166,7 @@ _OF_WHAT = r"(?: code| from provider(?: \([\w ]{1,40}\))?| \(\d{3}\))?"
 _STATUS = r"(?:http |(?:got )?status(?: code)?:? |unexpected status )"
 _REASON = r"(?:too many requests|unauthorized|forbidden|payment required|service unavailable|overloaded|status code)\b"
 _KNOWN_ERROR = (
-    r"(?=\w{0,60}(?:RateLimit|Authentication|PermissionDenied|Unavailable|InternalServer|BadRequest|API|Quota|Throttl|Retry"
+    r"(?=\w{0,60}(?:RateLimit|Auth|PermissionDenied|Unavailable|InternalServer|BadRequest|API|Quota|Throttl|Retry"
     r"|Exhausted|Overloaded|Budget|UsageLimit|Credits|Forbidden|ClientError|Token|Axios))"
 )
 
@@ -166,6 +176,7 @@ _WRAPPERS = (
     r"\d{4}-\d\d-\d\dT[\d:.]+Z? +(?:ERROR|WARN) [\w:]+:|(?:timestamp=\S+ )?level=ERROR\b|ERROR \S+ \+\d+ms\b",
     r"(?:" + _WHO_FAILS + r" ){0,4}(?:error|failed)" + _OF_WHAT + r"\s?(?::(?:\s*[45]\d\d$)?|\]|\(?(?=[45]\d\d\b))",
     r"stream disconnected before completion:|failed after \d+ attempts?(?: with [^.:]{1,80})?\. last error:",
+    r"upstream error from [\w .-]{1,40}:",
     r"attempt \d+ failed:|attempt \d+ failed with status \d+\. retrying with backoff\.\.\.",
     r"error when talking to gemini api(?: full report available at: \S+)?",
     r"an error occurred \(\w{1,80}\) when calling the \w{1,80} operation(?: \([^)]{1,40}\))?:",
@@ -181,6 +192,7 @@ _PROSE = re.compile(
     r"(?<![\w'])I(?:'\w+)? [a-z]+"
     r"|(?:^|\n|\. )[-*]? ?(?:Added|Fixed|Implemented|Refactored|Tests?|Updated|Wrote|Removed|Committed|Now"
     r"|Handled?(?! with\s+`litellm)) "
+    r"|`[^`\n]{1,80}\.(?:py|tsx?|jsx?|go|rs|md)`"
     r"|\b(?:test_\w+|pytest|AssertionError|(?<!ttempt )\d+ (?:tests? )?(?:passed|failed))\b"
     r"|\b[Cc]ommit(?:ted as)? [0-9a-f]{7}|\"type\"\s?:\s?\"(?:assistant|user|text|agent_message|tool_\w+)\""
 )

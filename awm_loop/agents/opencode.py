@@ -10,15 +10,14 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from awm_loop.agents import verdict
-from awm_loop.agents.reading import SLEEP_SECONDS_MAX, Ask, Call, Kind, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, SLEEP_SECONDS_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
 
 CUT_STEPS_MAX = 5  # answers in a row that broke off: it asks again at once, without an end (observed: 63 in 37 s)
-CONFIG = "opencode.json"
 PLUGIN = "waiting.js"
 # It keeps a wait to itself: no line of its output or of its log tells how long it is. Its plugins are told.
 PLUGIN_TEXT = """\
@@ -41,6 +40,7 @@ NPM = {
 # Of its log: the agent's own request, not that for a title; that it failed, and how; that it asks.
 OWN, ASKS = " small=false", " message=stream "
 WHY = re.compile(r' error\.error="((?:[^"\\]|\\.)*)"')
+NO_MODEL = re.compile(r' error="ProviderModelNotFoundError: ([^"]{1,300})"')  # so is one whose provider has no key
 LOG_LINE_MAX = 10000  # characters
 LOG_LINE = re.compile(r"(?:timestamp=\S+ level=|(?:DEBUG|INFO|WARN|ERROR)\s+\S)")
 REJECTED = re.compile(r"permission requested: (.{1,200}?); auto-rejecting")
@@ -50,20 +50,22 @@ FULL = "ContextOverflowError"
 
 
 def call(ask: Ask) -> Call:
-    """How to run it. Its config adds to the person's own. Its session cannot be chosen.
+    """How to run it. Its session cannot be chosen.
+
+    The config here adds to the person's own, that of an OPENCODE_CONFIG in `env_pass` among them, and permits nothing:
+    `--auto` allows what no config of theirs denies.
 
     With `--print-logs` it tells on stderr of requests that fail; PLUGIN tells there how long it waits then.
     """
     argv = [ask.executable, "run", "--format", "json", "--auto", "--print-logs"]
     argv += [*(("-m", ask.model) if ask.model else ()), *(("-s", ask.session) if ask.is_resumed else ())]
     config = {
-        "permission": "allow",
         "autoupdate": False,
         "share": "disabled",
         "plugin": [(ask.scratch.absolute() / PLUGIN).as_uri()],
     }
     environment = {
-        "OPENCODE_CONFIG": str(ask.scratch / CONFIG),
+        "OPENCODE_CONFIG_CONTENT": json.dumps(config),
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         **NPM,
@@ -71,7 +73,7 @@ def call(ask: Ask) -> Call:
     return Call(
         argv=(*argv, *ask.extra),
         environment=environment,
-        files={CONFIG: json.dumps(config), PLUGIN: PLUGIN_TEXT},
+        files={PLUGIN: PLUGIN_TEXT},
     )
 
 
@@ -91,6 +93,7 @@ class Reader:
         self._trouble: tuple[str, datetime] | None = None  # the last request failed so, and no other was made
         self._asleep: Reading | None = None
         self._rejected = ""
+        self._no_model = ""
         self._tokens: dict[str, int] | None = None
         self._cost_usd: float | None = None
         self._is_text = True
@@ -141,7 +144,7 @@ class Reader:
             return waiting
         if self._trouble is not None:
             return verdict.failed(*self._trouble, known)
-        printed = verdict.final("\n".join(text for text, _ in self._printed))
+        printed = verdict.printed(self._printed)
         if exit_code == 0 and self._is_text and printed:
             return self._ended(replace(known, summary=printed))
         if exit_code == 0 and self._reason:
@@ -184,6 +187,8 @@ class Reader:
             self._cost_usd = min(round((self._cost_usd or 0.0) + cost, 9), float(COUNT_MAX))
 
     def _see_log(self, line: str, at: datetime) -> None:
+        if found := NO_MODEL.search(line):
+            self._no_model = words(found[1])
         if OWN not in line:
             return
         if found := WHY.search(line):
@@ -203,6 +208,9 @@ class Reader:
     def _failed(self, error: Mapping[str, object], at: datetime, known: Reading) -> Reading:
         """Why: by the answer's body, else by what it says of it; when it ends, by the answer's headers first."""
         name, data = words(error.get("name")), error.get("data")
+        if self._no_model and name == "UnknownError":  # which itself says nothing
+            why = f"{self._no_model} (it has no key for that provider, or there is no such model)"
+            return replace(known, outcome=Outcome.AUTH, error=why)
         text = words(pick(data, "message")) or words(error.get("message")) or name
         if name == FULL:
             return replace(
@@ -268,7 +276,8 @@ KIND = Kind(
     install="npm install -g opencode-ai",
     call=call,
     reader=Reader,
-    passed=(
+    gone=re.compile(r"Session not found"),
+    logins=(
         "ANTHROPIC_API_KEY",
         "GEMINI_API_KEY",
         "GROQ_API_KEY",

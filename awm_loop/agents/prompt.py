@@ -47,8 +47,8 @@ def of(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], about: Ab
     """The prompt of an attempt, of whichever of the three forms."""
     if attempt.is_analysis:
         return compose_analysis(spec, attempt, task, left)
-    is_going_on = bool(attempt.session) and attempt.session == task.session
-    return compose_going_on(spec, attempt, left) if is_going_on else compose(spec, attempt, task, left, about)
+    is_going_on = bool(attempt.session) and attempt.session == task.sessions.get(attempt.agent)
+    return compose_going_on(spec, attempt, task, left) if is_going_on else compose(spec, attempt, task, left, about)
 
 
 def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], about: About | None = None) -> str:
@@ -73,13 +73,17 @@ def compose(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left], abou
     return "\n\n".join(parts)
 
 
-def compose_going_on(spec: Spec, attempt: Attempt, left: Sequence[Left]) -> str:
+def compose_going_on(spec: Spec, attempt: Attempt, task: Task, left: Sequence[Left]) -> str:
     """For a session that knows the sprint already: a limit cut it short, and its account is open again (SPEC 9)."""
-    numbers = ", ".join(str(one.earlier.number) for one in left[-1:])
+    own = [index for index, one in enumerate(left) if one.earlier.agent == attempt.agent][-1:]
+    numbers = "".join(str(left[index].earlier.number) for index in own)
+    since = left[own[0] + 1 :] if own else left
+    tried = f"\n\n## What others tried since\n\n{_history(task, since)}" if since else ""
     return (
         f"# Sprint {attempt.task}, go on\n\nA limit of your account ended attempt {numbers or 'before'} in the middle. "
         "It is open again: go on where you stopped. Check `git log` and `git status` first. The sprint, as it is now:"
-        f"\n\n{spec.text.strip()}\n\n## When it counts as done\n\n{_gate(attempt)}\n\n## Protocol\n\n{PROTOCOL}"
+        f"\n\n{spec.text.strip()}\n\n## When it counts as done\n\n{_gate(attempt)}{tried}"
+        f"\n\n## Protocol\n\n{PROTOCOL}"
     )
 
 

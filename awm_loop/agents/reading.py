@@ -6,6 +6,7 @@ run, and a reader is fed with what the program writes, line by line as it comes,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,8 +68,8 @@ class Ask:
     """What is wanted of a CLI. `executable` is its program as configured, `extra` what a person adds to its arguments.
 
     `session` is the id of a session: one that exists where `is_resumed`, else the one that a new session is to get,
-    where the CLI lets it be chosen. `git_paths` are the directories of the repository that a commit writes to, outside
-    of the workspace or hidden in it. `scratch` is a directory of the attempt's own.
+    where the CLI lets it be chosen. `written_paths` are the directories that its work writes to, outside of the
+    workspace or hidden in it: those of git, and that of its result file. `scratch` is a directory of the attempt's own.
     """
 
     executable: str
@@ -78,7 +79,7 @@ class Ask:
     model: str = ""
     extra: tuple[str, ...] = ()
     is_sandboxed: bool = True
-    git_paths: tuple[Path, ...] = ()
+    written_paths: tuple[Path, ...] = ()
     session: str = ""
     is_resumed: bool = False
 
@@ -97,8 +98,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One CLI. `executable` is its program's usual name, `install` the command that gets it; `passed` are the names of
-    variables it needs for its login.
+    """One CLI. `executable` is its program's usual name, `install` the command that gets it; `logins` are the names of
+    variables that its login may rest on: it gets those that the agent's `env_pass` names (SPEC 8.5).
+
+    `leaves` are patterns, as in .gitignore, of what it keeps for itself in the workspace, where no option moves it.
+
+    `gone` is found in the error of a run that knew nothing of the session it was to resume.
 
     `beside` finds, by session id and environment, a file that the CLI writes beside its output and that tells more of
     the run; its lines are fed to `reader.out` before `end`. None where there is none. `tells_totals` where `tokens` or
@@ -109,9 +114,8 @@ class Kind:
     install: str
     call: Callable[[Ask], Call]
     reader: Callable[[], Reader]
-    passed: tuple[str, ...] = ()
+    logins: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
+    gone: re.Pattern[str] | None = None
     beside: Callable[[str, Mapping[str, str]], Path | None] = lambda _session, _environ: None
     tells_totals: frozenset[str] = frozenset()
-
-
-SLEEP_SECONDS_MAX = 600.0  # a program that announces a longer wait is ended, and its account waits instead

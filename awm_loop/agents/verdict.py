@@ -15,16 +15,17 @@ from datetime import UTC, datetime, timedelta
 
 from awm_loop.agents import limits
 from awm_loop.agents.reading import Reading
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import (
+    COUNT_MAX,
+    EVENT_CHARS_MAX,
+    TEXT_LINE_CHARS_MAX,
+    TEXT_LINES_MAX,
+    WORDS_CHARS_MAX,
+    WRAPPED_LINES_MAX,
+)
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Limit
 from awm_loop.terminal import plain
-
-JSON_LINE_MAX = 4 * 1024 * 1024  # characters: no event that tells the end of a run is longer
-WORDS_MAX = 4000  # characters of a summary or an error that are kept
-TEXT_LINE_MAX = 400  # a CLI's own last words are short; longer lines are an agent's prose or a dump
-TEXT_LINES_MAX = 20  # of a failed run, searched for a limit where no structured field told of one
-WRAPPED_LINES_MAX = 3  # lines that one message may be wrapped over
 
 CRASHES = {101, 134, 137, 139}  # exit codes: Rust's panic; SIGABRT, SIGKILL and SIGSEGV, as a shell tells them
 
@@ -48,7 +49,7 @@ _STATUSES = {
 def events(line: str) -> list[Mapping[str, object]]:
     """The JSON objects of one line: one, or those of an array. Empty where the line is anything else."""
     text = line.strip().removeprefix("\ufeff")
-    if not text.startswith(("{", "[")) or len(text) > JSON_LINE_MAX:
+    if not text.startswith(("{", "[")) or len(text) > EVENT_CHARS_MAX:
         return []
     try:
         value = json.loads(text)
@@ -76,12 +77,12 @@ def words(value: object) -> str:
     """A text for people: without terminal escapes and lone surrogates, stripped, bounded. "" where it is no text."""
     if not isinstance(value, str):
         return ""
-    return plain(value[:WORDS_MAX].encode("utf-8", "replace").decode()).strip()
+    return plain(value[:WORDS_CHARS_MAX].encode("utf-8", "replace").decode()).strip()
 
 
 def final(value: object) -> str:
     """An agent's last word on its work: as `words`, but of a long one the end, where an analysis answers."""
-    return words(value[-WORDS_MAX:]) if isinstance(value, str) else ""
+    return words(value[-WORDS_CHARS_MAX:]) if isinstance(value, str) else ""
 
 
 def session(value: object) -> str:
@@ -152,6 +153,32 @@ def one_line(text: str) -> str:
     return " ".join(words(text).split())
 
 
+class Block:
+    """A JSON object over several lines, as people like to read it: from a line that is "{" to one that is "}"."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._length = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last line belongs to one that has not ended."""
+        return bool(self._lines)
+
+    def put(self, line: str) -> Mapping[str, object] | None:
+        """The object that this line ends."""
+        if line.rstrip() == "{":
+            self._lines, self._length = [], 0
+        elif not self._lines:
+            return None
+        self._lines.append(line)
+        self._length += len(line)
+        if line.rstrip() != "}" and self._length <= EVENT_CHARS_MAX:
+            return None
+        text, self._lines = "\n".join(self._lines), []
+        return fields(text)
+
+
 Tail = deque[tuple[str, datetime]]
 
 
@@ -165,7 +192,12 @@ def keep(last: Tail, line: str, at: datetime) -> None:
     agent's words."""
     text = line.strip()
     if text and not text.startswith(("{", "[{")) and not _LOGGED.match(text):
-        last.append((text[:WORDS_MAX], at))
+        last.append((text[:WORDS_CHARS_MAX], at))
+
+
+def printed(last: Tail) -> str:
+    """The lines of `last` as an agent's last word: all that a CLI prints in text mode."""
+    return final("\n".join(text for text, _ in last))
 
 
 def broken_off(exit_code: int, last: Tail, known: Reading) -> Reading:
@@ -175,7 +207,7 @@ def broken_off(exit_code: int, last: Tail, known: Reading) -> Reading:
     killed, did not end for its login.
     """
     doubtful = {Outcome.AUTH} if exit_code < 0 or exit_code in CRASHES else set()
-    lines = [(text, at) for text, at in last if len(text) <= TEXT_LINE_MAX]
+    lines = [(text, at) for text, at in last if len(text) <= TEXT_LINE_CHARS_MAX]
     for start in reversed(range(len(lines))):
         message = "\n".join(text for text, _ in lines[start : start + WRAPPED_LINES_MAX])
         reading = failed(message, lines[start][1], known)

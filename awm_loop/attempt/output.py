@@ -6,11 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from awm_loop.config import LOG_HEAD_BYTES, LOG_TAIL_BYTES, OUTPUT_LINE_BYTES_MAX
 from awm_loop.regular import open_regular
 
 CHUNK_BYTES = 65_536
-LINE_BYTES_MAX = 8 * 1024 * 1024  # of a line for a reader: a CLI prints what its tools said in one
 
 
 class OutputLog:
@@ -79,20 +78,27 @@ class OutputLog:
 class Lines:
     """Whole lines out of the pieces a pipe delivers; of one that is too long the end is left out."""
 
-    def __init__(self, line_bytes_max: int = LINE_BYTES_MAX) -> None:
+    def __init__(self, line_bytes_max: int = OUTPUT_LINE_BYTES_MAX) -> None:
         self._line_bytes_max = line_bytes_max
-        self._rest = b""
+        self._rest = bytearray()  # grows in place: a line may come in thousands of pieces
 
     def feed(self, chunk: bytes) -> list[str]:
         """The lines that `chunk` ends, without their ends; of bytes that are no UTF-8, escapes."""
         *whole, rest = chunk.split(b"\n")
-        lines = [self._rest + whole[0], *whole[1:]] if whole else []
-        self._rest = (rest if whole else self._rest + rest)[: self._line_bytes_max]
-        return [line[: self._line_bytes_max].decode("utf-8", errors="backslashreplace") for line in lines]
+        lines = []
+        for part in whole:
+            self._take(part)
+            lines.append(self._rest.decode("utf-8", errors="backslashreplace"))
+            self._rest.clear()
+        self._take(rest)
+        return lines
 
     def close(self) -> list[str]:
         """The last line, where it has no end."""
         return self.feed(b"\n") if self._rest else []
+
+    def _take(self, part: bytes) -> None:
+        self._rest += part[: self._line_bytes_max - len(self._rest)]
 
 
 def tail(path: Path, bytes_max: int) -> str:

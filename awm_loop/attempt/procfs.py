@@ -232,20 +232,20 @@ def holders(path: Path) -> set[int]:
 def marked(key: str, directory: Path) -> set[int]:
     """The processes, other than this one, whose environment names the attempt `key` that lives in `directory`.
 
-    They were executed with `AWM_ATTEMPT=<key>` and an `AWM_RESULT_FILE` in that directory. The key alone proves
+    They were executed with `AWM_ATTEMPT=<key>` and an `AWM_PROMPT_FILE` in that directory. The key alone proves
     nothing: in another home the same task has the same keys, and its agent must not be killed for ours.
     """
     entry = f"AWM_ATTEMPT={key}".encode()
     wanted = os.path.realpath(directory)
-    return {pid for pid in _others() if entry in (entries := environ(pid)) and _result_directory(entries) == wanted}
+    return {pid for pid in _others() if entry in (entries := environ(pid)) and _attempt_directory(entries) == wanted}
 
 
 def _is_tcp(target: str, tcp_inodes: Container[int]) -> bool:
     return target.startswith("socket:[") and int(target[8:-1]) in tcp_inodes
 
 
-def _result_directory(entries: Iterable[bytes]) -> str:
-    name = b"AWM_RESULT_FILE="
+def _attempt_directory(entries: Iterable[bytes]) -> str:
+    name = b"AWM_PROMPT_FILE="
     path = next((entry.removeprefix(name) for entry in entries if entry.startswith(name)), b"")
     return os.path.realpath(Path(os.fsdecode(path)).parent) if path else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,12 +14,12 @@ from typing import Any
 
 from awm_loop import clock
 from awm_loop.agents import generic, kinds, verdict
-from awm_loop.agents.reading import Ask, Kind, Reader, Reading
+from awm_loop.agents.reading import Ask, Call, Kind, Reader, Reading
 from awm_loop.attempt.directory import Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
 from awm_loop.attempt.stage import RUNS_ALREADY, End, Stage, Tended
-from awm_loop.config import CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
+from awm_loop.config import BESIDE_BYTES_MAX, CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Advice
 from awm_loop.durable import disk_trouble
@@ -27,67 +27,70 @@ from awm_loop.regular import read_regular
 from awm_loop.store import specfile
 from awm_loop.workspace import git
 
-BESIDE_BYTES_MAX = 1024 * 1024  # of the end of a record that a CLI keeps beside its output
+SCRIPT = "script.sh"  # what the embedded agent runs
+
+
+def make_ready(order: Order) -> None:
+    """Write what the agent of an order needs beside its prompt. Raises DiskError."""
+    scratch, answer = _directory(order), _answer_path(order).parent
+    with disk_trouble(answer):
+        answer.mkdir(mode=0o700, exist_ok=True)
+    for name, text in _call(order, ()).files.items() if order.kind in CLIS else ():
+        with disk_trouble(scratch / name):
+            put(scratch / name, text)
+    if order.kind == "shell":
+        with disk_trouble(scratch / SCRIPT):
+            put(scratch / SCRIPT, specfile.run_blocks((scratch / "spec.md").read_text(encoding="utf-8")))
 
 
 def invocation(order: Order) -> Invocation:
-    """How the supervisor runs the agent of an order. Raises DiskError where its files cannot be written."""
-    values = _values(order)
+    """How the supervisor runs the agent of an order that was made ready."""
+    values, workspace = _values(order), Path(order.workspace)
     if order.kind in CLIS:
-        return _call(order, values)
-    script_path = Path(values["script_file"])
-    if order.kind == "shell" and not script_path.exists():  # when it is there, a shell may be reading it
-        with disk_trouble(script_path):
-            put(script_path, specfile.run_blocks((_directory(order) / "spec.md").read_text(encoding="utf-8")))
+        git_paths = git.written_paths(workspace)
+        git.pass_over(git_paths, kinds.kind(order.kind).leaves)
+        call = _call(order, (*git_paths, _answer_path(order).parent))
+    else:
+        call = Call(argv=tuple(generic.argv(order.kind, order.command, values)))
     return Invocation(
-        argv=generic.argv(order.kind, order.command, values),
-        environment=environment(order),
-        directory=Path(order.workspace),
+        argv=call.argv,
+        environment=environment(order) | dict(call.environment),
+        directory=workspace,
         stdin_path=Path(os.devnull if order.kind == "shell" else values["prompt_file"]),
+        is_stderr_apart=order.kind in CLIS,
     )
 
 
-def _call(order: Order, values: dict[str, str]) -> Invocation:
+def _call(order: Order, written_paths: tuple[Path, ...]) -> Call:
     """A CLI, as its module says."""
     kind, scratch = kinds.kind(order.kind), _directory(order)
-    workspace = Path(order.workspace)
-    call = kind.call(
+    return kind.call(
         Ask(
             executable=order.executable or kind.executable,
-            workspace=workspace,
-            prompt_path=Path(values["prompt_file"]),
+            workspace=Path(order.workspace),
+            prompt_path=scratch / "prompt.md",
             scratch=scratch,
             model=order.model,
             extra=order.extra_args,
             is_sandboxed=order.is_sandboxed,
-            git_paths=git.written_paths(workspace),
+            written_paths=written_paths,
             session=verdict.session(order.session) or str(uuid.uuid4()),
             is_resumed=bool(verdict.session(order.session)),
         )
     )
-    for name, text in call.files.items():
-        with disk_trouble(scratch / name):
-            put(scratch / name, text)
-    return Invocation(
-        argv=call.argv,
-        environment=environment(order, kind.passed) | dict(call.environment),
-        directory=workspace,
-        stdin_path=Path(values["prompt_file"]),
-        is_stderr_apart=True,
-    )
 
 
-def environment(order: Order, passed: Sequence[str] = ()) -> dict[str, str]:
-    """SPEC 8.5: what an agent, its gate and its preparation get of ours; `passed` are further names."""
-    return generic.environment((*order.env_pass, *passed), _values(order), os.environ)
+def environment(order: Order) -> dict[str, str]:
+    """SPEC 8.5: what an agent, its gate and its preparation get of ours."""
+    return generic.environment(order.env_pass, _values(order), os.environ)
 
 
 def _values(order: Order) -> dict[str, str]:
     directory = _directory(order)
     return {
         "prompt_file": str(directory / "prompt.md"),
-        "script_file": str(directory / "script.sh"),
-        "result_file": str(directory / "agent-result.json"),
+        "script_file": str(directory / SCRIPT),
+        "result_file": str(_answer_path(order)),
         "workspace": order.workspace,
         "task": order.task,
         "attempt": str(order.number),
@@ -100,31 +103,46 @@ def _directory(order: Order) -> Path:
     return Path(order.home) / "state" / "attempts" / order.key
 
 
+def _answer_path(order: Order) -> Path:
+    """The result file, in a directory to itself: that alone a sandbox must let the agent write to."""
+    return _directory(order) / "answer" / "agent-result.json"
+
+
 def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
     """The agent itself, and what its end means before the workspace is looked at."""
     order = tended.order
-    run = _begun(order) if tended.child or tended.problem else invocation(order)
+    is_begun = tended.child is not None or bool(tended.problem)  # then nothing of its preparation can fail
+    run = replace(RUNS_ALREADY, environment=environment(order)) if is_begun else invocation(order)
     if order.kind not in CLIS:
         end = yield Stage(invocation=run)
         return end, generic.read(end.exit_code, _report(tended), _output(tended))
     kind = kinds.kind(order.kind)
-    heard = _Heard(kind.reader())
-    end = yield Stage(invocation=run, listener=heard)
-    if heard.found is not None and end.cut_short is heard.found.outcome:
-        reading = heard.found
-    else:
-        reading = _told_beside(kind, heard.reader, run, end.exit_code)
+    end, reading = yield from _run_cli(kind, run)
+    if order.session and end.cut_short is None and _is_gone(kind, reading):
+        afresh = order.model_copy(update={"session": ""})
+        end, reading = yield from _run_cli(kind, invocation(afresh))
     report = _report(tended)
-    reading = _of_this_run(tended, kind, reading)
+    reading = _with_remedy(order, kind, _of_this_run(tended, kind, reading))
     if report is not None and reading.outcome is Outcome.SUCCEEDED:
         reading = _with_report(reading, generic.read(0, report, ""))
     return end, reading
 
 
-def _begun(order: Order) -> Invocation:
-    """Of an agent that runs already: nothing is prepared for it again, and nothing of that can fail."""
-    passed = kinds.kind(order.kind).passed if order.kind in CLIS else ()
-    return replace(RUNS_ALREADY, environment=environment(order, passed))
+def _run_cli(kind: Kind, run: Invocation) -> Generator[Stage, End, tuple[End, Reading]]:
+    heard = _Heard(kind.reader())
+    end = yield Stage(invocation=run, listener=heard)
+    if heard.found is not None and end.cut_short is heard.found.outcome:
+        return end, heard.found
+    return end, _told_beside(kind, heard.reader, run, end.exit_code)
+
+
+def _is_gone(kind: Kind, reading: Reading) -> bool:
+    """It could not go on in its session and has done nothing: not its work has failed, and the attempt begins afresh.
+
+    That is the same number's next process, after the end of this one's tree, as a gate's is.
+    """
+    is_known = kind.gone is not None and bool(kind.gone.search(reading.error))
+    return is_known and reading.outcome is Outcome.FAILED and not any((reading.tokens or {}).values())
 
 
 @dataclass(slots=True)
@@ -195,6 +213,15 @@ def _totals_before(tended: Tended, session: str) -> dict[str, Any]:
     return {name: value for _, said in sorted(found.items()) for name, value in said.items()}
 
 
+def _with_remedy(order: Order, kind: Kind, reading: Reading) -> Reading:
+    """A refused login of an agent that does not get what is set here: what to type comes first, as notices are cut."""
+    kept = [name for name in kind.logins if name in os.environ and name not in order.env_pass]
+    if reading.outcome is not Outcome.AUTH or not kept:
+        return reading
+    line = f"env_pass = {json.dumps([*order.env_pass, *kept])} in [agents.{order.agent}]"
+    return replace(reading, error=f"it does not get what is set here: {line}; {reading.error}")
+
+
 def _with_report(reading: Reading, said: Reading) -> Reading:
     """A CLI ended well, and its agent says more in the result file: that it is blocked, or has failed (SPEC 8.6)."""
     return replace(
@@ -218,7 +245,7 @@ def _report(tended: Tended) -> bytes | None:
     What is no regular file is an empty report, malformed too.
     """
     try:
-        return read_regular(tended.directory / "agent-result.json", RESULT_FILE_BYTES_MAX)
+        return read_regular(_answer_path(tended.order), RESULT_FILE_BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError:

@@ -45,8 +45,6 @@ def search_path(config: Config, warnings: list[str]) -> str:
 def wanted_variables(config: Config) -> list[str]:
     """The variables that the timer must have and does not get from here."""
     named = [name for agent in config.agents.values() for name in agent.env_pass]
-    clis = [kinds.kind(agent.kind) for agent in config.agents.values() if agent.kind in CLIS]
-    named += [name for cli in clis for name in cli.passed if name in os.environ]  # its login rests on them here
     named += [
         value.removeprefix(_ENV_PREFIX)
         for value in (*config.notify.urls, config.notify.ping_url)

@@ -17,14 +17,13 @@ from awm_loop.cli import look, steering, throwaway
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.queueing import AS_JSON, edit, wait_until_gone
 from awm_loop.cli.setting_up import open_home
-from awm_loop.config import AgentConfig
+from awm_loop.config import PROBE_MINUTES_MAX, AgentConfig
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import AwmError
 from awm_loop.store.shape import iso
 from awm_loop.wiring import Home
 
-MINUTES_MAX = 2.0
 POLL_SECONDS = 0.2
 SPEC = """\
 # Sprint PROBE: A probe
@@ -79,7 +78,7 @@ def _config(name: str, agent: AgentConfig) -> str:
         [
             "[loop]",
             f"default_agent = {json.dumps(name)}",
-            f"attempt_max_minutes = {MINUTES_MAX}",
+            f"attempt_max_minutes = {PROBE_MINUTES_MAX}",
             "max_retries = 0",
             "strikes_max = 1",
             "[project]",
@@ -94,7 +93,7 @@ def _tried(home: Home) -> Result | None:
     """Beat until its one attempt has ended; None where it never began. Whoever leaves before takes the agent along."""
     directories = home.path / "state" / "attempts"
     try:
-        ends_at = time.monotonic() + MINUTES_MAX * 60 + home.config.loop.stop_grace_seconds + POLL_SECONDS
+        ends_at = time.monotonic() + PROBE_MINUTES_MAX * 60 + home.config.loop.stop_grace_seconds + POLL_SECONDS
         while time.monotonic() < ends_at:
             pulse(home.store, home.ports())
             found = [result for path in directories.glob("*") if (result := AttemptDirectory(path).result())]

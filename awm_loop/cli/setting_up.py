@@ -51,6 +51,13 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 # executable = "claude"          # its program, where it is not on PATH by its usual name
 # extra_args = []                # further arguments for it
 # sandbox = true                 # false: codex without its own sandbox
+# env_pass = []                  # names of environment variables it may see. Beyond PATH, HOME, LANG and TERM it sees
+#                                # no other: neither a proxy's address nor a key, where its login rests on one. Usual:
+#   claude:    env_pass = ["ANTHROPIC_API_KEY"]      # or ["CLAUDE_CODE_OAUTH_TOKEN"], by `claude setup-token`
+#   codex:     env_pass = ["CODEX_API_KEY"]          # or what `env_key` in its config.toml names: ["OPENAI_API_KEY"]
+#   gemini:    env_pass = ["GEMINI_API_KEY"]
+#   opencode:  env_pass = ["OPENROUTER_API_KEY"]     # or of whichever provider it is to ask
+#   aider:     env_pass = ["OPENAI_API_KEY"]         # or of whichever provider its model is of
 
 # [agents.mine]
 # kind = "command"               # any program; the prompt comes on stdin and in {prompt_file}
@@ -58,7 +65,7 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 # model = ""                     # shown in notices, and for {model} or the CLI
 # account = ""                   # agents that share an account share its limit
 # fallback = []                  # who goes on when that account is limited
-# env_pass = []                  # names of environment variables it may see
+# env_pass = []                  # as above
 # roles = []                     # the types of tasks that "auto" may give it; none: all
 
 # [routes]

@@ -79,7 +79,7 @@ def retry(work: Work, task_id: str, now: Instant) -> Work:
         raise AwmError(f"{task_id} is running", f"`awm stop` ends it; `awm logs {task_id}` shows what it does")
     old = work.task(task_id)
     fresh = replace(old, not_before=None, tries=0, strikes=0, reboots=0, reason="", verify=None, analysis="", agent="")
-    fresh = replace(fresh, session="", session_agent="", depends=())
+    fresh = replace(fresh, sessions={}, depends=())
     queue = (task_id, *(other for other in work.queue if other != task_id))
     moved = replace(_taken_out(work, task_id), queue=queue, tasks={**work.tasks, task_id: fresh})
     return note(_woken(moved), now, f"retried, was in {there}", task_id)

@@ -25,13 +25,11 @@ from awm_loop.core.observation import GateSeen, Result
 from awm_loop.errors import AwmError, DiskError
 from awm_loop.workspace import gatefiles, git, integration, worktree
 
-INTEGRATIONS_MAX = 5  # times the base branch may move between a rebase and the end of the gate after it
-
 
 def first(order: Order) -> Invocation | None:
     """What a beat may start itself: the agent, where nothing has to be made ready before it. Raises DiskError."""
-    run = calling.invocation(order)  # always: what the disk refuses is refused before the start
-    return None if order.is_worktree or order.verify else run
+    calling.make_ready(order)  # always: what the disk refuses is refused before the start
+    return None if order.is_worktree or order.verify else calling.invocation(order)
 
 
 def restore(directory: AttemptDirectory) -> None:
@@ -193,7 +191,7 @@ def _proved(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
         fault.point("tending.clean:before")
         worktree.clean(Path(order.workspace))  # what is judged is what will be integrated
     failed = yield from _judged(tended, found)
-    for _ in range(INTEGRATIONS_MAX):
+    for _ in range(config.INTEGRATIONS_MAX):
         if failed is not None or not order.is_worktree:
             break
         path, project = Path(order.workspace), Path(order.project)
@@ -216,7 +214,7 @@ def _proved(tended: Tended, found: _Found) -> Generator[Stage, End, Result]:
                 failed = yield from _judged(tended, found)
     else:
         return _left_on_branch(
-            order, found, f"{order.branch} moved {INTEGRATIONS_MAX} times while it was to be integrated"
+            order, found, f"{order.branch} moved {config.INTEGRATIONS_MAX} times while it was to be integrated"
         )
     return failed or found.result(order, Outcome.SUCCEEDED)
 

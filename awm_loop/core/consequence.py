@@ -109,7 +109,8 @@ def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
         of = {name: one for name, one in work.project_of.items() if name != call.task} | project
         task = Task(id=call.task, priority=call.priority)
         tasks = work.tasks if task == Task(id=call.task) else {**work.tasks, call.task: task}
-        changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks)
+        left = tuple(one for one in work.proposals if call.trigger or one.id != call.key)
+        changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks, proposals=left)
     return _written(step, changed, notice.TRIGGER.format(trigger=call.trigger or call.task, why=judged.reason), moment)
 
 
@@ -123,7 +124,7 @@ def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
             begun = replace(work, reset=step.row.then, pending=model.Reset(key=f"reset.{work.seq}"))
             return _written(step, begun, judged.reason, moment)
         case Phase.RESUMING:
-            tasks = {key: replace(task, session="", session_agent="") for key, task in work.tasks.items()}
+            tasks = {key: replace(task, sessions={}) for key, task in work.tasks.items()}
             fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0, sessions={}, tasks=tasks)
             return _written(step, fresh, notice.RESET_DONE, moment)
         case _ if step.row.phase is Phase.RESUMING:
@@ -178,7 +179,7 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
         is_worktree=judged.place.is_worktree, is_analysis=is_analysis,
         require_commit=policy.require_commit and spec.commit and head is not None and not is_analysis,
         verify="" if is_analysis else task.verify or "", gate_files=spec.gate_files, gate_first=policy.gate_first,
-        session=task.session if task.session_agent == agent.name else session,
+        session=task.sessions.get(agent.name) or session,
         limit_seconds=policy.attempt_max_seconds if spec.timeout_minutes is None else spec.timeout_minutes * 60,
         eta_seconds=None if eta_minutes is None else eta_minutes * 60,
     )  # fmt: skip
@@ -195,7 +196,7 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     """A verdict: the attempt leaves, its counts stay with the task, the account learns of a limit or a success."""
     work, row, now = step.work, step.row, moment.now
     agent = moment.policy.agents.get(attempt.agent)
-    if agent is None or agent.kind in model.WITHOUT_SESSIONS:
+    if agent is None or not agent.has_sessions:
         result = replace(result, session_id="")
     task = replace(_counted(work.task(attempt.task), attempt, result, step), not_before=judged.not_before)
     accounts, known = dict(work.accounts), work.accounts.get(attempt.account)
@@ -267,6 +268,15 @@ def _sessions(work: Work, attempt: Attempt, result: Result, policy: Policy) -> d
     return {**others, attempt.agent: result.session_id} if is_good and result.session_id else others
 
 
+def _cut_short(task: Task, attempt: Attempt, result: Result) -> dict[str, str]:
+    """The sessions that limits cut short: forgotten when somebody worked on the task and came to an end of his own."""
+    outcomes = model.Outcome
+    is_of_account = result.outcome in {outcomes.LIMITED, outcomes.AUTH, outcomes.BILLING}
+    is_cut_short = result.outcome is outcomes.LIMITED and bool(result.session_id)
+    kept = dict(task.sessions) if is_of_account else {}
+    return kept | {attempt.agent: result.session_id} if is_cut_short else kept
+
+
 def _place_in(queue: tuple[str, ...], attempt: Attempt) -> int:
     return queue.index(attempt.before) if attempt.before in queue else len(queue)
 
@@ -276,7 +286,6 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
     count, why = step.row.count, notice.one_line(step.reason)
     earlier = model.Earlier(number=attempt.number, outcome=result.outcome, agent=attempt.agent, summary=why)
     costs = [cost for cost in (task.cost_usd, result.cost_usd) if cost is not None]
-    session = result.session_id if result.outcome is model.Outcome.LIMITED else ""
     if step.row.signal in {Signal.ADVISED, Signal.GIVEN_UP}:
         task = _advised(task, attempt, result.advice)
     return replace(
@@ -289,8 +298,7 @@ def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:
         cost_usd=sum(costs) if costs else None,
         earlier=(*task.earlier, earlier)[-EARLIER_MAX:],
         work_may_exist=False,
-        session=session,
-        session_agent=attempt.agent if session else "",
+        sessions=_cut_short(task, attempt, result),
     )
 
 

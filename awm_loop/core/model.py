@@ -95,6 +95,7 @@ class Agent:
     account: str
     fallback: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()  # the types of tasks it is for; () for all
+    has_sessions: bool = False  # can be told to go on in one
 
 
 DEFAULT_PROJECT = "default"  # the one of the state file's `project` (SPEC 4.2)
@@ -166,10 +167,8 @@ class Project:
     max_parallel: int = 0  # attempts at once; 0 for the loop's
     depends: tuple[str, ...] = ()  # projects that are to be completed first
     bounds: Bounds = Bounds()
-    may_enqueue: bool = False  # its agents' next steps become tasks without a person
 
 
-WITHOUT_SESSIONS = frozenset({"shell", "command"})  # kinds of agents that can not be told to go on in one
 AUTO = "auto"  # the route that learns (SPEC 7.6)
 
 
@@ -267,8 +266,7 @@ class Task:
     guidance: tuple[str, ...] = ()  # what a person answered, what an analysis advised: for the next prompts
     analysis: str = ""  # "due" after the last strike, "done" when it was had
     agent: str = ""  # who took it over after the analysis
-    session: str = ""  # which a limit cut short: to be resumed ...
-    session_agent: str = ""  # ... by this agent
+    sessions: Mapping[str, str] = field(default_factory=dict)  # which limits cut short, to be resumed: by agent
     earlier: tuple[Earlier, ...] = ()  # the newest few
     work_may_exist: bool = False  # found in progress without an attempt of ours (SPEC 4.5)
 

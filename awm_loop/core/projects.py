@@ -1,7 +1,7 @@
 """What keeps a project's tasks from starting: its status, window, budget and dependencies (SPEC 13)."""
 
 import graphlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
 
@@ -119,7 +119,7 @@ def waits(work: Work) -> dict[str, str]:
     for task, others in asked.items():
         if other := next((one for one in others if one in never), None):
             found[task] = f"it depends on {other}, {never[other]}"
-    blocked = {task: work.task(task).depends for task in work.blocked}  # the first of a circle is, before the others
+    blocked = {task: [*work.task(task).depends] for task in work.blocked}  # the first of a circle is, before the others
     names = circle(asked) or circle(asked | blocked)
     shown = " -> ".join(names[:CIRCLE_SHOWN_MAX])
     return found | {task: f"its dependencies go round in a circle: {shown}" for task in names if task in asked}

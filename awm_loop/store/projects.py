@@ -204,7 +204,6 @@ def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, P
             max_parallel=entry.max_parallel,
             depends=entry.depends,
             bounds=bounds(windows_now[entry.window], entry.budget),
-            may_enqueue=entry.may_enqueue,
         )
         for entry in entries
     }

@@ -151,6 +151,8 @@ def _fields(noun: type) -> tuple[tuple[str, str, bool, object], ...]:
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
     return ... if item.default is dataclasses.MISSING else item.default
 
 

@@ -8,19 +8,20 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from awm_loop.errors import AwmError
-from awm_loop.regular import NotRegularError, read_regular
+from awm_loop.regular import NotRegularError, open_regular, read_regular
 
 GIT_SECONDS_MAX = 60.0
 GIT_GRACE_SECONDS = 5.0  # between TERM, on which git takes its lock files away, and KILL
 COMMITS_MAX = 1000
 REF_BYTES_MAX = 4096
+EXCLUDE_BYTES_MAX = 1024 * 1024
 
 # A person's own configuration must neither start programs here nor move what is not AWM's to move: an automatic stash
 # takes their uncommitted work along, a background gc outlives the beat, a signature waits for a passphrase.
@@ -63,6 +64,24 @@ def written_paths(directory: Path) -> tuple[Path, ...]:
     """The directories that a commit in `directory` writes to: its own of git, and that of the whole repository."""
     found = said(directory, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
     return tuple(dict.fromkeys(map(Path, found.splitlines()))) if found else ()
+
+
+def pass_over(git_paths: Sequence[Path], patterns: Sequence[str]) -> None:
+    """Let git take untracked files of `patterns` for ignored, in all worktrees of a repository with `written_paths`.
+
+    In its `info/exclude`, which belongs to no commit. Where that cannot be read or written, it stays as it is.
+    """
+    if not git_paths or not patterns:
+        return
+    path = git_paths[-1] / "info" / "exclude"
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        with os.fdopen(open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "r+b") as file:
+            known = file.read(EXCLUDE_BYTES_MAX)
+            new = [line for line in map(os.fsencode, patterns) if line not in known.splitlines()]
+            if new:
+                gap = b"\n" if known and not known.endswith(b"\n") else b""
+                file.write(gap + b"\n".join(new) + b"\n")
 
 
 def ref_name(task: str) -> str:

@@ -95,6 +95,11 @@ TABLE = {
         error="exit code 1: --dangerously-skip-permissions cannot be used with root/sudo privileges for security"
         " reasons",
     ),
+    ("gone", 1): failed(
+        Outcome.FAILED,
+        "11111111-2222-4333-8444-555555555555",
+        "error_during_execution: No conversation found with session ID: 11111111-2222-4333-8444-555555555555",
+    ),
     ("cap-oauth", 1): failed(
         Outcome.LIMITED,
         "3963e245-a8e8-4072-b28a-faaa2bea23f3",
@@ -143,11 +148,6 @@ TABLE = {
 def test_every_recorded_run_is_read_as_it_was(name: str, exit_code: int) -> None:
     """Each recorded run, whole, comes to what was observed of it (issue 5; SPEC 9.1, 10.1)."""
     assert read(recorded(name), recorded(name, "stderr"), exit_code) == TABLE[name, exit_code]
-
-
-def test_the_table_holds_every_recorded_run() -> None:
-    """No recorded run is left out."""
-    assert {name for name, _ in TABLE} == {path.stem for path in RECORDED.iterdir()}
 
 
 @pytest.mark.parametrize(("name", "exit_code"), TABLE)
@@ -486,6 +486,22 @@ def test_what_it_says_cannot_drive_a_terminal() -> None:
     assert read(lines(result(result="\x1b[31mred\x1b[0m \ud800"))).summary == "red ?"
 
 
+@pytest.mark.parametrize("name", ["json-ok", "cap-oauth", "noperm"])
+def test_a_result_that_a_wrapper_prints_over_several_lines_is_read(name: str) -> None:
+    """`--output-format json` through a program that makes it fit for people; none of its lines is taken for text."""
+    told = events(name)[-1]
+    exit_code = next(code for recorded, code in TABLE if recorded == name)
+
+    assert read(json.dumps(told, indent=2), exit_code=exit_code) == read(json.dumps(told), exit_code=exit_code)
+
+
+def test_a_result_over_several_lines_that_breaks_off_tells_of_no_limit() -> None:
+    """What its lines hold are an agent's words (SPEC 9.3)."""
+    said = '{\n  "type": "result",\n  "result": "Done.\\n\n"\nRate limit reached\n'
+
+    assert read(said, exit_code=1) == Reading(outcome=Outcome.FAILED, error="exit code 1")
+
+
 def test_the_session_is_known_from_the_first_line() -> None:
     """A run that is killed in the middle can be resumed."""
     reader = claude.KIND.reader()
@@ -496,34 +512,11 @@ def test_the_session_is_known_from_the_first_line() -> None:
     assert reader.session_id == "2c44492b-23ca-45cd-b362-e54bb2b7280c"
 
 
-@pytest.mark.parametrize("name", ["--yolo", "../../x", "a b", "", 7, None])
-def test_what_could_not_be_an_id_is_no_session(name: object) -> None:
-    """A session's id becomes an argument and a part of a file's name later (SPEC 17)."""
-    reader = claude.KIND.reader()
-
-    reader.out(lines({"type": "system", "subtype": "init", "session_id": name}), AT)
-
-    assert reader.session_id == ""
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-
-
-@settings(deadline=None)
-@given(st.lists(st.text() | JSON.map(json.dumps) | st.just("[" * 100_000), max_size=6), st.integers(-64, 255))
-def test_no_line_whatsoever_breaks_the_reader(said: list[str], exit_code: int) -> None:
-    """An agent's output is data from outside: any line is read or passed over, on both streams."""
-    reader = claude.KIND.reader()
-    for line in said:
-        reader.out(line, AT)
-        reader.err(line, AT)
-        reader.stuck()
-
-    assert isinstance(reader.end(exit_code, AT), Reading)
 
 
 @settings(deadline=None)

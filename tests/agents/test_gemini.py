@@ -82,6 +82,10 @@ def limited(session: str, error: str, limit: Limit, **known: Any) -> Reading:
 
 
 TABLE = {
+    ("gone", 42): Reading(
+        outcome=Outcome.FAILED,
+        error="exit code 42: Error resuming session: No previous sessions found for this project.",
+    ),
     ("ok", 0): succeeded("74fd15ad-e88e-4874-934d-251912e0ebbe"),
     ("rl2-ok", 0): succeeded("ba2f69d1-feec-4254-9bb0-5349cfbf43a4"),
     ("json-ok", 0): succeeded("8b386aa1-0be5-4a5d-bd48-a4e52e0c7ade"),

@@ -72,6 +72,13 @@ def succeeded(session: str, **known: Any) -> Reading:
 
 
 TABLE = {
+    ("no-key", 1): Reading(
+        outcome=Outcome.AUTH,
+        error="Model not found: anthropic/claude-sonnet-4-5. Did you mean: claude-sonnet-4-5, claude-sonnet-4-5-20250929?"
+        " (it has no key for that provider, or there is no such model)",
+        session_id="ses_dff92d18effe1LSQmwRsyd3LhD",
+    ),
+    ("gone", 1): Reading(outcome=Outcome.FAILED, error="exit code 1: Error: Session not found"),
     ("ok", 0): succeeded("ses_e02fb1b1fffeFMhNKFVPhO2Xks"),
     ("slow", 0): succeeded("ses_e02f23911ffevYC2zOvFXySZmH"),
     ("text-ok", 0): succeeded("", summary=f"I will write the file and commit.\n{DONE}", tokens=None, cost_usd=None),
@@ -372,25 +379,24 @@ ASK = Ask(
     ],
 )
 def test_it_is_called_so_that_it_works_unattended(ask: Ask, argv: str) -> None:
-    """agent-clis.md §4: the prompt on stdin, every permission, no updates, its config beside the person's own."""
+    """agent-clis.md §4: the prompt on stdin, no questions, no updates, its config beside the person's own files."""
     call = opencode.KIND.call(ask)
 
     assert call.argv == tuple(argv.split())
-    assert call.environment == {
-        "OPENCODE_CONFIG": "/attempt/scratch/opencode.json",
+    environment = dict(call.environment)
+    assert json.loads(environment.pop("OPENCODE_CONFIG_CONTENT")) == {
+        "autoupdate": False,
+        "share": "disabled",
+        "plugin": ["file:///attempt/scratch/waiting.js"],
+    }
+    assert environment == {
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         "npm_config_fetch_retry_mintimeout": "1000",
         "npm_config_fetch_retry_factor": "2",
         "npm_config_fetch_timeout": "30000",
     }
-    assert json.loads(call.files["opencode.json"]) == {
-        "permission": "allow",
-        "autoupdate": False,
-        "share": "disabled",
-        "plugin": ["file:///attempt/scratch/waiting.js"],
-    }
-    assert call.files.keys() == {"opencode.json", "waiting.js"}
+    assert call.files.keys() == {"waiting.js"}
 
 
 NAMES = """part error name data message statusCode responseHeaders responseBody retry-after reason tokens input output

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,31 @@ def test_lines_come_whole_whatever_pieces_they_come_in() -> None:
 
     assert found == ["one", "two", "", "01234567", "\\xff"]
     assert (lines.close(), lines.close()) == (["end"], [])
+
+
+class Copied(bytes):
+    """Bytes that count what is copied of them, and of what they are added to."""
+
+    count = 0
+
+    def split(self, *arguments: Any) -> list[bytes]:
+        return [Copied(part) for part in super().split(*arguments)]
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        Copied.count += len(found)
+        return found
+
+    def __radd__(self, before: bytes) -> bytes:
+        Copied.count += len(before) + len(self)
+        return bytes(before) + bytes(self)
+
+
+def test_a_long_line_is_copied_once_however_many_pieces_it_comes_in() -> None:
+    """What comes is kept as it comes: no copy of the whole for each piece (SPEC 8.2)."""
+    lines, piece = Lines(), Copied(b"a" * 1000)
+
+    found = [line for _ in range(200) for line in lines.feed(piece)] + lines.close()
+
+    assert found == ["a" * 200_000]
+    assert Copied.count <= 200_000

@@ -48,8 +48,8 @@ script, lock_path, key, grace_seconds = sys.argv[1:]
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 os.dup2(os.open(lock_path, os.O_RDWR | os.O_CREAT), 9)
 spared = subprocess.Popen(["sh", "-c", "sleep 300 & wait"], start_new_session=True, stdout=subprocess.DEVNULL)
-result_path = os.path.join(os.path.dirname(lock_path), "agent-result.json")
-environment = {**os.environ, "AWM_ATTEMPT": key, "AWM_RESULT_FILE": result_path}
+prompt_path = os.path.join(os.path.dirname(lock_path), "prompt.md")
+environment = {**os.environ, "AWM_ATTEMPT": key, "AWM_PROMPT_FILE": prompt_path}
 quiet = subprocess.DEVNULL
 subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=(9,), env=environment, stdout=quiet)
 os.close(9)
@@ -71,7 +71,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def marked_by(directory: Path, key: str) -> dict[str, str]:
-    return {**ENVIRONMENT, "AWM_ATTEMPT": key, "AWM_RESULT_FILE": str(directory / "agent-result.json")}
+    return {**ENVIRONMENT, "AWM_ATTEMPT": key, "AWM_PROMPT_FILE": str(directory / "prompt.md")}
 
 
 def lives(identity: Identity) -> bool:

@@ -162,7 +162,7 @@ def an_agent_whose_login_is_refused_is_off_until_a_person_says() -> None:
 @story
 def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
     """SPEC 9, 11.2: by the same agent, once; another agent, and another end, begin anew."""
-    opus = replace(POLICY.agents["opus"], kind="claude")
+    opus = replace(POLICY.agents["opus"], has_sessions=True)
     loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="s-1"))
     loop.beat(now=later(960))
@@ -170,6 +170,22 @@ def a_run_that_a_limit_cut_short_is_gone_on_with_in_its_session() -> None:
     loop.beat(exited(Outcome.FAILED, session_id="s-1"), now=later(961))
     loop.beat(now=later(1_200))
     assert loop.work.attempts[0].session == ""
+
+
+@story
+def two_agents_that_limits_cut_short_each_go_on_in_their_own_session() -> None:
+    """SPEC 9: whichever account opens first; a refused login in between has done no work that would part them."""
+    codex, opus = (replace(POLICY.agents[name], has_sessions=True) for name in ("codex", "opus"))
+    loop = running(Loop(working("S1"), replace(POLICY, agents={"codex": codex, "opus": opus})))
+    loop.beat(exited(Outcome.LIMITED, session_id="c-1"))
+    loop.beat(exited(Outcome.LIMITED, session_id="o-1"))
+    assert loop.work.task("S1").sessions == {"codex": "c-1", "opus": "o-1"}
+    loop.beat(now=later(960))
+    assert (loop.work.attempts[0].agent, loop.work.attempts[0].session) == ("codex", "c-1")
+    loop.beat(exited(Outcome.AUTH), now=later(961))
+    assert (loop.work.attempts[0].agent, loop.work.attempts[0].session) == ("opus", "o-1")
+    loop.beat(exited(Outcome.FAILED), now=later(962))
+    assert loop.work.task("S1").sessions == {}
 
 
 @story
@@ -184,11 +200,11 @@ def a_program_that_knows_no_sessions_is_told_all_again() -> None:
 @story
 def a_reset_forgets_the_sessions_of_tasks_that_wait() -> None:
     """SPEC 11.1: all stored session ids of agents are dropped."""
-    opus = replace(POLICY.agents["opus"], kind="claude")
+    opus = replace(POLICY.agents["opus"], has_sessions=True)
     loop = running(Loop(working("S1"), replace(POLICY, default_agent="opus", agents={"opus": opus})))
     loop.beat(exited(Outcome.LIMITED, session_id="s-1", context_share=0.9))
     loop.beat(now=later(1))
-    assert (loop.work.task("S1").session, loop.work.task("S1").session_agent) == ("", "")
+    assert loop.work.task("S1").sessions == {}
 
 
 @story

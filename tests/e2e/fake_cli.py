@@ -11,6 +11,8 @@ $HOME/play/NAME has a line for each run: what it shall do, and one argument. Wit
     hang          it goes silent, with a tool in a session of its own that ignores TERM
     cut           it commits, and its output breaks off within a line
     noperm        it may use no tool, and ends well (claude)
+    gone          it knows nothing of the session that it is to resume
+    ask           it asks a question in its result file, where its sandbox lets it, and ends well
 
 $HOME/runs.jsonl has a line for each run: what it was given.
 """
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 TRANSCRIPTS = Path(__file__).resolve().parent.parent / "agents" / "transcripts"
@@ -35,10 +38,10 @@ RECORDED = {
     "aider": {"ok": "ok", "auth": "auth"},
 }
 EXIT_CODES = {
-    "claude": {"cap": 1, "auth": 1, "billing": 1},
-    "codex": {"cap": 1, "auth": 1},
-    "gemini": {"cap": 173, "auth": 144},
-    "opencode": {"cap": 1, "auth": 1},
+    "claude": {"cap": 1, "auth": 1, "billing": 1, "gone": 1},
+    "codex": {"cap": 1, "auth": 1, "gone": 1},
+    "gemini": {"cap": 173, "auth": 144, "gone": 42},
+    "opencode": {"cap": 1, "auth": 1, "gone": 1},
     "aider": {},  # 0 whatever happened
 }
 AIDER_CAP = """\
@@ -72,11 +75,22 @@ def main() -> int:
         "prompt": Path(given[1]).read_text() if given else said,
         "terminals": [fd for fd in (0, 1, 2) if os.isatty(fd)] + ["/dev/tty"] * has_terminal(),
         "at": time.time(),
+        "company": company(),
     }
     with (home / "runs.jsonl").open("a") as file:
         file.write(json.dumps(told) + "\n")
     what, _, argument = next_part(home / "play" / name).partition(" ")
     return play(name, what, argument)
+
+
+def company() -> list[int]:
+    """Who else of this attempt is alive: none, or its agent runs twice."""
+    found, mark = [], f"AWM_RESULT_FILE={os.environ['AWM_RESULT_FILE']}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return [pid for pid in found if pid != os.getpid()]
 
 
 def has_terminal() -> bool:
@@ -105,18 +119,25 @@ def play(name: str, what: str, argument: str) -> int:
             time.sleep(1)
     if what == "sleep":
         sleep_out(name)
+    if what == "gone":
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
     until = time.monotonic() + 60
     while what == "ok" and argument and not Path(argument).exists() and time.monotonic() < until:
         time.sleep(0.02)
     if what in {"ok", "cut"}:
         commit()
+    if name == "aider":  # its map of the repository, below git's top directory (observed); no option moves it
+        Path(".aider.tags.cache.v4").mkdir(exist_ok=True)
+        Path(".aider.tags.cache.v4", "cache.db").write_text("SQLite")
+    if what == "ask":
+        ask(name)
     if what == "cap":
         say(name, capped(name, int(argument)))
     elif what == "cut":
         whole = recorded(name, "ok", "stdout")
         say(name, whole[: len(whole) // 2])
     else:
-        say(name, recorded(name, what, "stdout"))
+        say(name, recorded(name, "ok" if what == "ask" else what, "stdout"))
         print(recorded(name, what, "stderr"), end="", file=sys.stderr, flush=True)
     return EXIT_CODES[name].get(what, 0)
 
@@ -126,6 +147,14 @@ def commit() -> None:
         print("work", file=file)
     subprocess.run(["git", "add", "work.txt"], check=True)
     subprocess.run(["git", "commit", "--quiet", "--message", os.environ["AWM_TASK"]], check=True)
+
+
+def ask(name: str) -> None:
+    """Codex's sandbox lets its tools write below the working directory, and below what `--add-dir` names (observed)."""
+    path = Path(os.environ["AWM_RESULT_FILE"])
+    roots = [Path(root) for option, root in pairwise(sys.argv) if option == "--add-dir"]
+    if name != "codex" or any(path.is_relative_to(root) for root in roots):
+        path.write_text('{"status": "blocked", "question": "Which colour?"}')
 
 
 def recorded(name: str, what: str, stream: str) -> str:
@@ -188,7 +217,7 @@ def sleep_out(name: str) -> None:
         say(name, begun())
         print(recorded(name, what="sleep", stream="stderr"), end="", file=sys.stderr, flush=True)
     else:
-        config = json.loads(Path(os.environ["OPENCODE_CONFIG"]).read_text())
+        config = json.loads(os.environ["OPENCODE_CONFIG_CONTENT"])
         [plugin] = config["plugin"]
         assert "awm_waiting" in Path(plugin.removeprefix("file://")).read_text()
         until = int((time.time() + 8838) * 1000)

@@ -306,7 +306,7 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
 
     def agents(self) -> list[int]:
         """The agents' main processes: children of supervisors, in sessions of their own."""
-        return [pid for parent in self.supervisors() for pid in _children(parent) if not _is_ours(pid)]
+        return [pid for parent in self.supervisors() for pid in _children(parent) if not is_ours(pid)]
 
     def end_all(self) -> None:
         """Kill what is left of this home, and nothing else."""
@@ -351,13 +351,13 @@ def lock_holder(path: Path) -> int | None:
 
 def _supervisors_with(path: Path) -> Iterator[int]:
     for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        if _is_ours(pid):
+        if is_ours(pid):
             with suppress(OSError):
                 if str(path) in {_link(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}:
                     yield pid
 
 
-def _is_ours(pid: int) -> bool:
+def is_ours(pid: int) -> bool:
     """A supervisor, its spare for the next agent, or the child that delivers its notices."""
     return "awm_loop.cli." in _read(f"/proc/{pid}/cmdline")
 

@@ -352,12 +352,13 @@ def test_check_finds_a_cli_that_is_not_installed(home: Home) -> None:
 
 def test_install_takes_along_where_a_cli_is_and_names_its_login(home: Home) -> None:
     """nvm's directories are on the shell's PATH alone; a key in the shell is not in the timer (issue 4, SPEC 8.5)."""
-    with_clis(home, "claude", "codex")
-    home.environment["ANTHROPIC_API_KEY"] = "dummy"
+    with_clis(home, "claude")
+    home.config('[agents.claude]\nkind = "claude"\nenv_pass = ["ANTHROPIC_API_KEY"]\n')
+    home.environment |= {"ANTHROPIC_API_KEY": "dummy", "CLAUDE_CODE_OAUTH_TOKEN": "dummy"}
 
     done = awm(home, "install", "--cron", "--dry-run")
 
     assert done.code == 0, done
     assert f"{home.root}/bin:" in done.out
     assert "the timer does not know ANTHROPIC_API_KEY" in done.out + done.err
-    assert "OPENAI_API_KEY" not in done.out + done.err
+    assert "CLAUDE_CODE_OAUTH_TOKEN" not in done.out + done.err

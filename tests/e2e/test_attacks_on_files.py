@@ -26,15 +26,18 @@ def replace(path: str, what: str) -> str:
     return f"f={path}\nn=$f.strange\n{STRANGE[what]}\nuntil mv -T $n $f; do rm -f $f; done"
 
 
+ANSWER = "answer/agent-result.json"
+
+
 def leave(name: str, what: str) -> str:
-    return replace(f"$(dirname $AWM_RESULT_FILE)/{name}", what)
+    return replace(f"$(dirname $AWM_PROMPT_FILE)/{name}", what)
 
 
 @pytest.mark.parametrize(
     ("name", "what"),
     [
         *(("result.json", what) for what in STRANGE),
-        *((name, "a FIFO") for name in ("samples.jsonl", "evidence.txt", "started", "agent-result.json")),
+        *((name, "a FIFO") for name in ("samples.jsonl", "evidence.txt", "started", ANSWER)),
         ("samples.jsonl", "a link to no end"),
         ("started", "a dangling link"),
         ("agent.lock", "a directory"),
@@ -51,7 +54,7 @@ def test_a_strange_file_in_its_directory_delays_no_other_task(name: str, what: s
     home.wait_for(lambda: home.is_idle, beat_every=1, seconds=30)
 
     state = home.state()
-    where = "failed" if name == "agent-result.json" else "completed"
+    where = "failed" if name == ANSWER else "completed"
     assert [(key, state[key]) for key in ("completed", "failed", "attempts")] == [
         ("completed", ["S2"] if where == "failed" else ["S1", "S2"]),
         ("failed", ["S1"] if where == "failed" else []),

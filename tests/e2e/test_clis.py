@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from test_why import why
 CLIS = ["claude", "codex", "gemini", "opencode", "aider"]
 WITH_SESSIONS = CLIS[:4]
 RESUMES = {"claude": ["--resume"], "codex": ["resume"], "gemini": ["--resume"], "opencode": ["-s"]}
+LOGINS = {
+    "claude": "ANTHROPIC_API_KEY",
+    "codex": "OPENAI_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "opencode": "OPENROUTER_API_KEY",
+    "aider": "DEEPSEEK_API_KEY",
+}
 DISPLAYED = {kind: kind.capitalize() for kind in CLIS}
 FALLBACK = {"claude": "codex", "codex": "claude", "gemini": "opencode", "opencode": "gemini", "aider": "claude"}
 
@@ -117,6 +125,47 @@ def test_it_gets_its_prompt_by_file_and_no_terminal(kind: str, home: Home) -> No
     assert run["env"]["TZ"] == "UTC"
 
 
+@pytest.mark.parametrize("verify", ["true", ""])
+def test_git_is_asked_once_where_a_commit_is_written(verify: str, home: Home) -> None:
+    """A CLI's sandbox must let it write there; each call of git is a process that falls between two agents."""
+    with_clis(home, "codex")
+    home.config(f'{QUICK}default_agent = "codex"\n[project]\nverify = "{verify}"\n[agents.codex]\nkind = "codex"\n')
+    asked, real = home.root / "asked", shutil.which("git")
+    (home.root / "bin" / "git").write_text(f'#!/bin/sh\necho "$*" >> {asked}\nexec {real} "$@"\n')
+    (home.root / "bin" / "git").chmod(0o755)
+    queue(home, "S1")
+
+    assert home.finish()["completed"] == ["S1"]
+
+    assert asked.read_text().count("rev-parse --path-format=absolute --git-dir --git-common-dir\n") == 1
+
+
+def test_a_config_of_ones_own_for_opencode_is_not_replaced(home: Home) -> None:
+    """AWM's comes beside it: a person's OPENCODE_CONFIG reaches the CLI as it is (SPEC 8.5)."""
+    with_clis(home, "opencode")
+    line = 'env_pass = ["OPENCODE_CONFIG"]'
+    home.config(f'{QUICK}default_agent = "opencode"\n[agents.opencode]\nkind = "opencode"\n{line}\n')
+    home.environment["OPENCODE_CONFIG"] = "/their/opencode.json"
+    queue(home, "S1")
+
+    home.finish()
+
+    assert only(runs(home))["env"]["OPENCODE_CONFIG"] == "/their/opencode.json"
+
+
+@pytest.mark.parametrize("isolation", ["in-place", "worktree"])
+def test_what_aider_keeps_for_itself_is_no_work_of_the_task(isolation: str, home: Home) -> None:
+    """Its cache is neither committed by the next agent nor salvaged: git is told to pass over it (SPEC 10.3)."""
+    with_clis(home, "aider", loop=f'isolation = "{isolation}"')
+    queue(home, "S1", "S2")
+
+    assert home.finish()["completed"] == ["S1", "S2"]
+
+    assert [result["remark"] for result in home.results()] == ["", ""]
+    assert (home.git("status", "--porcelain"), home.git("ls-files")) == ("", "work.txt")
+    assert (home.project / ".git" / "info" / "exclude").read_text().count(".aider") == 1
+
+
 def test_what_it_says_on_stderr_is_kept_apart(home: Home) -> None:
     """stdout is the CLI's record, stderr its talk: out.log and out-errors.log (SPEC 8.2)."""
     with_clis(home, "gemini")
@@ -184,6 +233,48 @@ def test_a_cap_is_waited_out_and_the_same_session_goes_on(kind: str, home: Home)
         assert "Thing S1" in second["prompt"]
 
 
+@pytest.mark.parametrize("kind", WITH_SESSIONS)
+def test_a_session_that_is_gone_costs_no_try(kind: str, home: Home) -> None:
+    """Expired or deleted: the same attempt begins afresh, and one process at a time is alive in it (SPEC 8.1, 9)."""
+    with_clis(home, kind, **{kind: ["cap 3", "gone", "ok"]})
+    queue(home, "S1")
+
+    state = home.finish(0.3)
+
+    assert (state["completed"], outcomes(home), home.texts("retry")) == (["S1"], ["limited", "succeeded"], [])
+    _, resumed, fresh = runs(home)
+    assert [set(RESUMES[kind]) <= set(run["argv"]) for run in (resumed, fresh)] == [True, False]
+    assert resumed["env"]["AWM_ATTEMPT"] == fresh["env"]["AWM_ATTEMPT"] == home.attempt(2).name
+    assert [run["company"] for run in runs(home)] == [[], [], []]
+    assert (fresh["prompt"], home.results()[1]["sessionId"] in resumed["argv"]) == (home.prompt(2), False)
+
+
+@pytest.mark.parametrize("kind", WITH_SESSIONS)
+def test_a_new_session_that_fails_in_that_way_is_not_begun_again(kind: str, home: Home) -> None:
+    """Only what was to be resumed can be gone: else it has failed, and a try is counted (SPEC 7.2)."""
+    with_clis(home, kind, **{kind: ["gone", "ok"]})
+    queue(home, "S1")
+
+    home.finish()
+
+    assert outcomes(home) == ["failed", "succeeded"]
+
+
+def test_after_two_caps_the_first_to_open_goes_on_in_its_own_session(home: Home) -> None:
+    """Each account keeps its session for the task, and is told what the other one tried meanwhile (SPEC 9)."""
+    with_clis(home, "codex", "claude", codex=["cap 4"], claude=["cap 900"])
+    queue(home, "S1")
+
+    home.finish(0.3)
+
+    assert who(home) == [("codex", "S1"), ("claude", "S1"), ("codex", "S1")]
+    last = runs(home)[-1]
+    assert last["argv"][-3:] == ["resume", home.results()[0]["sessionId"], "-"]
+    assert "A limit of your account ended attempt 1 in the middle." in last["prompt"]
+    assert "## What others tried since\n" in last["prompt"]
+    assert "Attempt 2 by claude — limited" in last["prompt"]
+
+
 @pytest.mark.parametrize("kind", CLIS)
 def test_a_refused_login_turns_the_agent_off_until_a_person_says(kind: str, home: Home) -> None:
     """One notice, whatever notifyUser says; no try; the task waits; `awm agents on` brings it back (SPEC 7.2, 12.2)."""
@@ -212,6 +303,25 @@ def test_a_refused_login_turns_the_agent_off_until_a_person_says(kind: str, home
     assert home.finish()["completed"] == ["S1", "S2"]
     assert len(runs(home)) == 3
     assert home.prompt(2).count("Thing S1") >= 1
+
+
+@pytest.mark.parametrize("kind", CLIS)
+def test_a_key_of_the_environment_reaches_it_only_by_name(kind: str, home: Home) -> None:
+    """`env_pass` is the whole list; where the login is refused for want of a key, what to type is said (SPEC 8.5)."""
+    with_clis(home, kind, **{kind: ["auth", "ok"]})
+    home.environment[LOGINS[kind]] = "a-key"
+    queue(home, "S1")
+
+    home.beat()
+    home.wait_for(lambda: home.texts("auth"), beat_every=0.5)
+    wanted = f'env_pass = ["{LOGINS[kind]}"]'
+    home.config(f'{QUICK}default_agent = "{kind}"\n[agents.{kind}]\nkind = "{kind}"\n{wanted}\n')
+    awm(home, "agents", "on", kind)
+    home.finish()
+
+    assert [run["env"].get(LOGINS[kind]) for run in runs(home)] == [None, "a-key"]
+    why_off = f"it does not get what is set here: {wanted} in [agents.{kind}]; "
+    assert only(home.texts("auth")).startswith(f"🔑 {DISPLAYED[kind]} is turned off — {why_off}")
 
 
 def test_a_fallback_goes_on_where_the_login_is_refused(home: Home) -> None:
@@ -254,7 +364,7 @@ def test_one_that_sleeps_out_a_limit_is_ended_and_its_account_waits(kind: str, h
     assert abs(until - datetime.now(UTC) - hours[kind]) < timedelta(minutes=2)
     home.wait_for(lambda: home.texts("limit"), beat_every=0.5)
     assert only(home.texts("limit")) == f"⚡ {DISPLAYED[kind]} rate limited. Resets in ~2 hours. Waiting."
-    assert home.state()["tasks"]["S1"]["session"] == home.results()[0]["sessionId"]
+    assert home.state()["tasks"]["S1"]["sessions"] == {kind: home.results()[0]["sessionId"]}
     home.wait_for(lambda: not home.processes())
 
 
@@ -273,6 +383,22 @@ def test_stop_leaves_no_process_of_it(kind: str, home: Home) -> None:
     assert done.code == 0, done
     home.wait_for(lambda: not home.processes())
     assert (outcomes(home), home.state()["queue"], counts(home, "S1")) == (["stopped"], ["S1"], (0, 0))
+
+
+@pytest.mark.parametrize("kind", WITH_SESSIONS)
+def test_it_can_ask_a_person_from_within_its_sandbox(kind: str, home: Home) -> None:
+    """The result file has a directory to itself, which the agent may write to; the rest stays shut (SPEC 8.6)."""
+    with_clis(home, kind, **{kind: ["ask"]})
+    queue(home, "S1")
+
+    state = home.finish()
+
+    assert (state["blocked"], home.results()[0]["question"]) == (["S1"], "Which colour?")
+    told = only(runs(home))
+    path = Path(told["env"]["AWM_RESULT_FILE"])
+    assert (path, [*path.parent.iterdir()]) == (home.attempt(1) / "answer" / "agent-result.json", [path])
+    roots = [root for option, root in zip(told["argv"], told["argv"][1:], strict=False) if option == "--add-dir"]
+    assert roots == ([str(home.project / ".git"), str(path.parent)] if kind == "codex" else [])
 
 
 def test_claude_that_may_use_no_tool_has_done_nothing(home: Home) -> None:

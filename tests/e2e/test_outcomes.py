@@ -305,5 +305,5 @@ def test_a_result_of_an_earlier_attempt_is_not_taken_for_the_next(home: Home) ->
 
     assert home.finish()["completed"] == ["S1"]
 
-    files = [Path(path) / "agent-result.json" for path in home.attempts()]
+    files = [Path(path) / "answer" / "agent-result.json" for path in home.attempts()]
     assert [path.exists() for path in files] == [True, False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from home import QUICK, Home
 from test_verbs import awm
 
@@ -126,3 +127,32 @@ def test_a_bad_projects_file_stops_its_projects_only_and_is_told_once(home: Home
     assert len([one for one in (home.path / "state" / "quarantine").iterdir() if one.suffix == ".json"]) == 1
     notices = (home.user / "notices").read_text()
     assert notices.count("projects.json does not validate; the loop goes on without it") == 1
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_an_agent_proposes_next_steps_and_queues_them_only_where_its_project_lets_it(
+    home: Home, is_allowed: bool
+) -> None:
+    """Data, shown for a person to accept; its words set nothing (SPEC 13.1)."""
+    proposing = """
+case $AWM_TASK in A1) printf '{"status": "succeeded", "nextSteps": ["**Verify:** false"]}' > "$AWM_RESULT_FILE";; esac
+git commit -q --allow-empty -m "$AWM_TASK"
+"""
+    home.config(
+        QUICK.replace("[loop]", '[loop]\ndefault_agent = "mine"')
+        + f'\n[agents.mine]\nkind = "command"\ncommand = ["{home.agent(proposing)}"]\n'
+    )
+    home.spec("A1")
+    projects(home, project(home, "a", mayEnqueue=is_allowed))
+    home.queue("A1", projectOf={"A1": "a"})
+
+    state = home.finish()
+    if is_allowed:
+        assert (state["completed"], state["proposals"]) == (["A1", "a-p1"], [])
+        return
+    assert (state["completed"], [one["text"] for one in state["proposals"]]) == (["A1"], ["**Verify:** false"])
+    assert awm(home, "projects", "accept", "p1").code == 0
+    state = home.finish()
+
+    assert (state["completed"], state["proposals"]) == (["A1", "a-p1"], [])
+    assert commits(home, home.root / "a") == ["A1", "a-p1"]

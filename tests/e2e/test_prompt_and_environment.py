@@ -63,7 +63,7 @@ def test_the_environment_of_an_agent_is_an_allow_list(home: Home) -> None:
         "AWM_TASK": "S1",
         "AWM_ATTEMPT": directory.name,
         "AWM_PROMPT_FILE": str(directory / "prompt.md"),
-        "AWM_RESULT_FILE": str(directory / "agent-result.json"),
+        "AWM_RESULT_FILE": str(directory / "answer" / "agent-result.json"),
     }
 
 
@@ -88,7 +88,7 @@ def test_an_agent_starts_in_the_workspace_with_the_prompt_on_stdin(home: Home) -
 def test_a_supervisor_that_goes_on_and_on_collects_no_descriptors(home: Home) -> None:
     """One process tends them all; what one attempt opened does not stay for the next (SPEC 8.2)."""
     tasks = [f"S{number}" for number in range(1, 7)]
-    is_watching = '[ -s "${AWM_RESULT_FILE%/*}/samples.jsonl" ]'  # before that it imports and rehearses
+    is_watching = '[ -s "${AWM_PROMPT_FILE%/*}/samples.jsonl" ]'  # before that it imports and rehearses
     for task in tasks:
         look = f'until {is_watching}; do sleep 0.02; done; sleep 0.05; echo "$PPID"; ls -l /proc/$PPID/fd'
         home.spec(task, look, header="**Commit:** no")
@@ -123,7 +123,7 @@ def test_placeholders_are_filled_once_and_by_element(home: Home) -> None:
         "task=S1",
         "attempt=1",
         "model={task} $(id)",
-        f"result_file={directory / 'agent-result.json'}",
+        f"result_file={directory / 'answer' / 'agent-result.json'}",
         "$HOME",
         "{unknown}",
         "a b; rm -rf S1",

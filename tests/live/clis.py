@@ -15,6 +15,7 @@ BASE = f"http://127.0.0.1:{PORT}"
 KEY = "sk-not-a-key"
 SOON_SECONDS = 60.0  # a cap whose end a test waits for
 BIN = "node_modules/.bin/"
+ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")  # in a network that has nothing
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Cli:
     files: Mapping[str, str] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
     has_sessions: bool = True
+    has_tools: bool = True
     cap_seconds: float = 7200.0  # how far away the end of a cap is; shorter ones opencode and Gemini CLI sleep out
 
     @property
@@ -111,6 +113,7 @@ KNOWN = {
             served=("gpt-4o", "gpt-4.1"),
             environment={"OPENAI_API_KEY": KEY, "OPENAI_API_BASE": f"{BASE}/v1"},
             has_sessions=False,
+            has_tools=False,
             extra_args=("--edit-format", "diff", "--map-tokens", "0"),
         ),
     )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clis import PORT, Cli
-from home import Home
+from clis import ALONE, PORT, Cli
+from home import Home, is_ours, is_running
 
 SERVERS = Path(__file__).with_name("servers")
 LONG_SECONDS = 240.0  # for what a CLI does: some need half a minute to start where the machine is busy
-ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 SETTINGS = """\
 [loop]
 default_agent = "first"
-retry_backoff_seconds = [0]
+retry_backoff_seconds = [5]
 stop_grace_seconds = 2
 limit_margin_seconds = 0
 {loop}
@@ -37,7 +38,9 @@ fallback = {fallback}
 
 
 def why_not(cli: Cli) -> str:
-    """Why this CLI cannot be run here, "" where it can."""
+    """Why this CLI cannot be run here, "" where it can. AWM_LIVE_UNTIL, in Unix time, is when the last test may begin."""
+    if time.time() > float(os.environ.get("AWM_LIVE_UNTIL") or "inf"):
+        return "the time for it is over"
     if not cli.path.exists():
         return f"{cli.path} is not installed (`scripts/live install`)"
     try:
@@ -85,6 +88,7 @@ kind = "{self.cli.name}"
 executable = "{self.cli.path}"
 model = "{self.cli.models[number]}"
 account = "account-{number}"
+env_pass = {json.dumps([*self.cli.environment])}
 extra_args = {json.dumps(self.cli.extra_args)}"""
 
     @property
@@ -100,9 +104,21 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         new.write_text(json.dumps(text))
         new.rename(self.served / "plan.json")
 
-    def serving(self) -> set[int]:
-        """The process of the server, which lives on."""
-        return {self.server.pid} if self.server else set()
+    @property
+    def server_pid(self) -> int:
+        return self.server.pid if self.server else 0
+
+    def running(self) -> dict[int, str]:
+        """The CLI's processes and its tools', which is all that has to do with this home but AWM and the server."""
+        return {pid: what for pid, what in self.processes().items() if not is_ours(pid) and pid != self.server_pid}
+
+    def prove_the_end_of(self, ran: dict[int, str]) -> None:
+        """Wait for the attempt's result, which proves its end (SPEC 8.3): none of what `ran` runs any more."""
+        assert ran
+        count = len(self.results())
+        self.wait_for(lambda: len(self.results()) > count, beat_every=2.0, seconds=LONG_SECONDS)
+        alive = {pid: what for pid, what in ran.items() if is_running(pid)}
+        assert not alive, alive
 
     def requests(self) -> list[dict[str, Any]]:
         """What the server was asked for, as it logged it."""
@@ -131,9 +147,15 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         self.edit(lambda state: state.update(rateLimitedUntil=past.isoformat()))
 
     def run_out(self) -> dict[str, Any]:
-        """Beat as a timer does until the loop rests and has said so; returns the state."""
+        """Beat as a timer does until the loop rests and has said so; returns the state. Nothing of the CLI is left then."""
         self.wait_for(lambda: self.is_idle and not self.state()["outbox"], beat_every=2.0, seconds=LONG_SECONDS)
+        assert not self.running(), self.running()
         return self.state()
+
+    def awm(self, *arguments: str) -> None:
+        """A verb, as a person types it."""
+        command = [*self.prefix, sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments]
+        subprocess.run(command, env=self.environ(), check=True, capture_output=True)
 
     def words(self) -> list[str]:
         """What the agents committed, by git's word."""

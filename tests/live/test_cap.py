@@ -11,14 +11,15 @@ from clis import SOON_SECONDS, Cli
 from rig import LONG_SECONDS, Live
 
 pytestmark = pytest.mark.timeout(600)
+LAUNCH = "queued ready -> launching, launch"
 NEAR = timedelta(seconds=5)  # a wait that is told in whole seconds, by a server that was asked some seconds later
 
 
 def test_a_cap_closes_the_account_and_the_fallback_goes_on(cli: Cli, live: Live) -> None:
-    """In the same beat, without a try spent, until the time the server told; then the first agent works again (SPEC 9.1,
+    """In the same beat, without a try or a strike spent (there are none to spend here), until the time the server told; then the first agent works again (SPEC 9.1,
     9.4). Where the CLI tells of a cap only when it is hours long, a person opens the account (SPEC 4.2).
     """
-    live.begin(cli)
+    live.begin(cli, loop="max_retries = 0\nstrikes_max = 1")
     live.order("S1")
     live.order("S2")
     live.plan({0: ("cap", cli.cap_seconds)})
@@ -28,6 +29,8 @@ def test_a_cap_closes_the_account_and_the_fallback_goes_on(cli: Cli, live: Live)
 
     assert [one["outcome"] for one in live.results()] == ["limited", "succeeded"], live.story()
     assert (state["completed"], live.words()) == (["S1"], ["wombat-S1"])
+    [limited, again] = [one for one in live.journal() if one["what"] in ("ended limited -> queued", LAUNCH)][1:]
+    assert (again["note"], again["at"]) == ("second", limited["at"])  # one beat
     [told] = live.texts("limit")
     assert re.fullmatch(r"⚡ First rate limited\. Resets in ~.*\. Falling back to Second\.", told)
     first = live.results()[0]

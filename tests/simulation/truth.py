@@ -114,6 +114,8 @@ class Truth:
                 owed.pop(key, None)
         for task in (*edit.removed, *edit.added):
             self.touches(task)
+        for task in edit.requeued:  # finished: it goes back to its list, or after a power loss is done once more
+            self.removed.pop(task, None)
         self.may_vanish |= {*edit.removed}
         self.fresh.append(edit)
 

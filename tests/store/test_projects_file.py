@@ -86,7 +86,6 @@ def test_what_a_person_wrote_of_a_project_is_what_the_core_gets(path: Path) -> N
                 in_all=Use(tokens=1000, cost_usd=2),
                 is_hard=True,
             ),
-            may_enqueue=True,
         ),
         "audits": Project(id="audits", path="/srv/audits"),
     }

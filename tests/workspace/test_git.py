@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -186,3 +187,35 @@ def test_a_git_that_hangs_is_ended_with_its_children(repository, tmp_path, monke
 def test_a_directory_that_is_gone_is_said(tmp_path):
     """As git would, had it begun (SPEC 10.3)."""
     assert run(tmp_path / "gone", "status").err == f"fatal: cannot work in {tmp_path}/gone: No such file or directory"
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "kept/\n"), ("a", "a\nkept/\n"), ("kept/\nb\n", "kept/\nb\n")])
+def test_what_a_program_keeps_for_itself_is_passed_over_in_all_worktrees(
+    before: str, after: str, repository: Path
+) -> None:
+    """Told to git once, behind what a person wrote there, and in no commit (SPEC 10.3)."""
+    exclude, tree = repository / ".git" / "info" / "exclude", repository.parent / "tree"
+    exclude.write_text(before)
+    git(repository, "worktree", "add", "-q", "--detach", str(tree))
+
+    for _ in range(2):
+        adapter.pass_over(adapter.written_paths(tree), ["kept/"])
+
+    for path in (repository, tree):
+        (path / "kept").mkdir()
+        (path / "kept" / "file").touch()
+    assert (exclude.read_text(), git(repository, "status", "--porcelain"), git(tree, "status", "--porcelain")) == (
+        (after, "", "")
+    )
+
+
+def test_where_git_cannot_be_told_what_to_pass_over_nothing_fails(repository: Path, tmp_path: Path) -> None:
+    """A FIFO in the place of its file is not waited for; outside of git there is nobody to tell."""
+    exclude = repository / ".git" / "info" / "exclude"
+    exclude.unlink()
+    os.mkfifo(exclude)
+
+    for path in (repository, tmp_path):
+        adapter.pass_over(adapter.written_paths(path), ["kept/"])
+
+    assert exclude.is_fifo()

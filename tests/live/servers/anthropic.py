@@ -60,7 +60,7 @@ def _block(asked: Asked) -> dict[str, Any]:
         return {"type": "text", "text": asked.last_words}
     return {
         "type": "tool_use",
-        "id": "toolu_1",
+        "id": f"toolu_{len(asked.body['messages'])}",  # Claude Code takes two of one id for one
         "name": tool,
         "input": {"command": asked.command, "description": "Write the word and commit it", "timeout": 600000},
     }

@@ -35,7 +35,8 @@ class Chat:
             message = {"role": "assistant", "content": text}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             return document({**common, "object": "chat.completion", "choices": [choice]})
-        pieces = [text[: len(text) // 2], text[len(text) // 2 :], ""]
+        length = len(text) // 4 + 1
+        pieces = [*(text[at : at + length] for at in range(0, len(text), length)), ""]
         return events(
             (
                 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,16 +53,17 @@ def _stream(asked: Asked) -> Iterator[dict[str, Any]]:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 110,
     }
-    yield {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+    identity = f"resp_{time.time_ns()}"
+    yield {"type": "response.created", "response": {"id": identity, "status": "in_progress"}}
     yield {"type": "response.output_item.done", "output_index": 0, "item": _item(asked)}
-    yield {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "usage": usage}}
+    yield {"type": "response.completed", "response": {"id": identity, "status": "completed", "usage": usage}}
 
 
 def _item(asked: Asked) -> dict[str, Any]:
     """What the model says: its last words after a tool's result, else the tool call."""
     tools = {one.get("name"): one for one in asked.body.get("tools", [])}
     arguments: dict[str, dict[str, Any]] = {
-        "exec_command": {"cmd": asked.command},
+        "exec_command": {"cmd": asked.command, "yield_time_ms": 30000},
         "shell_command": {"command": asked.command},
         "shell": {"command": ["bash", "-c", asked.command]},
     }
@@ -73,7 +75,7 @@ def _item(asked: Asked) -> dict[str, Any]:
     return {
         "type": "function_call",
         "id": "fc_1",
-        "call_id": "call_1",
+        "call_id": f"call_{time.time_ns()}",
         "name": tool,
         "arguments": json.dumps(arguments[tool]),
     }

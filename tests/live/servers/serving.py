@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 HANG_SECONDS = 3600.0
-MODES = ("ok", "cap", "rate", "overloaded", "auth", "hang", "cut")
+MODES = ("ok", "busy", "cap", "rate", "overloaded", "auth", "hang", "cut")
 ORDER = re.compile(r"write the word ([a-z]+-\w+)")
+BUSY = "tail -f /dev/null"  # a tool that never ends
 COMMIT = (
     "echo {word} >> work.txt && git add work.txt && "
     "git -c user.name=Agent -c user.email=agent@example.org commit -q -m {word}"
@@ -56,8 +57,8 @@ class Asked:
 
     @property
     def command(self) -> str:
-        """The shell command that does the work."""
-        return COMMIT.format(word=self.word)
+        """The shell command that does the work, or never ends."""
+        return BUSY if self.mode == "busy" else COMMIT.format(word=self.word)
 
     @property
     def last_words(self) -> str:
@@ -85,6 +86,12 @@ def events(values: Iterable[Mapping[str, Any]], *, named: bool, end: bytes = b""
         for value in values
     ]
     return Answer([*chunks, *([end] if end else [])], content_type="text/event-stream")
+
+
+def _half(whole: Answer) -> Answer:
+    """What comes of an answer over a line that breaks: half of its events, or of its only chunk."""
+    chunks = whole.chunks[: len(whole.chunks) // 2] or [whole.chunks[0][: len(whole.chunks[0]) // 2]]
+    return Answer(chunks, content_type=whole.content_type)
 
 
 def serve(speech: Speech) -> None:
@@ -123,13 +130,12 @@ class _Handler(BaseHTTPRequestHandler):
             log.write(json.dumps(told) + "\n")
         (self.directory / "last.json").write_bytes(data)
         asked = Asked(self.path, body, mode, until)
-        if mode == "ok":
+        if mode in ("ok", "busy"):
             self._send(self.speech.answer(asked))
         elif mode == "hang":
             time.sleep(HANG_SECONDS)
         elif mode == "cut":
-            whole = self.speech.answer(asked)
-            self._send(Answer(whole.chunks[: len(whole.chunks) // 2], content_type=whole.content_type))
+            self._send(_half(self.speech.answer(asked)))
         else:
             self._send(self.speech.refusal(asked))
 
