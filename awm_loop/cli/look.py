@@ -6,6 +6,7 @@ import difflib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from awm_loop.cli import standing, steering, waiting
 from awm_loop.cli.following import follow
 from awm_loop.cli.setting_up import open_home
 from awm_loop.core.machine import TABLE, Count, Do, Tell
-from awm_loop.core.model import Outcome
+from awm_loop.core.model import DEFAULT_PROJECT, Outcome, Work
 from awm_loop.core.notice import counted, one_line
+from awm_loop.core.projects import project_of
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Loaded
-from awm_loop.store import journal, metrics
+from awm_loop.store import journal, metrics, projects
 from awm_loop.wiring import Home
 
 BEAT_LATE_SECONDS = 300.0  # without a beat although work waits: there is no timer, or it is slow
@@ -43,13 +45,15 @@ def color() -> bool | None:
 
 
 @click.command()
+@click.option("--project", "project_id", metavar="ID", help="Only the tasks of this project.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
-def status(context: click.Context, as_json: bool) -> None:
+def status(context: click.Context, project_id: str | None, as_json: bool) -> None:
     """What runs, what waits, what is done, and what needs you.
 
     \b
-    Example:  awm status
+    Examples:  awm status
+               awm status --project my-docs
     """
     home = open_home(context)
     loaded = home.store.load(clock.now())
@@ -59,12 +63,31 @@ def status(context: click.Context, as_json: bool) -> None:
         else:
             click.echo(f"{home.path}: nothing queued yet.  Next:  awm add SPRINT_S1_SPEC.md")
         return
-    found = standing.standing(home, loaded.work)
+    if project_id not in {None, DEFAULT_PROJECT}:
+        projects.named(home.projects_path, str(project_id))  # raises AwmError for one that is not there
+    found = standing.standing(home, loaded.work if project_id is None else of_project(loaded.work, project_id))
     if as_json:
         print_json(standing.json_of(found))
         return
-    for line in status_lines(found, hints(home, loaded, found)):
+    for line in status_lines(found, hints(home, loaded, found) if project_id is None else ()):
         click.echo(line, color=color())
+
+
+def of_project(work: Work, project_id: str) -> Work:
+    """The work as if there were this project alone, to be looked at."""
+
+    def own(ids: Sequence[str]) -> tuple[str, ...]:
+        return tuple(task_id for task_id in ids if project_of(work, task_id) == project_id)
+
+    return replace(
+        work,
+        queue=own(work.queue),
+        completed=own(work.completed),
+        failed=own(work.failed),
+        skipped=own(work.skipped),
+        blocked=own(work.blocked),
+        attempts=tuple(attempt for attempt in work.attempts if attempt.project_id == project_id),
+    )
 
 
 def hints(home: Home, loaded: Loaded, found: standing.Standing) -> list[str]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from awm_loop import clock, terminal
+from awm_loop import clock, terminal, windows
 from awm_loop.cli import look, standing
 from awm_loop.cli.columns import columns
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import BudgetConfig
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Policy, ProjectStatus, Spent, Use, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, ProjectStatus, Spent, Use, Work
 from awm_loop.core.projects import found as project_found
 from awm_loop.core.projects import project_of, shut
 from awm_loop.ports import Settings
@@ -75,7 +75,8 @@ def _standing(work: Work, project_id: str, policy: Policy, now: Instant) -> dict
     """What the state says of a project."""
     queued = [task_id for task_id in work.queue if project_of(work, task_id) == project_id]
     counts = {name: sum(project_of(work, one) == project_id for one in getattr(work, name)) for name in LISTS}
-    bounds = policy.own if project_id == DEFAULT_PROJECT else policy.projects[project_id].bounds
+    known = project_found(work, project_id, policy)  # None where the file was changed this very moment
+    bounds = policy.own if project_id == DEFAULT_PROJECT else known.bounds if known else Bounds()
     spent = work.spent.get(project_id) or Spent()
     used = replace(spent, day=policy.today, today=spent.today if spent.day == policy.today else Use())
     return {
@@ -86,7 +87,7 @@ def _standing(work: Work, project_id: str, policy: Policy, now: Instant) -> dict
         "spent": standing.json_of(used),
         "opensAt": iso(bounds.opens_at),
         "closesAt": iso(bounds.closes_at),
-        "waitsFor": shut(work, project_id, now, policy) if project_found(work, project_id, policy) else "",
+        "waitsFor": shut(work, project_id, now, policy) if known else "",
         "proposals": [
             {"id": one.id, "task": one.task, "text": one.text} for one in work.proposals if one.project == project_id
         ],
@@ -166,6 +167,10 @@ def _lines(one: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _window_text(one: Mapping[str, Any]) -> str:
+    try:
+        windows.parse(one["window"])
+    except windows.UnknownZoneError as error:
+        return f"closed: {error}"
     if one["opensAt"]:
         return f"closed, opens {standing.local_text(one['opensAt'], '%a %H:%M')}"
     return f"open until {standing.local_text(one['closesAt'], '%a %H:%M')}" if one["closesAt"] else "open"

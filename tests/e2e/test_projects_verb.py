@@ -109,11 +109,16 @@ def test_a_paused_project_starts_nothing_while_others_go_on(home: Home, place: P
     home.wait_for(lambda: home.state()["completed"] == ["S1"], beat_every=0.2)
     reason = shown(home, "docs")["waitsFor"]
     queue = json.loads(said(home, "queue", "--json"))
+    own = [json.loads(said(home, "status", "--project", one, "--json")) for one in ("docs", "default")]
     resumed = json.loads(said(home, "projects", "resume", "docs", "--json"))
     home.finish(0.2)
 
     assert paused == "docs is paused; 1 queued task of it will not start; `awm projects resume` goes on\n"
     assert reason == "project docs is paused"
+    assert [([one["task"] for one in found["queue"]], found["completed"]) for found in own] == [
+        (["D1"], []),
+        ([], ["S1"]),
+    ]
     assert [(one["task"], one["project"], one["waitsFor"]) for one in queue] == [("D1", "docs", reason)]
     assert resumed == {"project": "docs", "before": "paused", "status": "active", "queued": ["D1"], "running": []}
     assert home.begun() == ["S1", "D1"]
@@ -298,3 +303,15 @@ def test_a_project_template_brings_fields_and_triggers(home: Home, place: Path) 
         assert refused(home, "projects", "create", *arguments)[0].startswith(message), arguments
     assert awm(home, "projects", "create", "x", "--set", "a=b").code == 2
     assert (entries(home), triggers.read_bytes()) == before
+
+
+def test_a_zone_that_this_machine_does_not_know_is_told_where_its_window_is_shown(home: Home) -> None:
+    """A person wrote it on another machine; that project alone waits (SPEC 13.3)."""
+    home.queue()
+    path = home.path / "state" / "projects.json"
+    path.write_text('{"projects": [{"id": "docs", "path": "x", "window": "1:00-2:00 Mars/Olympus"}]}')
+
+    text = said(home, "projects", "show", "docs")
+
+    assert "  waits       the window of project docs is closed\n" in text
+    assert "  window      1:00-2:00 Mars/Olympus (closed: this machine knows no time zone Mars/Olympus: " in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awm_loop import windows
 from awm_loop.core.model import Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.store import jsontext, peoplefile, projects
@@ -280,3 +282,13 @@ def test_commands_at_the_same_time_lose_nothing(path: Path) -> None:
         f"p{one}-{number}" for one in range(4) for number in range(5)
     }
     assert sorted(one.name for one in path.parent.iterdir()) == ["projects.json", "projects.json.lock"]
+
+
+def test_the_document_of_the_files_names_every_key_and_its_windows_are_windows() -> None:
+    """state/README.md is what a bad file's hint names."""
+    text = (Path(__file__).parent.parent.parent / "state" / "README.md").read_text().partition("## `projects.json`")[2]
+    shown = text.partition("```text\n")[2].partition("```")[0].splitlines()
+
+    assert [key for key in projects.KEYS if f"`{key}`" not in text] == []
+    assert {key.removesuffix("PerDay") for key in projects.BUDGET_KEYS} <= {*re.findall(r"`(\w+)`", text)}
+    assert len([windows.parse(line) for line in shown]) == 4
