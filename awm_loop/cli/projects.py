@@ -130,14 +130,11 @@ def _triggers_path(home: Home) -> Path:
 
 def _check_triggers(home: Home, wanted: Sequence[Mapping[str, object]], now: datetime) -> None:
     """Raises AwmError where one cannot be made: before anything is written."""
-    taken = {one.id for one in triggers.read(_triggers_path(home))} if wanted else set()
     for trigger in wanted:
         try:
-            made = triggers.add(_triggers_path(home), trigger, now, dry_run=True)
-        except (TypeError, ValueError) as error:  # WrongError; what TOML has and JSON has not, as a date
+            triggers.tried(_triggers_path(home), trigger, now)
+        except (TypeError, ValueError) as error:  # what TOML has and JSON has not, as a date
             raise AwmError(f"a trigger of the template: {error}", "mend the template; nothing was made") from error
-        if made.id in taken:
-            raise AwmError(f"there is a trigger {trigger['id']} already", "--id gives the project another id")
 
 
 def _default_path(home: Home) -> str:
