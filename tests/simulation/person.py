@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ SPECS = {  # what stands in a spec file, and how often; None: no file
     "# Sprint {task}: In place\n\n**Isolation:** in-place\n": 4,
     "# Sprint {task}: Short\n\n**Timeout:** 5 min\n": 4,
     "# Sprint {task}: By nobody\n\n**Model:** nobody\n": 2,
-    "# Sprint {task}: After another\n\n**Depends:** S0\n": 1,
+    "# Sprint {task}: After nobody\n\n**Depends:** S0\n": 1,
+    "# Sprint {task}: After another\n\n**Depends:** {other}\n": 6,
     "": 1,
 }
 
@@ -54,8 +56,8 @@ class Desk(Protocol):
 class Person:
     """Edits by rename or in place, from what stands in the file or from a copy opened a while ago."""
 
-    def __init__(self, world: Desk, home: Path) -> None:
-        self.world, self.home = world, home
+    def __init__(self, world: Desk, home: Path, projects: Sequence[str]) -> None:
+        self.world, self.home, self.projects = world, home, projects
         self.path = home / "state" / "current_work.json"
         self.copies: list[bytes] = []  # what was opened and not saved yet
         self.good: bytes | None = None  # what stands in place of the garbage in the file
@@ -88,6 +90,14 @@ class Person:
             return
         self.world.says("PERSON turns the agents on")
 
+    def gives_up(self, doc: Mapping[str, Any]) -> None:
+        """Where others wait for blocked tasks, and nothing else is to do: `awm skip`, so that they need not."""
+        depends = {one for task in doc["queue"] for one in doc["tasks"].get(task, {}).get("depends", ())}
+        for task in [one for one in doc["blocked"] if one in depends]:
+            self.world.truth.wanted(task)
+            with suppress(AwmError):
+                self.world.command(partial(_skipped, task))
+
     def acts(self) -> None:
         """One thing a person does."""
         chance = self.world.chance
@@ -109,7 +119,8 @@ class Person:
         chance = self.world.chance
         self.count += 1
         task = f"S{self.count}"
-        text = chance.choices(list(SPECS), list(SPECS.values()))[0].format(task=task)
+        other = f"S{chance.randint(1, self.count + 1)}"
+        text = chance.choices(list(SPECS), list(SPECS.values()))[0].format(task=task, other=other)
         path = self.home / "specs" / f"{task}.md"
         if chance.random() < 0.97:
             with self.world.aside():
@@ -139,12 +150,12 @@ class Person:
                 "answer",
             )
         )
-        added = [self.new_task()] if verb == "add" else []
+        added, project = [self.new_task()] if verb == "add" else [], chance.choice(self.projects)
 
         def change(work: Work, now: Instant) -> Work:
             match verb:
                 case "add":
-                    return steering.add(work, Task(id=added[0]), f"specs/{added[0]}.md", DEFAULT_PROJECT, now)
+                    return steering.add(work, Task(id=added[0]), f"specs/{added[0]}.md", project, now)
                 case "pause" | "resume" | "stop":
                     done: Work = getattr(steering, verb)(work, now)
                     return done
@@ -232,6 +243,9 @@ class Person:
         task = self.new_task()
         doc["queue"].insert(self.world.chance.randint(0, len(doc["queue"])), task)
         doc.setdefault("specFiles", {})[task] = f"specs/{task}.md"
+        project = self.world.chance.choice(self.projects)
+        if project != DEFAULT_PROJECT:
+            doc.setdefault("projectOf", {})[task] = project
         edit.added += (task,)
 
     def _reorders(self, doc: dict[str, Any], _: Edit) -> None:
@@ -321,6 +335,10 @@ class Person:
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(folder)
             os.close(folder)
+
+
+def _skipped(task: str, work: Work, now: Instant) -> Work:
+    return steering.skip(work, task, "others wait for it", now)
 
 
 def _standing(doc: dict[str, Any]) -> tuple[object, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ class Truth:
         self.runs: dict[str, Run] = {}
         self.numbers: dict[int, Attempt] = {}
         self.begun: Counter[int] = Counter()
+        self.newest = 0  # the greatest number of an attempt
         self.retries_max = 0  # the most there ever were
         self.accepted: set[str] = set()
         self.may_vanish: set[str] = set()
@@ -88,6 +89,7 @@ class Truth:
         self.doubtful: set[tuple[str, str]] = set()  # sent in a process that met trouble
         self.sent: list[tuple[str, str]] = []  # by the process that runs
         self._journal = (0, 0)  # bytes and lines checked
+        self.on_start: Callable[[dict[str, Any], list[dict[str, Any]]], None] = lambda *_: None
 
     def expect(self, holds: object, guarantee: str, *seen: object) -> None:
         if not holds:
@@ -196,6 +198,10 @@ class Truth:
         ids = places(self.doc)
         self.expect(len(ids) == len({*ids}), "3", "a task in two places:", ids)
         self.expect(len(self.doc["attempts"]) <= self.max_parallel, "1", "live:", self.doc["attempts"])
+        new = [one for one in self.doc["attempts"] if one["number"] > self.newest]
+        if new:
+            self.newest = max(one["number"] for one in new)
+            self.on_start(self.doc, new)
 
     def look(self, *, is_standing: bool) -> None:
         """The state that stands when a process is gone, against the one before it."""

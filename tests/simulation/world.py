@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 from agents import INEPT, WILD, Attempts
 from disk import Crash, Disk, Fault, Operation
+from estate import Estate
 from person import Person
 from truth import Truth
 
@@ -36,7 +37,7 @@ from awm_loop.cli import delivery
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import AgentConfig, Config, LoopConfig, NotifyConfig, ProjectConfig
 from awm_loop.core import choice, machine
-from awm_loop.core.model import Attempt, Instant, Notice, Task, Work
+from awm_loop.core.model import DEFAULT_PROJECT, Attempt, Instant, Notice, Policy, Task, Work
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, BadFileError, DiskError
 from awm_loop.ports import Ports, Send, Settings
@@ -80,8 +81,10 @@ class World:
         self.truth = Truth(self.home.store.path, self.home.config.loop.max_parallel, state / "log.jsonl")
         self.attempts = Attempts(self, self.truth)
         self.truth.runs = self.attempts.runs
+        self.estate = Estate(self)
+        self.truth.on_start = lambda doc, new: self.estate.look(doc, new, self._instant())
         self.disk = Disk(self.root, self._asked)
-        self.person = Person(self, self.root)
+        self.person = Person(self, self.root, (DEFAULT_PROJECT, *self.estate.names))
         self.channels = channel_names(self.home.config)
 
     def _config(self) -> Config:
@@ -161,7 +164,7 @@ class World:
         kinds: dict[Callable[[], object], int] = {
             self._beats_on: 75, self.heartbeat: 6, self._waits_long: 4, self.person.acts: 2 if self.is_stormy else 16, self.reboots: self.storms,
             self.loses_power: 2, self.leaps: 3, self.suspends: 2, self.disk_fills: 1, self.channel_fails: 3,
-            self.gateway_fails: 1, self.quiet_seconds: 2,
+            self.gateway_fails: 1, self.quiet_seconds: 2, self.estate.changes: 3, self.estate.calls_out: 5,
         }  # fmt: skip
         self.chance.choices(list(kinds), list(kinds.values()))[0]()
 
@@ -180,6 +183,7 @@ class World:
         self.down.clear()
         self.disk.sync()
         self.person.mends()
+        self.estate.mends()
         until = self.steady + CALM_SECONDS_MAX
         for _ in range(CALM_BEATS_MAX):
             self.heartbeat()
@@ -188,19 +192,22 @@ class World:
             doc = self.truth.doc
             if doc.get("agentsOff"):
                 self.person.turns_on()
-            if not (
-                doc["queue"] or doc["attempts"] or doc["outbox"] or doc["pending"] or doc["reset"] or doc["active"]
+            if not doc["attempts"] and doc["blocked"]:
+                self.person.gives_up(doc)
+            if (
+                not (
+                    doc["queue"] or doc["attempts"] or doc["outbox"] or doc["pending"] or doc["reset"] or doc["active"]
+                )
+                and not self.estate.waiting
             ):
                 break
-            due = (
-                choice.next_due(self.last, self.now(), self.home.policy(Settings(), self.now()))
-                if self.last and not doc["attempts"]
-                else None
-            )
+            is_quiet = self.last is not None and not doc["attempts"]
+            due = choice.next_due(self.last, self.now(), self._policy(Settings(), self.now())) if is_quiet else None
             self.passes(max(60.0, (due - self.now().wall).total_seconds() + 1 if due else 0.0))
             if self.steady > until:
                 break
         self.truth.drained(self.channels)
+        self.estate.drained(self.truth.journal)
         self._rests()
 
     def _rests(self) -> None:
@@ -381,9 +388,12 @@ class World:
 
     def ports(self) -> Ports:
         return replace(
-            self.home.ports(), launcher=_Judged(self), clock=self.now, head=lambda _: ("c0ffee", "main"),
-            remember=self._remember,
+            self.home.ports(), launcher=_Judged(self), clock=self.now, head=self.estate.head, policy=self._policy,
+            remember=self._remember, calls=self.estate.calls, taken=self.estate.taken,
         )  # fmt: skip
+
+    def _policy(self, settings: Settings, now: Instant) -> Policy:
+        return self.estate.policy(self.home.policy(settings, now), now)
 
     def _remember(self, work: Work, key: str) -> None:
         self.truth.resets(key)
@@ -422,6 +432,9 @@ class World:
     def now(self) -> Instant:
         """The time. It goes on a little with each look, as it does."""
         self.steady += LOOK_SECONDS
+        return self._instant()
+
+    def _instant(self) -> Instant:
         wall = EPOCH + timedelta(seconds=self.steady + self.skew)
         return Instant(wall=wall, boottime=self.steady - self.boot_at, boot_id=f"boot {self.boot}")
 
