@@ -36,8 +36,8 @@ def add(work: Work, task: Task, spec_path: str, project_id: str, now: Instant) -
         spec_files={**work.spec_files, task_id: spec_path},
         tasks={**work.tasks, task_id: task} if task != Task(id=task_id) else work.tasks,
     )
-    if project_id != DEFAULT_PROJECT:
-        queued = replace(queued, project_of={**work.project_of, task_id: project_id})
+    of = {name: one for name, one in work.project_of.items() if name != task_id}
+    queued = replace(queued, project_of=of if project_id == DEFAULT_PROJECT else {**of, task_id: project_id})
     loop = circle({name: one.depends for name, one in queued.tasks.items()})
     if task_id in loop:
         hint = "take one `**Depends:**` out of their specs"

@@ -321,6 +321,7 @@ def _laid(sides: _Sides, frozen: frozenset[str]) -> dict[str, Any]:
 def _forget(state: State, gone: Collection[str]) -> None:
     """Of a task that is removed only what is not AWM's stays."""
     for task in gone:
+        state.get("projectOf", {}).pop(task, None)
         entry = state["tasks"].pop(task, {})
         if foreign := {key: value for key, value in entry.items() if key not in TASK_KEYS}:
             state["tasks"][task] = foreign
@@ -338,10 +339,11 @@ def _tell_members(state: State, ours: State, moved: Collection[str], changes: li
     for key in dict.fromkeys([*off, *before]):
         if (key in off) != (key in before):
             changes.append(f"agent {key} turned {'off' if key in off else 'on'}")
-    new, old = state["specFiles"], ours.get("specFiles", {})
-    for key in dict.fromkeys([*new, *old]):
-        if key not in moved and new.get(key) != old.get(key):
-            changes.append(f"spec of {_set_to(key, new.get(key, _ABSENT))}")
+    for name, label in (("specFiles", "spec of "), ("projectOf", "project of ")):
+        new, old = state.get(name, {}), ours.get(name, {})
+        for key in dict.fromkeys([*new, *old]):
+            if key not in moved and new.get(key) != old.get(key):
+                changes.append(f"{label}{_set_to(key, new.get(key, _ABSENT))}")
 
 
 def _log(sides: _Sides, seq: int) -> list[Any]:

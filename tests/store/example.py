@@ -13,14 +13,18 @@ from awm_loop.core.model import (
     Deadline,
     Earlier,
     Ended,
+    Fired,
     Instant,
     LogEntry,
     Notice,
     Outcome,
     Phase,
     Priority,
+    Proposal,
+    Spent,
     Stop,
     Task,
+    Use,
     Work,
 )
 from awm_loop.ports import Settings
@@ -80,8 +84,19 @@ def full() -> dict[str, Any]:
         spec_files={"S1": "/specs/S1.md"},
         tasks={
             "S1": Task(id="S1", tries=1, base="abc123", earlier=(earlier,)),
-            "S2": Task(id="S2", priority=Priority.HIGH, not_before=deadline),
+            "S2": Task(id="S2", priority=Priority.HIGH, not_before=deadline, depends=("S4",)),
         },
+        project_of={"S2": "web"},
+        spent={
+            "default": Spent(
+                day="2026-11-21", today=Use(attempts=1), in_all=Use(attempts=3, minutes=2.5, cost_usd=0.5)
+            ),
+            "web": Spent(in_all=Use(tokens=5), last_attempt=3),
+        },
+        closed={"web": "the budget of project web is reached: 5 tokens in all"},
+        fired={"nightly": Fired(key="20261121T0200", task="nightly-20261121T0200", at=NOW.wall)},
+        proposals=(Proposal(id="p1", project="web", task="S4", text="Write docs"),),
+        next_proposal=2,
         attempts=(ATTEMPT,),
         accounts={"openai": Account(name="openai", deadline=deadline, source="result file", agent="codex", hits=2)},
         pending=Stop(key=ATTEMPT.key, why="stalled"),

@@ -218,6 +218,59 @@ def test_what_awm_counts_and_owes_is_ours() -> None:
     assert merged.changes == ("seq put back, it is counted by AWM", "nextAttempt put back, it is counted by AWM")
 
 
+def test_what_budgets_triggers_and_proposals_count_is_ours() -> None:
+    """A person's copy of it is only older: nothing fires twice, nothing is spent twice (SPEC 4.6, 13.2, 13.3)."""
+    base = state("S1", spent={"web": {"inAll": {"attempts": 1}}}, fired={}, closed={}, proposals=[], nextProposal=1)
+    ours = base | {
+        "spent": {"web": {"inAll": {"attempts": 2}}},
+        "fired": {"nightly": {"key": "k1"}},
+        "closed": {"web": "its budget"},
+        "proposals": [{"id": "p1"}],
+        "nextProposal": 2,
+    }
+    theirs = base | {"spent": {}, "fired": {"nightly": {"key": "k0"}}, "closed": {"x": "y"}, "nextProposal": 1}
+
+    merged = merge(base, ours, theirs)
+
+    assert merged.state == ours
+    assert merged.changes == tuple(f"{key} put back, it is counted by AWM" for key in ("spent", "fired", "closed"))
+
+
+def test_the_project_and_the_dependencies_of_a_task_are_theirs() -> None:
+    """As its other options; what they did not touch stays as ours (SPEC 4.6)."""
+    base = state("S1 S2", projectOf={"S1": "web"}, tasks={"S1": {"depends": ["S0"]}})
+    ours = base | {"projectOf": {"S1": "web", "T1": "api"}}
+    theirs = base | {"projectOf": {"S1": "api", "S2": "web"}, "tasks": {"S1": {"depends": ["S2"]}}}
+
+    merged = merge(base, ours, theirs)
+
+    assert merged.state["projectOf"] == {"S1": "api", "S2": "web", "T1": "api"}
+    assert merged.state["tasks"] == {"S1": {"depends": ["S2"]}}
+    assert merged.changes == (
+        'options of S1: depends set to ["S2"]',
+        'project of S1 set to "api"',
+        'project of S2 set to "web"',
+    )
+
+
+def test_a_removed_task_leaves_no_project_behind() -> None:
+    """One that is given its id later is of the project it names (SPEC 4.6)."""
+    base = state("S1 S2", projectOf={"S1": "web", "S2": "web"})
+
+    merged = merge(base, base, base | {"queue": ["S2"]})
+
+    assert merged.state["projectOf"] == {"S2": "web"}
+    assert merged.changes == ("S1 removed from queue",)
+
+
+def test_with_an_unknown_base_additions_come_with_their_project() -> None:
+    """And what is known already stays in its own (SPEC 4.6)."""
+    ours = state("S1", projectOf={"S1": "web"})
+    theirs = state("S1 S2", projectOf={"S1": "api", "S2": "api"}, rev=77)
+
+    assert merge(None, ours, theirs).state["projectOf"] == {"S1": "web", "S2": "api"}
+
+
 def test_options_are_theirs_and_what_attempts_left_is_ours() -> None:
     """Options win, results win; what is foreign in them is theirs (SPEC 4.2, 4.6)."""
     base = state("S1", tasks={"S1": {"tries": 1, "base": "abc", "colour": "red", "notBefore": "then"}})
@@ -312,6 +365,7 @@ def states(draw: st.DrawFn) -> State:
         st.dictionaries(st.sampled_from(IDS), st.fixed_dictionaries({"tries": st.integers(0, 2)}), max_size=2)
     )
     settings = draw(st.dictionaries(st.sampled_from(["maxRetries", "x", "active"]), st.integers(0, 2), max_size=2))
+    settings["projectOf"] = draw(st.dictionaries(st.sampled_from(IDS), st.sampled_from(["web", "api"]), max_size=3))
     found = state(" ".join(task for task in order if places[task] == "queue"), " ".join(live), **lists, tasks=options)
     return found | settings
 
