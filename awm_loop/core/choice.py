@@ -9,7 +9,6 @@ from typing import NamedTuple
 from awm_loop.core.estimate import Past, best, estimate
 from awm_loop.core.model import (
     AUTO,
-    DEFAULT_PROJECT,
     Agent,
     Bounds,
     Deadline,
@@ -24,6 +23,7 @@ from awm_loop.core.model import (
 from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.core.projects import found, path_of, project_of, shut, waits
 
+MINUTE = timedelta(minutes=1)
 LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
 
 
@@ -151,13 +151,10 @@ def next_due(work: Work, now: Instant, policy: Policy) -> datetime | None:
     deadlines += [account.deadline for account in work.accounts.values()]
     deadlines += [channel.not_before for channel in work.channels.values() if work.outbox]
     waits = [deadline.remaining_seconds(now) for deadline in deadlines if deadline and is_before(deadline, now)]
+    named = {project_of(work, task_id) for task_id in work.queue}
+    windows = [one.bounds for name in named if (one := found(work, name, policy))]
     times = [policy.day_ends_at if work.closed else None]
-    if work.queue:
-        named = {*work.project_of.values(), DEFAULT_PROJECT}
-        times += [
-            policy.bounds.opens_at,
-            *(one.bounds.opens_at for key, one in policy.projects.items() if key in named),
-        ]
+    times += [bounds.opens_at for bounds in (policy.bounds, *windows) if named]
     waits += [(one - now.wall).total_seconds() for one in times if one is not None and one > now.wall]
     first = min(waits, default=math.inf)
     return now.wall + timedelta(seconds=first) if first < (LAST - now.wall).total_seconds() else None
@@ -172,16 +169,11 @@ def misfit(seen: SpecRead, agent: Agent, windows: Sequence[Bounds], now: Instant
     minutes = guess.minutes if guess else seen.spec.estimate_minutes
     if minutes is None:
         return False, ""
-    for bounds in windows:
-        if bounds.closes_at and bounds.opened_at and minutes > minutes_from(bounds.opened_at, bounds.closes_at):
-            whole = minutes_from(bounds.opened_at, bounds.closes_at)
-            return True, f"it takes about {minutes:.0f} minutes, and its window is open for {whole:.0f}"
-    ends = [bounds.closes_at for bounds in windows if bounds.closes_at]
-    return any(minutes > minutes_from(now.wall, end) for end in ends), ""
-
-
-def minutes_from(start: datetime, end: datetime) -> float:
-    return (end - start).total_seconds() / 60
+    ends = [(bounds.opened_at, bounds.closes_at) for bounds in windows if bounds.closes_at]
+    whole = min(((end - start) / MINUTE for start, end in ends if start), default=math.inf)
+    if minutes > whole:
+        return True, f"it takes about {minutes:.0f} minutes, and its window is open for {whole:.0f}"
+    return any(minutes > (end - now.wall) / MINUTE for _, end in ends), ""
 
 
 def fit_agents(

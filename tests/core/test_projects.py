@@ -173,6 +173,7 @@ def test_the_next_opening_is_named(own: float | None, of_all: float | None, due_
 
     assert due == (None if due_hours is None else NOW.wall + due_hours * HOUR)
     assert choice.next_due(working(), NOW, policy) is None
+    assert choice.next_due(working("S1"), NOW, replace(POLICY, own=Bounds(opens_at=at[0]), bounds=policy.bounds)) == due
 
 
 def test_the_next_day_of_a_budget_is_named() -> None:
