@@ -431,6 +431,28 @@ def test_a_delivery_starts_a_beat(home: Home, start: Callable[[], Receiver]) -> 
     home.finish()
 
 
+def test_a_failed_run_of_github_is_one_task_that_is_done(home: Home, start: Callable[[], Receiver]) -> None:
+    """The fourth use case of issue 6: rightly signed it is one task, forged or replayed none, though that one is over."""
+    (home.path / "templates").mkdir()
+    shipped = (REPOSITORY / "awm_loop" / "templates" / "broken-build.md").read_text()
+    block = "\n```sh run\ngit commit -q --allow-empty -m mended\n```\n"
+    (home.path / "templates" / "broken-build.md").write_text(shipped + block)
+    home.queue()
+    receiver, body = start(), json.dumps(RUN).encode()
+    forged = github(body, "g0") | {"X-Hub-Signature-256": signature(body, OLD[::-1])}
+
+    codes = [receiver.post(body, forged), receiver.post(body, github(body))]
+    home.wait_for(lambda: len(home.state()["completed"]) == 1)
+    codes += [receiver.post(body, github(body)), receiver.post(body, github(body, "g2")), receiver.post(body, forged)]
+    state = home.finish()
+
+    assert codes == [401, 202, 200, 200, 401]
+    assert [task.partition("-")[0] for task in state["completed"]] == ["ci"]
+    assert (home.git("log", "-1", "--format=%s"), len(home.attempts())) == ("mended", 1)
+    assert "# Sprint ci-" in home.prompt(1)
+    assert "- Branch: `main`" in home.prompt(1)
+
+
 def test_a_secret_is_told_to_nobody(receiver: Receiver) -> None:
     """Not in a file of the home, nor in an argv, nor on stderr (SPEC 3.3)."""
     receiver.post(b"{}", ours(b"{}") | {"X-AWM-Signature": SECRET})
