@@ -189,16 +189,6 @@ def test_the_readme_has_the_command_that_ci_runs() -> None:
     assert THIS_SUITE in (CHECKOUT / ".ci" / "run").read_text().splitlines()
 
 
-def test_the_readmes_picture_is_the_table() -> None:
-    """SPEC 7.1: each arrow of the picture is a row's move of a task, and no such move is missing."""
-    picture = re.findall(r"^\s*(\w+) --> (\w+)", readme(), re.M)
-    others = {Phase.CLOSED, Phase.OPEN, Phase.WORKING, Phase.RESETTING, Phase.RESUMING, Phase.IDLE}
-    tasks = set(Phase) - others
-    moves = {(row.phase.value, row.then.value) for row in TABLE if row.phase in tasks and row.phase is not row.then}
-
-    assert sorted(picture) == sorted(moves)
-
-
 def test_every_link_of_the_documents_leads_somewhere() -> None:
     """A relative link or a path in backticks below docs/, scripts/, systemd/, state/ or awm_loop/ names a file."""
     for path in (path for path in project_files() if path.suffix == ".md"):
