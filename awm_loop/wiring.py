@@ -15,20 +15,9 @@ from awm_loop import clock, config, durable
 from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import (
-    DEFAULT_PROJECT,
-    Agent,
-    Attempt,
-    Ended,
-    Instant,
-    Notice,
-    Policy,
-    Project,
-    Spec,
-    Work,
-    task_key,
-)
+from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
 from awm_loop.core.observation import Call, SpecBad
+from awm_loop.core.project import DEFAULT_PROJECT, Project
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor

@@ -23,8 +23,9 @@ from typing import Any
 
 from awm_loop import durable
 from awm_loop.config import SPEC_BYTES_MAX
-from awm_loop.core.model import Fired, Instant
+from awm_loop.core.model import Instant
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Fired
 from awm_loop.errors import AwmError, BadFileError, ConfigError, DiskError
 from awm_loop.regular import read_regular
 from awm_loop.trigger import Trigger

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from awm_loop import durable
 from awm_loop.config import ID_PATTERN, INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
-from awm_loop.core.model import DEFAULT_PROJECT, Priority
 from awm_loop.core.observation import Call
+from awm_loop.core.project import DEFAULT_PROJECT, Priority
 from awm_loop.errors import ConfigError
 from awm_loop.regular import read_regular
 from awm_loop.triggers import templates

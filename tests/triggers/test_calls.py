@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awm_loop.core.model import Fired, Instant, Priority, Spec
+from awm_loop.core.model import Instant, Spec
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Fired, Priority
 from awm_loop.store import specfile, triggers
 from awm_loop.triggers import calls, inbox
 from awm_loop.triggers.calls import Calls

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awm_loop.config import INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
-from awm_loop.core.model import Priority
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Priority
 from awm_loop.errors import ConfigError, DiskError
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import inbox
