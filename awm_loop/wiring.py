@@ -37,7 +37,7 @@ from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
-from awm_loop.triggers.calls import Calls
+from awm_loop.triggers import plan
 from awm_loop.workspace import git
 
 
@@ -187,6 +187,9 @@ class Home:
 
     def _called(self, work: Work, now: Instant) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
+        if plan.is_idle(self.path, now.wall):
+            return ()
+        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
             known = project_id == DEFAULT_PROJECT or any(one.id == project_id for one in self.project_entries())
@@ -197,6 +200,8 @@ class Home:
         return calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now)
 
     def _taken(self, calls: Sequence[Call], now: Instant) -> None:
+        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  as above
+
         Calls(self.path, lambda _: None, self.triggers).taken(calls, now)
 
     def _remember(self, work: Work, key: str) -> None:
