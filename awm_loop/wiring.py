@@ -26,8 +26,12 @@ from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
+<<<<<<< HEAD
 from awm_loop.triggers import proposals
 from awm_loop.triggers.calls import Calls
+=======
+from awm_loop.triggers import plan
+>>>>>>> 2b6cda90fb5027564fe64a1273ad3b4e72042fa7
 from awm_loop.workspace import git
 
 
@@ -177,6 +181,9 @@ class Home:
 
     def _called(self, work: Work, now: Instant) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
+        if plan.is_idle(self.path, now.wall):
+            return ()
+        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
             known = project_id == DEFAULT_PROJECT or any(one.id == project_id for one in self.project_entries())
@@ -204,6 +211,8 @@ class Home:
                 )
 
     def _taken(self, calls: Sequence[Call], now: Instant) -> None:
+        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  as above
+
         Calls(self.path, lambda _: None, self.triggers).taken(calls, now)
 
     def _remember(self, work: Work, key: str) -> None:
