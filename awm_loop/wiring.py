@@ -26,12 +26,7 @@ from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
-<<<<<<< HEAD
-from awm_loop.triggers import proposals
-from awm_loop.triggers.calls import Calls
-=======
 from awm_loop.triggers import plan
->>>>>>> 2b6cda90fb5027564fe64a1273ad3b4e72042fa7
 from awm_loop.workspace import git
 
 
@@ -181,8 +176,9 @@ class Home:
 
     def _called(self, work: Work, now: Instant) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
+        proposed = list(self._proposed(work)) if work.proposals else []
         if plan.is_idle(self.path, now.wall):
-            return ()
+            return proposed
         from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
@@ -191,13 +187,12 @@ class Home:
 
         live = {attempt.task for attempt in work.attempts}
         calls = Calls(self.path, directory_of, self.triggers)
-        found = calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now)
-        return [*found, *self._proposed(work)]
+        return [*calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now), *proposed]
 
     def _proposed(self, work: Work) -> Iterator[Call]:
         """What agents proposed for projects that let them queue it themselves. Raises DiskError."""
-        if not work.proposals:
-            return
+        from awm_loop.triggers import proposals  # noqa: PLC0415  as above
+
         priorities = {one.id: one.priority for one in self.project_entries() if one.may_enqueue}
         for one in work.proposals:
             if one.project in priorities:

@@ -21,12 +21,8 @@ from typing import Any
 from awm_loop.config import SPEC_BYTES_MAX
 from awm_loop.core.model import Instant
 from awm_loop.core.observation import Call
-<<<<<<< HEAD
 from awm_loop.core.project import Fired
-from awm_loop.errors import AwmError, BadFileError, ConfigError, DiskError
-=======
 from awm_loop.errors import AwmError, BadFileError, ConfigError
->>>>>>> 2b6cda90fb5027564fe64a1273ad3b4e72042fa7
 from awm_loop.regular import read_regular
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import files, inbox, plan, schedule, templates
