@@ -24,8 +24,7 @@ from markdown_it import MarkdownIt
 from test_tidy import CHECKOUT, project_files
 
 from awm_loop import clock, config
-from awm_loop.core.machine import TABLE
-from awm_loop.core.model import Account, Attempt, Channel, Earlier, Ended, Notice, Phase, Task
+from awm_loop.core.model import Account, Attempt, Channel, Earlier, Ended, Notice, Task
 from awm_loop.store import document, jsontext
 from awm_loop.store.shape import ClockEntry, Document, PendingEntry, shape_of
 

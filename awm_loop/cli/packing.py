@@ -16,7 +16,7 @@ from awm_loop.cli import look, placing
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN, SPEC_BYTES_MAX
-from awm_loop.core.model import DEFAULT_PROJECT
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Loaded
 from awm_loop.regular import read_regular

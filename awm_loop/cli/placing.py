@@ -21,7 +21,8 @@ from awm_loop import clock, config, durable
 from awm_loop.cli.setting_up import CONFIG_NAME, CONFIG_TEMPLATE
 from awm_loop.config import EDITS_MAX, SPEC_BYTES_MAX
 from awm_loop.core.consequence import note
-from awm_loop.core.model import DEFAULT_PROJECT, Work
+from awm_loop.core.model import Work
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BusyError
 from awm_loop.ports import Changed, Loaded
 from awm_loop.regular import read_regular

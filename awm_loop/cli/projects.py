@@ -17,8 +17,8 @@ from awm_loop.cli import look, project_view, proposing
 from awm_loop.cli.entry_editing import edit_entry
 from awm_loop.cli.queueing import AS_JSON, values_of
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core.model import DEFAULT_PROJECT, Priority, ProjectStatus
 from awm_loop.core.notice import counted
+from awm_loop.core.project import DEFAULT_PROJECT, Priority, ProjectStatus
 from awm_loop.core.projects import project_of
 from awm_loop.errors import AwmError
 from awm_loop.store import projects as store

@@ -3,7 +3,8 @@
 import graphlib
 from collections.abc import Collection, Mapping
 
-from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
+from awm_loop.core.model import Instant, Policy, Work
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Project, ProjectStatus, Spent, Use
 
 ALL = ""  # stands for all projects together where budgets are counted
 CIRCLE_SHOWN_MAX = 8

@@ -17,19 +17,8 @@ from loop import Loop
 
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_live, classify_project, classify_queued
-from awm_loop.core.model import (
-    Bounds,
-    Deadline,
-    Outcome,
-    Policy,
-    Priority,
-    Project,
-    ProjectStatus,
-    Spent,
-    Task,
-    Use,
-    Work,
-)
+from awm_loop.core.model import Deadline, Outcome, Policy, Task, Work
+from awm_loop.core.project import Bounds, Priority, Project, ProjectStatus, Spent, Use
 from awm_loop.core.projects import ALL
 
 HOUR = timedelta(hours=1)
@@ -410,13 +399,13 @@ def test_a_circle_is_named_in_one_way(tasks: dict[str, tuple[str, ...]], waits: 
     assert projects.waits(working(*tasks, tasks=depending(**tasks))) == waits
 
 
-def test_a_circle_blocks_its_first_task_and_names_the_others() -> None:
-    """What waits for a blocked one waits; mended and tried again, all are done (SPEC 13.5)."""
+def test_a_circle_blocks_all_its_tasks_with_one_notice() -> None:
+    """No order of theirs could ever be kept; the others go on (SPEC 13.5)."""
     loop = Loop(working("S1", "S2", "S3"))
     loop.specs = {name: replace(SPEC, depends=(other,)) for name, other in (("S1", "S2"), ("S2", "S1"))}
 
-    assert loop.beat() == ["queued hindered -> blocked", "queued ready -> launching, launch"]
-    assert (loop.work.blocked, loop.live) == (("S1",), ["S3"])
+    assert loop.beat() == [*["queued hindered -> blocked"] * 2, "queued ready -> launching, launch"]
+    assert (loop.work.blocked, loop.live) == (("S1", "S2"), ["S3"])
     (told,) = (text for text in loop.told if text.startswith("✋"))
     assert told == f"✋ Sprint S1 is blocked — {CIRCLE}S1 -> S2 -> S1. When that is mended: awm retry S1\nSo are: S2"
 

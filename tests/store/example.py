@@ -18,11 +18,11 @@ from awm_loop.core.model import (
     Notice,
     Outcome,
     Phase,
-    Priority,
     Stop,
     Task,
     Work,
 )
+from awm_loop.core.project import Priority
 from awm_loop.ports import Settings
 from awm_loop.store import document, jsontext
 

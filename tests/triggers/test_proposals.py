@@ -8,7 +8,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from awm_loop.core.model import Proposal, Spec
+from awm_loop.core.model import Spec
+from awm_loop.core.project import Proposal
 from awm_loop.store import specfile
 from awm_loop.triggers import proposals
 
