@@ -71,7 +71,8 @@ def overspent(work: Work, project_id: str, policy: Policy, running: Use | None =
                 continue
             if sum(part for part in parts if part is not None) >= allowed:
                 whose = "of all projects" if project_id == ALL else f"of project {project_id}"
-                return f"the budget {whose} is reached: {allowed:g} {noun}{words}"
+                amount = f"{allowed:,.10g} {noun.removesuffix('s') if allowed == 1 else noun}"
+                return f"the budget {whose} is reached: {amount}{words}"
     return ""
 
 

@@ -131,7 +131,7 @@ def a_budget_that_is_reached_lets_nothing_new_start() -> None:
     assert loop.beat(HEALTHY) == [ALIVE, "open overspent -> closed"]
     assert loop.beat(SUCCESS) == ["running ended -> ended", DONE[1]]
     assert loop.beat() == []
-    why = "the budget of project default is reached: 1 attempts a day"
+    why = "the budget of project default is reached: 1 attempt a day"
     assert loop.told[-2] == f"💰 Nothing new starts — {why}. What runs is finished"
     loop.policy = replace(loop.policy, today="2026-01-02")
     assert loop.beat() == ["closed available -> open", READY]
