@@ -385,6 +385,14 @@ def test_a_request_with_two_meanings_is_refused(receiver: Receiver, name: str) -
     assert receiver.requests() == []
 
 
+def test_a_length_beside_chunks_is_refused(receiver: Receiver) -> None:
+    """Each by itself would be right."""
+    lines = ["POST /hook/ci HTTP/1.1", "Host: localhost", *(f"{key}: {text}" for key, text in ours(b"{}").items())]
+    chunked = [*lines, "Transfer-Encoding: chunked", "Content-Length: 12", "", "2", "{}", "0", "", ""]
+
+    assert (receiver.raw("\r\n".join(chunked).encode())[:12], receiver.requests()) == (b"HTTP/1.1 400", [])
+
+
 def test_a_connection_carries_one_request(receiver: Receiver) -> None:
     """What follows a rightly signed one is not read."""
     lines = ["POST /hook/ci HTTP/1.1", "Host: localhost", *(f"{key}: {text}" for key, text in ours(b"{}").items())]
@@ -420,15 +428,18 @@ def test_a_signal_ends_it_in_order(receiver: Receiver, number: signal.Signals) -
         assert (receiver.stop(number), receiver.log) == (0, [])
 
 
-def test_a_delivery_starts_a_beat(home: Home, start: Callable[[], Receiver]) -> None:
-    """Nobody waits for the timer: what is queued begins (SPEC 13.4)."""
-    home.spec("S1")
+def test_a_delivery_starts_a_beat_that_has_no_secret(home: Home, start: Callable[[], Receiver]) -> None:
+    """Nobody waits for the timer; not even an agent that is to see the variable gets it from here (SPEC 13.4, 8.5)."""
+    home.spec("S1", home.work(f'echo "secret ${{AWM_HOOK_SECRET-none}}" >> {home.truth_path}'))
     home.queue("S1")
     receiver = start()
+    with (home.path / "awm.toml").open("a") as file:
+        file.write('[agents.local]\nkind = "shell"\nenv_pass = ["AWM_HOOK_SECRET"]\n')
 
     assert receiver.post(b"{}", ours(b"{}")) == 202
     home.wait_for(lambda: home.begun() == ["S1"])
     home.finish()
+    assert [line[1:] for line in home.truth() if line[0] == "secret"] == [("none",)]
 
 
 def test_a_failed_run_of_github_is_one_task_that_is_done(home: Home, start: Callable[[], Receiver]) -> None:
