@@ -168,7 +168,7 @@ class Home:
             past=self.past,
             record=self.record,
             calls=self._called,
-            taken=self._taken,
+            taken=lambda calls, _: self._taken(calls),
         )
 
     def policy(self, settings: Settings, now: Instant) -> Policy:
@@ -205,10 +205,10 @@ class Home:
                     spec_path=str(proposals.write_spec(self.path, one)),
                 )
 
-    def _taken(self, calls: Sequence[Call], now: Instant) -> None:
+    def _taken(self, calls: Sequence[Call]) -> None:
         from awm_loop.triggers.calls import Calls  # noqa: PLC0415  as above
 
-        Calls(self.path, lambda _: None, self.triggers).taken(calls, now)
+        Calls(self.path, lambda _: None, self.triggers).taken(calls)
 
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())

@@ -58,12 +58,8 @@ class Calls:
             requests = [request for request in requests if not isinstance(request.said, inbox.Fire)]
         return [*due, *inbox.calls(requests, known, self.project_path, self.home)]
 
-    def taken(self, calls: Sequence[Call], now: Instant) -> None:
-        """These calls are saved: requests leave the inbox, baselines move on. Raises DiskError."""
-        for call in calls:
-            old = files.read(self.home, call.trigger)
-            if old is not None and old.pending is not None and old.pending.key == call.key:
-                files.write(self.home, call.trigger, old.promoted(now.wall))
+    def taken(self, calls: Sequence[Call]) -> None:
+        """These calls are saved: their requests leave the inbox. Raises DiskError."""
         inbox.settle(self.home, calls)
 
     # Which are due

@@ -83,7 +83,7 @@ class World:
         """A look, and what it called for queued and taken; the ids of the tasks."""
         found = self.look(minutes)
         self.save(found)
-        self.calls().taken(found, self.instant)
+        self.calls().taken(found)
         return [call.task for call in found]
 
     def save(self, found: list[Call]) -> None:
@@ -292,6 +292,9 @@ def test_a_plan_holds_a_day_and_not_before_it_was_made(world: World) -> None:
     world.look(1)
     assert world.reads > read
     assert world.plan()["madeAt"] == world.now.timestamp()
+    read = world.reads
+    world.look(-1)
+    assert world.reads > read
 
 
 # Files
