@@ -30,8 +30,9 @@ from awm_loop.core.machine import (
     classify_project,
     classify_queued,
 )
-from awm_loop.core.model import DEFAULT_PROJECT, Effect, Launch, Policy, Reset, Spec, Stop, Work
+from awm_loop.core.model import Effect, Launch, Policy, Reset, Spec, Stop, Work
 from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Changed, Loaded, Ports
 

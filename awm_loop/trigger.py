@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from awm_loop.core.model import DEFAULT_PROJECT, Priority
+from awm_loop.core.project import DEFAULT_PROJECT, Priority
 
 ID_CHARS_MAX = 40  # a task's id is the trigger's and its slot, and has 64
 GRACE_MINUTES = 60.0

@@ -15,20 +15,9 @@ from awm_loop import clock, config, durable
 from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import (
-    DEFAULT_PROJECT,
-    Agent,
-    Attempt,
-    Ended,
-    Instant,
-    Notice,
-    Policy,
-    Project,
-    Spec,
-    Work,
-    task_key,
-)
+from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
 from awm_loop.core.observation import Call, SpecBad
+from awm_loop.core.project import DEFAULT_PROJECT, Project
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
@@ -37,8 +26,7 @@ from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
-from awm_loop.triggers import proposals
-from awm_loop.triggers.calls import Calls
+from awm_loop.triggers import plan
 from awm_loop.workspace import git
 
 
@@ -180,7 +168,7 @@ class Home:
             past=self.past,
             record=self.record,
             calls=self._called,
-            taken=self._taken,
+            taken=lambda calls, _: self._taken(calls),
         )
 
     def policy(self, settings: Settings, now: Instant) -> Policy:
@@ -188,6 +176,10 @@ class Home:
 
     def _called(self, work: Work, now: Instant) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
+        proposed = list(self._proposed(work)) if work.proposals else []
+        if plan.is_idle(self.path, now.wall):
+            return proposed
+        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
             known = project_id == DEFAULT_PROJECT or any(one.id == project_id for one in self.project_entries())
@@ -195,13 +187,12 @@ class Home:
 
         live = {attempt.task for attempt in work.attempts}
         calls = Calls(self.path, directory_of, self.triggers)
-        found = calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now)
-        return [*found, *self._proposed(work)]
+        return [*calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now), *proposed]
 
     def _proposed(self, work: Work) -> Iterator[Call]:
         """What agents proposed for projects that let them queue it themselves. Raises DiskError."""
-        if not work.proposals:
-            return
+        from awm_loop.triggers import proposals  # noqa: PLC0415  as above
+
         priorities = {one.id: one.priority for one in self.project_entries() if one.may_enqueue}
         for one in work.proposals:
             if one.project in priorities:
@@ -214,8 +205,10 @@ class Home:
                     spec_path=str(proposals.write_spec(self.path, one)),
                 )
 
-    def _taken(self, calls: Sequence[Call], now: Instant) -> None:
-        Calls(self.path, lambda _: None, self.triggers).taken(calls, now)
+    def _taken(self, calls: Sequence[Call]) -> None:
+        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  as above
+
+        Calls(self.path, lambda _: None, self.triggers).taken(calls)
 
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())

@@ -24,8 +24,7 @@ from markdown_it import MarkdownIt
 from test_tidy import CHECKOUT, project_files
 
 from awm_loop import clock, config
-from awm_loop.core.machine import TABLE
-from awm_loop.core.model import Account, Attempt, Channel, Earlier, Ended, Notice, Phase, Task
+from awm_loop.core.model import Account, Attempt, Channel, Earlier, Ended, Notice, Task
 from awm_loop.store import document, jsontext
 from awm_loop.store.shape import ClockEntry, Document, PendingEntry, shape_of
 
@@ -187,16 +186,6 @@ def test_the_readme_has_the_command_that_ci_runs() -> None:
     """SPEC 1: what CI calls green is what the README tells people to type."""
     assert THIS_SUITE in [block.commands.strip() for block in blocks()]
     assert THIS_SUITE in (CHECKOUT / ".ci" / "run").read_text().splitlines()
-
-
-def test_the_readmes_picture_is_the_table() -> None:
-    """SPEC 7.1: each arrow of the picture is a row's move of a task, and no such move is missing."""
-    picture = re.findall(r"^\s*(\w+) --> (\w+)", readme(), re.M)
-    others = {Phase.CLOSED, Phase.OPEN, Phase.WORKING, Phase.RESETTING, Phase.RESUMING, Phase.IDLE}
-    tasks = set(Phase) - others
-    moves = {(row.phase.value, row.then.value) for row in TABLE if row.phase in tasks and row.phase is not row.then}
-
-    assert sorted(picture) == sorted(moves)
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:

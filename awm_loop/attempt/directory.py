@@ -24,7 +24,7 @@ from pydantic.alias_generators import to_camel
 
 from awm_loop import fault
 from awm_loop.config import COUNT_MAX, SECONDS_MAX
-from awm_loop.core.model import DEFAULT_PROJECT, Advised, Instant, Outcome
+from awm_loop.core.model import Advised, Instant, Outcome
 from awm_loop.core.observation import (
     Advice,
     Alive,
@@ -38,6 +38,7 @@ from awm_loop.core.observation import (
     Starting,
     Unattended,
 )
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.durable import disk_trouble, write_durably
 from awm_loop.regular import open_regular, read_regular
 

@@ -24,9 +24,10 @@ from awm_loop.cli import timers
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
 from awm_loop.core import choice
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import ProjectStatus, Spec, Work
+from awm_loop.core.model import Spec, Work
 from awm_loop.core.notice import counted
 from awm_loop.core.observation import SpecRead
+from awm_loop.core.project import ProjectStatus
 from awm_loop.core.projects import hindrance, path_of, project_of
 from awm_loop.errors import AwmError, BadFileError, ConfigError
 from awm_loop.notify import apprise_urls, ping

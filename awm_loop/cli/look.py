@@ -18,8 +18,9 @@ from awm_loop.cli import standing, steering, waiting
 from awm_loop.cli.following import follow
 from awm_loop.cli.setting_up import open_home
 from awm_loop.core.machine import TABLE, Count, Do, Tell
-from awm_loop.core.model import DEFAULT_PROJECT, Outcome, Work
+from awm_loop.core.model import Outcome, Work
 from awm_loop.core.notice import counted, one_line
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.core.projects import project_of
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Loaded

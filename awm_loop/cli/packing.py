@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from awm_loop.cli import look, placing
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN, SPEC_BYTES_MAX
-from awm_loop.core.model import DEFAULT_PROJECT
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Loaded
 from awm_loop.regular import read_regular
@@ -69,10 +69,13 @@ def gathered(home: Home, project_id: str | None) -> tuple[Portable, list[str]]:
             raise AwmError(f"{DEFAULT_PROJECT} is the home's own project", "`awm export` exports the whole home")
         known = ", ".join(here.projects) or "none"
         raise AwmError(f"there is no project {project_id}", f"projects: {known}")
-    found = _of_state(home, loaded, project_id)
+    found, strays = _of_state(home, loaded, project_id, {*here.projects, DEFAULT_PROJECT})
+    said += strays
     specs, bad = _texts({task: home.spec_path(loaded.work, task) for task in found.tasks})
     said += [f"spec of task {task}: {why}" for task, why in bad.items()]
     triggers = [one for one in here.triggers.values() if project_id in (None, one.get("projectId"))]
+    said += [f"trigger {one['id']}: {_stray(one['projectId'])}" for one in triggers if _is_stray(one, here)]
+    triggers = [one for one in triggers if not _is_stray(one, here)]
     paths = {one["id"]: home.path / one["spec"] for one in triggers if one.get("spec")}
     trigger_specs, bad = _texts(paths)
     said += [f"trigger {name}, whose spec cannot be had: {why}" for name, why in bad.items()]
@@ -96,13 +99,26 @@ def gathered(home: Home, project_id: str | None) -> tuple[Portable, list[str]]:
     return replace(found, settings=settings, sprints=dicts), [*secrets, *said, *words]
 
 
-def _of_state(home: Home, loaded: Loaded, project_id: str | None) -> Portable:
+def _is_stray(trigger: Entry, here: arriving.Here) -> bool:
+    return trigger.get("projectId", DEFAULT_PROJECT) not in (*here.projects, DEFAULT_PROJECT)
+
+
+def _stray(project: str) -> str:
+    return f"its project {project} is in no projects.json"
+
+
+def _of_state(
+    home: Home, loaded: Loaded, project_id: str | None, projects: Collection[str]
+) -> tuple[Portable, list[str]]:
+    """The state's part, and which tasks are of no project that there is."""
     work = loaded.work
     raw: dict[str, Any] = document.write(work, loaded.raw, clock.now(), loaded.rev)
     project_of = {task: of for task, of in raw.get("projectOf", {}).items() if of != DEFAULT_PROJECT}
 
+    strays = {task: of for task, of in project_of.items() if of not in projects and project_id is None}
+
     def own(ids: Sequence[str]) -> tuple[str, ...]:
-        return tuple(task for task in ids if project_id in (None, project_of.get(task)))
+        return tuple(task for task in ids if project_id in (None, project_of.get(task)) and task not in strays)
 
     places = {name: own(getattr(work, name)) for name in portable.LISTS}
     places["queue"] = (*own([attempt.task for attempt in work.attempts]), *places["queue"])
@@ -114,13 +130,14 @@ def _of_state(home: Home, loaded: Loaded, project_id: str | None) -> Portable:
     }
     rules = {key: raw[key] for key in portable.RULES if key in raw}
     rules |= {"active": not work.paused, "project": _portable_path(home, work.project)}
-    return Portable(
+    found = Portable(
         project=project_id,
         rules=rules if project_id is None else {},
         places=places,
         options={task: its for task, its in options.items() if its},
         project_of={task: of for task, of in project_of.items() if task in tasks},
     )
+    return found, [f"task {task}: {_stray(of)}" for task, of in strays.items()]
 
 
 def _portable_path(home: Home, text: str) -> str:
@@ -208,6 +225,7 @@ def import_(context: click.Context, /, file: Path, new_id: str | None, **given: 
         "made": manifest.made,
         "imported": not given["dry_run"],
         **_counts(found),
+        "project": found.rules.get("project"),
         "paused": placing.pauses(found, is_new=is_new),
         "leftOut": left_out,
         "scripts": [whose for whose, _ in scripts],
@@ -229,6 +247,8 @@ def _is_accepted(commands: Sequence[str], scripts: Sequence[tuple[str, str]], **
 def _tell(said: Mapping[str, Any], found: Portable, *, taken_commands: bool) -> None:
     word = "imported" if said["imported"] else "would import"
     click.echo(plain(f"{word} {_told(said)} from {said['file']} (made {said['made']})"))
+    if said["project"]:
+        click.echo(plain(f"agents work in {said['project']}"))
     for entry in found.projects:
         click.echo(plain(f"project {entry['id']}: {arriving.project(entry)['status']}, in {entry['path']}"))
     for entry in found.triggers:

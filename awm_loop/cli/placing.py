@@ -7,6 +7,7 @@ Tasks come last, at once.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ from awm_loop import clock, config, durable
 from awm_loop.cli.setting_up import CONFIG_NAME, CONFIG_TEMPLATE
 from awm_loop.config import EDITS_MAX, SPEC_BYTES_MAX
 from awm_loop.core.consequence import note
-from awm_loop.core.model import DEFAULT_PROJECT, Work
+from awm_loop.core.model import Work
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BusyError
 from awm_loop.ports import Changed, Loaded
 from awm_loop.regular import read_regular
@@ -192,8 +194,9 @@ def _in_the_way(home: Home, path: Path, data: bytes) -> str:
 
 def _record(home: Home, found: Portable) -> None:
     """What is there already is not recorded twice, though nothing but its words tell an entry made by hand."""
-    known = (metrics.load(home.metrics_path) or {}).get("sprints", [])
-    metrics.append(home.metrics_path, [entry for entry in found.sprints if entry not in known], clock.now())
+    known = {json.dumps(entry, sort_keys=True) for entry in (metrics.load(home.metrics_path) or {}).get("sprints", [])}
+    new = [entry for entry in found.sprints if json.dumps(entry, sort_keys=True) not in known]
+    metrics.append(home.metrics_path, new, clock.now())
 
 
 def _queue(home: Home, found: Portable, *, is_new: bool) -> None:

@@ -14,7 +14,8 @@ from awm_loop.cli.columns import columns
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import BudgetConfig
-from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, ProjectStatus, Spent, Use, Work
+from awm_loop.core.model import Instant, Policy, Work
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, ProjectStatus, Spent, Use
 from awm_loop.core.projects import found as project_found
 from awm_loop.core.projects import project_of, shut
 from awm_loop.ports import Settings

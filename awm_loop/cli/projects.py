@@ -17,8 +17,8 @@ from awm_loop.cli import look, project_view, proposing
 from awm_loop.cli.entry_editing import edit_entry
 from awm_loop.cli.queueing import AS_JSON, values_of
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core.model import DEFAULT_PROJECT, Priority, ProjectStatus
 from awm_loop.core.notice import counted
+from awm_loop.core.project import DEFAULT_PROJECT, Priority, ProjectStatus
 from awm_loop.core.projects import project_of
 from awm_loop.errors import AwmError
 from awm_loop.store import projects as store
@@ -117,10 +117,9 @@ def _template(home: Home, name: str | None, values: Mapping[str, str]) -> dict[s
     if name is None and len(values) > 1:
         raise click.UsageError("--set goes with --template NAME")
     found = templates.project_template(home.path, name, values) if name else {}
-    if not isinstance(found.get("triggers", []), list) or not all(
-        isinstance(one, dict) for one in found.get("triggers", [])
-    ):
-        raise AwmError(f"template {name}: `triggers` is no list of tables", "write them as [[triggers]]")
+    listed = found.get("triggers", [])
+    if not isinstance(listed, list) or not all(isinstance(one, dict) and "id" in one for one in listed):
+        raise AwmError(f"template {name}: `triggers` is no list of tables with an id", "write them as [[triggers]]")
     return found
 
 

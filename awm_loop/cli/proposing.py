@@ -12,7 +12,8 @@ from awm_loop.cli import look, standing, steering
 from awm_loop.cli.queueing import AS_JSON, edit
 from awm_loop.cli.setting_up import open_home
 from awm_loop.core.consequence import note
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Priority, Proposal, Task, Work
+from awm_loop.core.model import Instant, Task, Work
+from awm_loop.core.project import DEFAULT_PROJECT, Priority, Proposal
 from awm_loop.errors import AwmError
 from awm_loop.store import projects as store
 from awm_loop.triggers import proposals

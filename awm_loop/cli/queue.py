@@ -17,7 +17,8 @@ from awm_loop.cli.queueing import AS_JSON, edit
 from awm_loop.cli.setting_up import open_home
 from awm_loop.core import choice
 from awm_loop.core.consequence import note
-from awm_loop.core.model import Instant, Phase, Priority, Work
+from awm_loop.core.model import Instant, Phase, Work
+from awm_loop.core.project import Priority
 from awm_loop.core.projects import project_of, shut, unmet
 from awm_loop.errors import AwmError
 from awm_loop.ports import Settings

@@ -18,8 +18,9 @@ from awm_loop.cli.checking import verdict
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Priority, ProjectStatus, Task, Work
+from awm_loop.core.model import Instant, Task, Work
 from awm_loop.core.observation import SpecBad
+from awm_loop.core.project import DEFAULT_PROJECT, Priority, ProjectStatus
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import document, jsontext, projects, specfile

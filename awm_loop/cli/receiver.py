@@ -60,16 +60,18 @@ def serve(home: Home, secrets: list[bytes], listener: socket.socket, host: str) 
         directory.mkdir(mode=0o700, exist_ok=True)
     with _only_one(directory):
         receiver = Receiver(home, secrets, host, Seen(directory / "seen", clock.now().wall.timestamp()))
-        webhooks = [one.id for one in home.triggers() if one.type == "webhook"]
-        address, port = listener.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
-        click_to = f"http://{shown}:{port}/hook/" + (webhooks[0] if len(webhooks) == 1 else "TRIGGER")
-        known = ", ".join(webhooks) or "none yet: `awm triggers create --help`"
-        print(f"listening at {click_to}; webhook triggers: {known}", flush=True)
-        asyncio.run(_serve(receiver, listener))
+        asyncio.run(_serve(receiver, listener, _greeting(home, listener)))
 
 
-async def _serve(receiver: Receiver, listener: socket.socket) -> None:
+def _greeting(home: Home, listener: socket.socket) -> str:
+    webhooks = [one.id for one in home.triggers() if one.type == "webhook"]
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    known = ", ".join(webhooks) or "none yet: `awm triggers create --help`"
+    return f"listening at http://{shown}:{port}/hook/TRIGGER; webhook triggers: {known}"
+
+
+async def _serve(receiver: Receiver, listener: socket.socket, greeting: str) -> None:
     app = Starlette(routes=[Route("/hook/{trigger}", receiver.take, methods=["POST"])])
     server = _Server(
         uvicorn.Config(
@@ -87,6 +89,7 @@ async def _serve(receiver: Receiver, listener: socket.socket) -> None:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    print(greeting, flush=True)
     await server.serve(sockets=[listener])
 
 

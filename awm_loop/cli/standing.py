@@ -18,8 +18,9 @@ from awm_loop.attempt.output import tail
 from awm_loop.config import BUSY_FACTOR
 from awm_loop.core import choice
 from awm_loop.core.machine import BY_HAND
-from awm_loop.core.model import Instant, Outcome, Phase, Priority, StopReason, Task, Work, attempt_key
+from awm_loop.core.model import Instant, Outcome, Phase, StopReason, Task, Work, attempt_key
 from awm_loop.core.observation import Alive
+from awm_loop.core.project import Priority
 from awm_loop.errors import AwmError
 from awm_loop.notify import outbox
 from awm_loop.ports import Loaded, Settings

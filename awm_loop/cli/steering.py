@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from awm_loop.core.consequence import note
-from awm_loop.core.model import DEFAULT_PROJECT, Ended, Instant, Phase, StopReason, Task, Work
+from awm_loop.core.model import Ended, Instant, Phase, StopReason, Task, Work
 from awm_loop.core.notice import one_line
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.core.projects import circle
 from awm_loop.errors import AwmError
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from awm_loop import clock
 from awm_loop.cli import steering
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Task, Work
+from awm_loop.core.model import Instant, Task, Work
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError
 from awm_loop.wiring import Home
 

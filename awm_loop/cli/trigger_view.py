@@ -15,8 +15,8 @@ from awm_loop.cli import look, standing
 from awm_loop.cli.columns import columns
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core.model import Fired
 from awm_loop.core.notice import counted
+from awm_loop.core.project import Fired
 from awm_loop.store import triggers as store
 from awm_loop.store.shape import iso
 from awm_loop.trigger import Trigger

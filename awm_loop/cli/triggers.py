@@ -15,9 +15,10 @@ from awm_loop import clock
 from awm_loop.cli import look, standing, trigger_view
 from awm_loop.cli.queueing import AS_JSON, values_of
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Priority
+from awm_loop.core.model import Instant
 from awm_loop.core.notice import counted
 from awm_loop.core.observation import SpecBad
+from awm_loop.core.project import DEFAULT_PROJECT, Priority
 from awm_loop.errors import AwmError
 from awm_loop.store import specfile
 from awm_loop.store import triggers as store

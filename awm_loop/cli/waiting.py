@@ -9,8 +9,9 @@ from awm_loop import terminal
 from awm_loop.cli import standing
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Policy, Spec, Work
+from awm_loop.core.model import Instant, Policy, Spec, Work
 from awm_loop.core.observation import SpecBad, SpecRead
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded
 from awm_loop.wiring import Home

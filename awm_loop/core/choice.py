@@ -7,20 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from awm_loop.core.estimate import Past, best, estimate
-from awm_loop.core.model import (
-    AUTO,
-    Agent,
-    Bounds,
-    Deadline,
-    Instant,
-    Outcome,
-    Policy,
-    Priority,
-    Spec,
-    Task,
-    Work,
-)
+from awm_loop.core.model import AUTO, Agent, Deadline, Instant, Outcome, Policy, Spec, Task, Work
 from awm_loop.core.observation import SpecBad, SpecRead
+from awm_loop.core.project import Bounds, Priority
 from awm_loop.core.projects import found, path_of, project_of, shut, waits
 
 MINUTE = timedelta(minutes=1)

@@ -21,6 +21,7 @@ from awm_loop.core.model import (
     Work,
 )
 from awm_loop.core.observation import Advice, Call, Result, SpecRead
+from awm_loop.core.project import DEFAULT_PROJECT, Fired, Proposal, Use
 
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 PROPOSALS_MAX = 50  # kept until a person has looked
@@ -101,11 +102,11 @@ def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
     step = Step(work=work, row=ROWS[Phase.ARMED, judged.signal], task=call.task, reason=judged.reason)
     known = work.fired.get(call.trigger)
     task_id = call.task if step.row.then is Phase.FIRED else known.task if known else ""
-    fired = {**work.fired, call.trigger: model.Fired(key=call.key, task=task_id, at=moment.now.wall)}
+    fired = {**work.fired, call.trigger: Fired(key=call.key, task=task_id, at=moment.now.wall)}
     changed = replace(work, fired=fired)
     if step.row.then is Phase.FIRED:
         queue, spec_files = (*work.queue, call.task), {**work.spec_files, call.task: call.spec_path}
-        project = {} if call.project == model.DEFAULT_PROJECT else {call.task: call.project}
+        project = {} if call.project == DEFAULT_PROJECT else {call.task: call.project}
         of = {name: one for name, one in work.project_of.items() if name != call.task} | project
         task = Task(id=call.task, priority=call.priority)
         tasks = work.tasks if task == Task(id=call.task) else {**work.tasks, call.task: task}
@@ -186,7 +187,7 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     task = replace(task, not_before=None, attempts=task.attempts + 1, base=head if task.base is None else task.base)
     queue = tuple(other for other in work.queue if other != task.id)
     changed = replace(work, queue=queue, attempts=(*work.attempts, attempt), tasks={**work.tasks, task.id: task})
-    spent = projects.charged(work, project_id, model.Use(attempts=1), policy.today, attempt.number)
+    spent = projects.charged(work, project_id, Use(attempts=1), policy.today, attempt.number)
     changed = replace(changed, next_attempt=attempt.number + 1, pending=Launch(key=attempt.key), spent=spent)
     step = step._replace(attempt=attempt.number)
     return _written(step, changed, notice.started(changed, attempt, seen, policy), moment)
@@ -245,15 +246,15 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     return _written(step, changed, text, moment)
 
 
-def _use(result: Result) -> model.Use:
+def _use(result: Result) -> Use:
     tokens = [result.tokens.get(name, 0) for name in ("input", "output")] if result.tokens else []
-    return model.Use(minutes=result.seconds / 60, tokens=sum(tokens) if tokens else None, cost_usd=result.cost_usd)
+    return Use(minutes=result.seconds / 60, tokens=sum(tokens) if tokens else None, cost_usd=result.cost_usd)
 
 
 def _proposed(work: Work, attempt: Attempt, result: Result) -> dict[str, Any]:
     """What the agent would do next in its project, for a person to accept; the newest ones."""
     new = [
-        model.Proposal(id=f"p{number}", project=attempt.project_id, task=attempt.task, text=notice.one_line(text))
+        Proposal(id=f"p{number}", project=attempt.project_id, task=attempt.task, text=notice.one_line(text))
         for number, text in enumerate(result.next_steps, start=work.next_proposal)
     ]
     kept = (*work.proposals, *new)[-PROPOSALS_MAX:]

@@ -22,10 +22,10 @@ from awm_loop.core.model import (
     Phase,
     Policy,
     StopReason,
-    Use,
     Work,
 )
 from awm_loop.core.observation import AttemptSeen, Call, Limit, Result, SpecBad, TaskSeen
+from awm_loop.core.project import Use
 
 # An observation, judged against the limits.
 Signal = StrEnum(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from awm_loop.core.project import DEFAULT_PROJECT, UNBOUNDED, Bounds, Fired, Priority, Project, Proposal, Spent
+
 # Where a subject of the table stands. A task: LAUNCHING is promised and not yet seen to run, STOPPING was asked to end,
 # ENDED has its result, BLOCKED waits for a person, REMOVED is a task no more. An account or project is CLOSED or OPEN,
 # the loop WORKING, IDLE, or on its way through a session reset: RESETTING, then RESUMING. A call of a trigger is ARMED
@@ -15,7 +17,6 @@ Phase = StrEnum(
     "QUEUED LAUNCHING RUNNING STOPPING ENDED COMPLETED FAILED SKIPPED BLOCKED REMOVED CLOSED OPEN "
     "WORKING RESETTING RESUMING IDLE ARMED FIRED PASSED",
 )
-Priority = StrEnum("Priority", "CRITICAL HIGH MEDIUM LOW")  # SPEC 5.1: P0 to P3
 # Why an attempt is asked to end: by a person (awm stop, awm skip, the task removed from the file or put back into its
 # queue there), else by the signal of that name.
 StopReason = StrEnum("StopReason", "OPERATOR SKIP REMOVED REQUEUED STALLED UNATTENDED CANNOT_BEGIN OVERSPENT")
@@ -98,77 +99,6 @@ class Agent:
     has_sessions: bool = False  # can be told to go on in one
 
 
-DEFAULT_PROJECT = "default"  # the one of the state file's `project` (SPEC 4.2)
-ProjectStatus = StrEnum("ProjectStatus", "ACTIVE PAUSED COMPLETED ARCHIVED")  # SPEC 13.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """What attempts took, or may take: of a budget, None is no limit (SPEC 13.3)."""
-
-    attempts: int | None = None
-    minutes: float | None = None
-    tokens: int | None = None
-    cost_usd: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """What a project's attempts took, on the day of its newest one and in all."""
-
-    day: str = ""
-    today: Use = Use()
-    in_all: Use = Use()
-    last_attempt: int = 0  # the number of its newest one: projects take turns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fired:
-    """What a trigger did last (SPEC 13.2): for which slot, contents or request, and the task that was queued."""
-
-    key: str
-    task: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A next step that an agent proposed for its project; a person accepts it."""
-
-    id: str
-    project: str
-    task: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """When and how much a project, or all of them, may work (SPEC 13.3). The window is as it stands at this beat."""
-
-    opens_at: datetime | None = None  # closed until then
-    closes_at: datetime | None = None  # open until then; None where it never closes
-    by_day: Use = Use()
-    in_all: Use = Use()
-    opened_at: datetime | None = None
-    is_hard: bool = False  # running work is stopped too, when a budget is reached
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
-    """What the core needs to know of a project (SPEC 13.1)."""
-
-    id: str
-    path: str  # as people wrote it
-    status: ProjectStatus = ProjectStatus.ACTIVE
-    priority: Priority = Priority.MEDIUM  # of its tasks that name none
-    agent: str = ""  # "" for the routes
-    verify: str = ""  # the gate, a shell line
-    isolation: str = ""  # "" for the loop's
-    max_parallel: int = 0  # attempts at once; 0 for the loop's
-    depends: tuple[str, ...] = ()  # projects that are to be completed first
-    bounds: Bounds = Bounds()
-
-
 AUTO = "auto"  # the route that learns (SPEC 7.6)
 
 
@@ -204,8 +134,8 @@ class Policy:
     routes: Mapping[str, str] = field(default_factory=dict)  # by type of task, or "default": an agent, or AUTO
     agents: Mapping[str, Agent]
     projects: Mapping[str, Project] = field(default_factory=dict)  # but the default one
-    own: Bounds = Bounds()  # of the default one
-    bounds: Bounds = Bounds()  # of all projects together
+    own: Bounds = UNBOUNDED  # of the default one
+    bounds: Bounds = UNBOUNDED  # of all projects together
     today: str = ""  # the date that daily budgets count by, as `2026-11-21` ...
     day_ends_at: datetime | None = None  # ... and until when
     notify_user: bool

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Advised, Outcome, Priority, Spec
+from awm_loop.core.model import Advised, Outcome, Spec
+from awm_loop.core.project import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

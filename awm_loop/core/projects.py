@@ -3,7 +3,8 @@
 import graphlib
 from collections.abc import Collection, Mapping
 
-from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Spent, Use, Work
+from awm_loop.core.model import Instant, Policy, Work
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Project, ProjectStatus, Spent, Use
 
 ALL = ""  # stands for all projects together where budgets are counted
 CIRCLE_SHOWN_MAX = 8
@@ -70,8 +71,8 @@ def overspent(work: Work, project_id: str, policy: Policy, running: Use | None =
                 continue
             if sum(part for part in parts if part is not None) >= allowed:
                 whose = "of all projects" if project_id == ALL else f"of project {project_id}"
-                one_or_more = noun.removesuffix("s") if allowed == 1 else noun
-                return f"the budget {whose} is reached: {allowed:g} {one_or_more}{words}"
+                amount = f"{allowed:,.10g} {noun.removesuffix('s') if allowed == 1 else noun}"
+                return f"the budget {whose} is reached: {amount}{words}"
     return ""
 
 

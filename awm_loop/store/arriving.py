@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from awm_loop.config import ID_PATTERN
-from awm_loop.core.model import DEFAULT_PROJECT, ProjectStatus
+from awm_loop.core.project import DEFAULT_PROJECT, ProjectStatus
 from awm_loop.errors import AwmError
 from awm_loop.store import specfile
 from awm_loop.store.portable import LISTS, RULES, Entry, Portable

@@ -17,21 +17,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
-from awm_loop.core.model import (
-    Account,
-    Channel,
-    Effect,
-    Fired,
-    Instant,
-    Launch,
-    LogEntry,
-    Phase,
-    Reset,
-    Spent,
-    Stop,
-    Task,
-    Work,
-)
+from awm_loop.core.model import Account, Channel, Effect, Instant, Launch, LogEntry, Phase, Reset, Stop, Task, Work
+from awm_loop.core.project import Fired, Spent
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import guarantee, jsontext

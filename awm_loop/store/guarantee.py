@@ -6,7 +6,8 @@ It stands outside of the core that it checks, and knows nothing of how that came
 from __future__ import annotations
 
 from awm_loop.core.machine import TABLE
-from awm_loop.core.model import Launch, Phase, Spent, Stop, Work
+from awm_loop.core.model import Launch, Phase, Stop, Work
+from awm_loop.core.project import Spent
 from awm_loop.core.projects import ALL, UNITS
 
 ROWS = frozenset(str(row) for row in TABLE)

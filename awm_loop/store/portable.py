@@ -14,7 +14,8 @@ from typing import Any
 
 from awm_loop import config
 from awm_loop.config import ID_PATTERN
-from awm_loop.core.model import DEFAULT_PROJECT, Instant
+from awm_loop.core.model import Instant
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.store import archive, document, jsontext, metrics, peoplefile, projects, tomltext, triggers
 from awm_loop.store.shape import VERSION

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 
 from awm_loop import windows
 from awm_loop.config import ID_PATTERN, PARALLEL_MAX, BudgetConfig, PathText, ShellLine, WindowText
-from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Priority, Project, ProjectStatus, Use
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import AwmError
 from awm_loop.store import peoplefile
 from awm_loop.store.peoplefile import Raw, WrongError

@@ -19,22 +19,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from awm_loop.config import COUNT_MAX
-from awm_loop.core.model import (
-    Account,
-    Attempt,
-    Channel,
-    Deadline,
-    Earlier,
-    Ended,
-    Fired,
-    Instant,
-    Notice,
-    Phase,
-    Proposal,
-    Spent,
-    Task,
-    Use,
-)
+from awm_loop.core.model import Account, Attempt, Channel, Deadline, Earlier, Ended, Instant, Notice, Phase, Task
+from awm_loop.core.project import Fired, Proposal, Spent, Use
 
 VERSION = 1
 TIME_MIN = datetime(2000, 1, 1, tzinfo=UTC)  # any UTC offset, and any wait we know, stays a time that Python has

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awm_loop.config import ID_PATTERN, MINUTES_MAX, SPEC_BYTES_MAX, SPEC_LINE_CHARS_MAX, SPEC_VALUE_CHARS_MAX
-from awm_loop.core.model import Priority, Spec
+from awm_loop.core.model import Spec
 from awm_loop.core.observation import SpecBad
+from awm_loop.core.project import Priority
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

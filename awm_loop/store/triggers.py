@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from awm_loop.config import ID_PATTERN, MINUTES_MAX, SECONDS_MAX
-from awm_loop.core.model import DEFAULT_PROJECT, Priority
+from awm_loop.core.project import DEFAULT_PROJECT, Priority
 from awm_loop.errors import AwmError
 from awm_loop.store import jsontext, peoplefile
 from awm_loop.store.peoplefile import Raw, WrongError

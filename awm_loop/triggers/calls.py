@@ -4,49 +4,31 @@ A call is the same, by key and task, each time it is made, until the state says 
 between any two steps. What is written here (baselines, rendered specs, the cache of `next.json`) is written before the
 task is queued and may be written again.
 
-Most beats have nothing due. `state/triggers/next.json` says so without the triggers being read: when each of them is to
-be looked at next, as of one version of their file. It is a cache: stale, torn, missing, or written by a clock that was
-wrong, it is made anew. A file trigger is looked at on every beat.
+Most beats have nothing due: `plan` tells so without the triggers being read. A file trigger is looked at on every beat.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from awm_loop import durable
 from awm_loop.config import SPEC_BYTES_MAX
-from awm_loop.core.model import Fired, Instant
+from awm_loop.core.model import Instant
 from awm_loop.core.observation import Call
-from awm_loop.errors import AwmError, BadFileError, ConfigError, DiskError
+from awm_loop.core.project import Fired
+from awm_loop.errors import AwmError, BadFileError, ConfigError
 from awm_loop.regular import read_regular
 from awm_loop.trigger import Trigger
-from awm_loop.triggers import files, inbox, schedule, templates
+from awm_loop.triggers import files, inbox, plan, schedule, templates
 
-FILE_NAME = "triggers.json"
 CHANGES_SHOWN_MAX = 200
-PLAN_SECONDS = 86_400.0  # a plan is made anew each day, for the zones' rules change with their package
-PLAN_BYTES_MAX = 16 * 1024 * 1024
 AT_ONCE = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """When each trigger is to be looked at next, in seconds since 1970, as of a version of their file."""
-
-    identity: str
-    made_at: float
-    due: Mapping[str, float]
-
-    def holds(self, identity: str, now: float) -> bool:
-        return self.identity == identity and self.made_at <= now < self.made_at + PLAN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +58,21 @@ class Calls:
             requests = [request for request in requests if not isinstance(request.said, inbox.Fire)]
         return [*due, *inbox.calls(requests, known, self.project_path, self.home)]
 
-    def taken(self, calls: Sequence[Call], now: Instant) -> None:
-        """These calls are saved: requests leave the inbox, baselines move on. Raises DiskError."""
-        for call in calls:
-            old = files.read(self.home, call.trigger)
-            if old is not None and old.pending is not None and old.pending.key == call.key:
-                files.write(self.home, call.trigger, old.promoted(now.wall))
+    def taken(self, calls: Sequence[Call]) -> None:
+        """These calls are saved: their requests leave the inbox. Raises DiskError."""
         inbox.settle(self.home, calls)
 
     # Which are due
 
     def _due(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> list[Call]:
-        with durable.disk_trouble(self._path, "read"):
-            try:
-                status = self._path.stat()
-            except FileNotFoundError:
-                return []
-        identity, stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}", now.wall.timestamp()
-        old = self._plan()
-        plan = old if old is not None and old.holds(identity, stamp) else None
-        if plan is not None and min(plan.due.values(), default=stamp + 1) > stamp:
+        identity, stamp = plan.identity(self.home), now.wall.timestamp()
+        if identity is None:
             return []
-        since = datetime.fromtimestamp(status.st_mtime, UTC)
-        due = dict(plan.due) if plan else {}
+        old = plan.read(self.home)
+        held = old if old is not None and old.holds(identity, stamp) else None
+        if held is not None and not held.is_due(stamp):
+            return []
+        due = dict(held.due) if held else {}
         found: list[Call] = []
         for trigger in self.triggers():
             if not trigger.enabled or trigger.type not in {"time", "file"} or due.get(trigger.id, AT_ONCE) > stamp:
@@ -108,13 +82,13 @@ class Calls:
                 if trigger.type == "file":
                     call, due[trigger.id] = self._of_files(trigger, last, is_over, now), AT_ONCE
                 else:
-                    call, due[trigger.id] = self._of_time(trigger, last, since, now)
+                    call, due[trigger.id] = self._of_time(trigger, last, identity.written_at, now)
             except (ConfigError, files.UnwatchableError) as error:
                 call, due[trigger.id] = _problem(trigger.id, trigger.project_id, _said(error)), AT_ONCE
             found += _once(call, fired)
-        new = Plan(identity, plan.made_at if plan else stamp, due)
-        if new != plan:
-            self._keep(new)
+        new = plan.Plan(identity.text, held.made_at if held else stamp, due)
+        if new != held:
+            plan.keep(self.home, new)
         return found
 
     def _of_time(
@@ -131,7 +105,7 @@ class Calls:
         since = trigger.since or (written_at if last is None else None)
         if slot.local <= schedule.after(where, now.wall, since, last.at if last else None):
             then = schedule.following(trigger.cron, where, now.wall)
-            return None, then.at.timestamp() if then else now.wall.timestamp() + PLAN_SECONDS
+            return None, then.at.timestamp() if then else now.wall.timestamp() + plan.HELD_SECONDS
         late = now.wall - slot.at
         if late > timedelta(minutes=trigger.misfire_grace):
             return self._call(trigger, slot.key, missed=_missed(slot, trigger, late)), AT_ONCE
@@ -204,29 +178,6 @@ class Calls:
             if read_regular(path, SPEC_BYTES_MAX + 1) == full.encode():
                 return path
         return templates.write(self.home, task, full)
-
-    # The plan, and the file it is of
-
-    @property
-    def _path(self) -> Path:
-        return self.home / "state" / FILE_NAME
-
-    @property
-    def _plan_path(self) -> Path:
-        return self.home / "state" / "triggers" / "next.json"
-
-    def _plan(self) -> Plan | None:
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raw = json.loads(read_regular(self._plan_path, PLAN_BYTES_MAX))
-            due = {name: float(at) for name, at in raw["due"].items()}
-            return Plan(str(raw["identity"]), float(raw["madeAt"]), due)
-        return None
-
-    def _keep(self, plan: Plan) -> None:
-        written = {"identity": plan.identity, "madeAt": plan.made_at, "due": plan.due}
-        with suppress(DiskError, OSError):  # without it the next beat looks at all again
-            self._plan_path.parent.mkdir(mode=0o700, exist_ok=True)
-            durable.write_durably(self._plan_path, json.dumps(written).encode())
 
 
 def listed(trigger: str, changes: Sequence[tuple[str, str]]) -> str:

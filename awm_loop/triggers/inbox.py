@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from awm_loop import durable
 from awm_loop.config import ID_PATTERN, INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
-from awm_loop.core.model import DEFAULT_PROJECT, Priority
 from awm_loop.core.observation import Call
+from awm_loop.core.project import DEFAULT_PROJECT, Priority
 from awm_loop.errors import ConfigError
 from awm_loop.regular import read_regular
 from awm_loop.triggers import templates
@@ -296,12 +296,14 @@ def _call(
                     may_overlap=not is_called or trigger.overlap == "queue",
                 )
     except ConfigError as error:
-        return _problem(request, f"{error.message} ({error.hint})" if error.hint else error.message)
+        known = triggers.get(request.said.trigger) if isinstance(request.said, Fire) else None
+        why = f"{error.message} ({error.hint})" if error.hint else error.message
+        return _problem(request, why, known.id if known and known.type in CALLED else "")
 
 
-def _problem(request: Request, why: str) -> Call:
+def _problem(request: Request, why: str, trigger: str = "") -> Call:
     task = f"inbox-{request.digest}"
-    return Call(trigger="", key=request.key, task=task, project=DEFAULT_PROJECT, spec_path="", problem=why)
+    return Call(trigger=trigger, key=request.key, task=task, project=DEFAULT_PROJECT, spec_path="", problem=why)
 
 
 def _enabled(name: str, triggers: Mapping[str, Trigger]) -> Trigger:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from awm_loop.core.model import Proposal
+from awm_loop.core.project import Proposal
 from awm_loop.triggers import templates
 
 SPEC = """\

@@ -1,7 +1,8 @@
 """The benchmarks of the work loop; see docs/MEASURED.md 6 for why they are made this way.
 
-Three questions: `gap`, how long the machine idles between two agents; `beat`, what one beat costs; `size`, what it
-costs when many tasks wait. Not a test: a person judges what it says, with the pressure on the machine beside it.
+Four questions: `gap`, how long the machine idles between two agents; `beat`, what one beat costs; `size`, what it
+costs when many tasks wait; `many`, when they are of many projects, with many triggers. Not a test: a person judges what
+it says, with the pressure on the machine beside it.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from pathlib import Path
 
 import beat
 import gap
+import many
 import size
 from home import MADE, Code
 from measure import Rounds, shuffled
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 SAVED = CHECKOUT / "docs" / "benchmarks"
-CONTENDERS = {"gap": gap.contenders, "beat": beat.contenders, "size": size.contenders}
-REPORTS = {"gap": gap.report, "beat": beat.report, "size": size.report}
+CONTENDERS = {"gap": gap.contenders, "beat": beat.contenders, "size": size.contenders, "many": many.contenders}
+REPORTS = {"gap": gap.report, "beat": beat.report, "size": size.report, "many": many.report}
 
 
 def main() -> None:
@@ -112,7 +114,7 @@ def _save(question: str, rounds: Rounds, machine: dict[str, str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="scripts/bench/run", description=__doc__)
-    found.add_argument("question", nargs="?", choices=REPORTS, help="one of the three; all without it")
+    found.add_argument("question", nargs="?", choices=REPORTS, help="one of the four; all without it")
     found.add_argument("--rounds", type=int, default=9, help="default %(default)s")
     found.add_argument("--seed", type=int, default=1, help="of the order in each round; default %(default)s")
     found.add_argument("--realtime", action="store_true", help="as root: once ahead of all other work, then once not")

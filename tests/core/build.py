@@ -39,15 +39,13 @@ from awm_loop.core.model import (
     Outcome,
     Phase,
     Policy,
-    Project,
     Spec,
-    Spent,
     StopReason,
     Task,
-    Use,
     Work,
 )
 from awm_loop.core.observation import Advice, Alive, AttemptSeen, Call, Exited, ProbeFailed, Result, SpecRead, TaskSeen
+from awm_loop.core.project import Project, Spent, Use
 
 NOW = Instant(wall=datetime(2026, 1, 1, 3, 0, tzinfo=UTC), boottime=1_000.0, boot_id="boot 1")
 CODEX = Agent(name="codex", kind="command", model="gpt-5.2", account="openai", fallback=("opus",))

@@ -10,8 +10,9 @@ from typing import Any
 from build import HEALTHY, NOW, POLICY, SPEC, exited, later, project, working
 from loop import Loop
 
-from awm_loop.core.model import Bounds, Outcome, Project, ProjectStatus, Task, Use
+from awm_loop.core.model import Outcome, Task
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Bounds, Project, ProjectStatus, Use
 
 STORIES: list[Callable[[], None]] = []
 READY = "queued ready -> launching, launch"

@@ -14,8 +14,9 @@ from loop import Killed, Loop
 from project_stories import call
 
 from awm_loop.core.machine import Signal, classify_call
-from awm_loop.core.model import Fired, Outcome, Work
+from awm_loop.core.model import Outcome, Work
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Fired
 
 SUCCESS = exited(Outcome.SUCCEEDED)
 FIRED, OVERLAPPING = "armed called -> fired", "armed overlapping -> passed"

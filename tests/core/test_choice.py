@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from awm_loop.core import choice
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import AUTO, Agent, Channel, Deadline, Earlier, Outcome, Policy, Priority, Spec, Task, Work
+from awm_loop.core.model import AUTO, Agent, Channel, Deadline, Earlier, Outcome, Policy, Spec, Task, Work
 from awm_loop.core.observation import SpecBad
+from awm_loop.core.project import Priority
 
 NO_BLOCK = "the spec has no ```sh run block for agent local (kind shell) to run; agents that could do it: "
 

@@ -45,26 +45,22 @@ from awm_loop.cli import steering
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import TABLE
 from awm_loop.core.model import (
-    DEFAULT_PROJECT,
     Advised,
-    Bounds,
     Deadline,
     Instant,
     Launch,
     Outcome,
     Phase,
     Policy,
-    Priority,
-    ProjectStatus,
     Reset,
     Spec,
     Stop,
     StopReason,
     Task,
-    Use,
     Work,
 )
 from awm_loop.core.observation import Alive, AttemptSeen, Call, Exited, Limit, NotStarted, SpecBad, Starting, Unattended
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Priority, ProjectStatus, Use
 from awm_loop.errors import AwmError
 from awm_loop.store import guarantee
 

@@ -31,8 +31,9 @@ from loop import Loop
 
 from awm_loop.core import notice
 from awm_loop.core.machine import TABLE, Tell
-from awm_loop.core.model import Bounds, Ended, Outcome, Phase, Policy, Project, StopReason, Task, Use, Work
+from awm_loop.core.model import Ended, Outcome, Phase, Policy, StopReason, Task, Work
 from awm_loop.core.observation import Call, Limit, SpecBad
+from awm_loop.core.project import Bounds, Project, Use
 
 S3 = replace(SPEC, title="Search bar implementation")
 

@@ -33,20 +33,9 @@ from build import (
 )
 
 from awm_loop.core import consequence
-from awm_loop.core.model import (
-    Bounds,
-    Fired,
-    Outcome,
-    Phase,
-    Priority,
-    Proposal,
-    Spent,
-    Stop,
-    StopReason,
-    Task,
-    Use,
-)
+from awm_loop.core.model import Outcome, Phase, Stop, StopReason, Task
 from awm_loop.core.observation import Call, ProjectGone
+from awm_loop.core.project import Bounds, Fired, Priority, Proposal, Spent, Use
 from awm_loop.core.projects import ALL
 
 GONE = ProjectGone(reason="project directory /web does not exist")

@@ -18,19 +18,8 @@ from loop import Loop
 from awm_loop.cli import steering
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_live, classify_project, classify_queued
-from awm_loop.core.model import (
-    Bounds,
-    Deadline,
-    Outcome,
-    Policy,
-    Priority,
-    Project,
-    ProjectStatus,
-    Spent,
-    Task,
-    Use,
-    Work,
-)
+from awm_loop.core.model import Deadline, Outcome, Policy, Task, Work
+from awm_loop.core.project import Bounds, Priority, Project, ProjectStatus, Spent, Use
 from awm_loop.core.projects import ALL
 
 HOUR = timedelta(hours=1)

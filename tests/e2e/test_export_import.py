@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from home import Done, Home
+from home import Done, Home, rounds
 from test_verbs import awm
 
 PROJECTS = {
@@ -108,6 +109,7 @@ def test_a_whole_home_travels_and_arrives_at_rest(full: Home) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
         f"imported 4 tasks, 2 projects, 2 triggers, 1 template from a.tar.gz (made {made})",
+        f"agents work in {full.project}",
         "project app: paused, in app",
         "project lib: completed, in /lib",
         "trigger nightly: disabled; `awm triggers enable nightly`",
@@ -252,6 +254,7 @@ def test_one_project_travels_with_its_own_and_joins_a_home_at_work(full: Home) -
         "triggers": ["nightly"],
         "templates": [],
         "sprints": 0,
+        "project": None,
         "paused": False,
         "leftOut": ["project app, depends: lib is not here", "project app, verify: make", "task S1, Verify: pytest"],
         "scripts": [],
@@ -314,9 +317,10 @@ def test_an_import_that_was_killed_is_done_again(full: Home, point: str) -> None
     calm = other(full, "calm")
     assert at(full, calm, "import", "a.tar.gz").code == 0
     wanted = {name: data for name, data in tree(calm).items() if "history" not in name and "log" not in name}
-    kills = 0
-    for nth in range(1, 20):
-        there = other(full, f"there{nth}")
+    kills, fresh = 0, other(full, "fresh", "--project", str(full.project))
+    step = rounds(9, 1) if point == "durable.write:after-rename" else 1
+    for nth in range(1, 20, step):
+        there = Path(shutil.copytree(fresh, full.root / "there" / str(nth) / "fresh", symlinks=True))
         fault = f"at={point} do=kill nth={nth} log={full.root}/faults"
         first = at(full, there, "import", "a.tar.gz", AWM_FAULT=fault)
         if first.code == 0:
@@ -335,7 +339,41 @@ def test_an_import_that_was_killed_is_done_again(full: Home, point: str) -> None
                 assert len(json.loads(found[name])["sprints"]) == 1
             else:
                 assert found[name] == data, name
-    assert kills == (1 if point.startswith("store") else 10)
+    assert kills == {"durable.write:before-rename": 10, "durable.write:after-rename": rounds(2, 10)}.get(point, 1)
+
+
+def test_a_home_at_work_is_paused_by_tasks_of_its_own_project_alone(full: Home) -> None:
+    """They would start by themselves; its settings and rules stay, and it keeps its place to work."""
+    exported(full, full.path, "a.tar.gz")
+    there = other(full, "there")
+    assert at(full, there, "add", str(full.spec("S9"))).code == 0
+    settings = (there / "awm.toml").read_bytes()
+    wrote(full.root / "S2.md", "# Sprint S2: B\n")
+    exported(full, full.path, "b.tar.gz")
+
+    blocked = at(full, there, "import", "a.tar.gz", "--json")
+    queued = at(full, there, "import", "b.tar.gz", "--as", "b", "--json")
+    state = json.loads((there / "state" / "current_work.json").read_text())
+
+    assert [json.loads(done.out)["paused"] for done in (blocked, queued)] == [False, True]
+    assert json.loads(blocked.out)["leftOut"][-1] == "awm.toml: this home has its own"
+    assert (state["active"], state["queue"], state["project"]) == (False, ["S9", "S1", "b-S1", "b-S2"], str(there))
+    assert (state.get("maxRetries"), (there / "awm.toml").read_bytes()) == (None, settings)
+
+
+def test_tasks_of_a_project_that_is_gone_stay_and_are_told(full: Home) -> None:
+    """An archive that refers to what it does not hold could not be imported."""
+    wrote(full.path / "state" / "projects.json", {"version": 1, "projects": []})
+
+    done = at(full, full.path, "export", "a.tar.gz", "--json")
+    said = json.loads(done.out)
+
+    assert (said["tasks"]["queue"], said["triggers"]) == (["S2"], ["hand"])
+    assert said["leftOut"][1:] == [
+        "task S1: its project app is in no projects.json",
+        "trigger nightly: its project app is in no projects.json",
+    ]
+    assert at(full, other(full, "there"), "import", "a.tar.gz").code == 0
 
 
 def test_a_dry_run_writes_nothing(full: Home) -> None:

@@ -385,6 +385,14 @@ def test_a_request_with_two_meanings_is_refused(receiver: Receiver, name: str) -
     assert receiver.requests() == []
 
 
+def test_a_length_beside_chunks_is_refused(receiver: Receiver) -> None:
+    """Each by itself would be right."""
+    lines = ["POST /hook/ci HTTP/1.1", "Host: localhost", *(f"{key}: {text}" for key, text in ours(b"{}").items())]
+    chunked = [*lines, "Transfer-Encoding: chunked", "Content-Length: 12", "", "2", "{}", "0", "", ""]
+
+    assert (receiver.raw("\r\n".join(chunked).encode())[:12], receiver.requests()) == (b"HTTP/1.1 400", [])
+
+
 def test_a_connection_carries_one_request(receiver: Receiver) -> None:
     """What follows a rightly signed one is not read."""
     lines = ["POST /hook/ci HTTP/1.1", "Host: localhost", *(f"{key}: {text}" for key, text in ours(b"{}").items())]
@@ -420,15 +428,40 @@ def test_a_signal_ends_it_in_order(receiver: Receiver, number: signal.Signals) -
         assert (receiver.stop(number), receiver.log) == (0, [])
 
 
-def test_a_delivery_starts_a_beat(home: Home, start: Callable[[], Receiver]) -> None:
-    """Nobody waits for the timer: what is queued begins (SPEC 13.4)."""
-    home.spec("S1")
+def test_a_delivery_starts_a_beat_that_has_no_secret(home: Home, start: Callable[[], Receiver]) -> None:
+    """Nobody waits for the timer; not even an agent that is to see the variable gets it from here (SPEC 13.4, 8.5)."""
+    home.spec("S1", home.work(f'echo "secret ${{AWM_HOOK_SECRET-none}}" >> {home.truth_path}'))
     home.queue("S1")
     receiver = start()
+    with (home.path / "awm.toml").open("a") as file:
+        file.write('[agents.local]\nkind = "shell"\nenv_pass = ["AWM_HOOK_SECRET"]\n')
 
     assert receiver.post(b"{}", ours(b"{}")) == 202
     home.wait_for(lambda: home.begun() == ["S1"])
     home.finish()
+    assert [line[1:] for line in home.truth() if line[0] == "secret"] == [("none",)]
+
+
+def test_a_failed_run_of_github_is_one_task_that_is_done(home: Home, start: Callable[[], Receiver]) -> None:
+    """The fourth use case of issue 6: rightly signed it is one task, forged or replayed none, though that one is over."""
+    (home.path / "templates").mkdir()
+    shipped = (REPOSITORY / "awm_loop" / "templates" / "broken-build.md").read_text()
+    block = "\n```sh run\ngit commit -q --allow-empty -m mended\n```\n"
+    (home.path / "templates" / "broken-build.md").write_text(shipped + block)
+    home.queue()
+    receiver, body = start(), json.dumps(RUN).encode()
+    forged = github(body, "g0") | {"X-Hub-Signature-256": signature(body, OLD[::-1])}
+
+    codes = [receiver.post(body, forged), receiver.post(body, github(body))]
+    home.wait_for(lambda: len(home.state()["completed"]) == 1)
+    codes += [receiver.post(body, github(body)), receiver.post(body, github(body, "g2")), receiver.post(body, forged)]
+    state = home.finish()
+
+    assert codes == [401, 202, 200, 200, 401]
+    assert [task.partition("-")[0] for task in state["completed"]] == ["ci"]
+    assert (home.git("log", "-1", "--format=%s"), len(home.attempts())) == ("mended", 1)
+    assert "# Sprint ci-" in home.prompt(1)
+    assert "- Branch: `main`" in home.prompt(1)
 
 
 def test_a_secret_is_told_to_nobody(receiver: Receiver) -> None:

@@ -270,6 +270,7 @@ def test_a_project_template_brings_fields_and_triggers(home: Home, place: Path) 
     (mine / "bad.toml").write_text(
         'goals = ["x"]\n[[triggers]]\nid = "$project-x"\ntype = "time"\ntrigger = "99 * * * *"\n'
     )
+    (mine / "anonymous.toml").write_text('[[triggers]]\ntype = "manual"\ntemplate = "docs-on-change"\n')
     (mine / "odd.toml").write_text("since = 2026-01-01\n")
     triggers = home.path / "state" / "triggers.json"
 
@@ -294,8 +295,9 @@ def test_a_project_template_brings_fields_and_triggers(home: Home, place: Path) 
     )
     before = (entries(home), triggers.read_bytes())
     for arguments, message in (
-        (["x", "--template", "bad"], "a trigger of the template: "),
+        (["x", "--template", "bad"], "trigger x-x: "),
         (["x", "--template", "odd"], "a value cannot stand in JSON: "),
+        (["x", "--template", "anonymous"], "template anonymous: `triggers` is no list of tables with an id"),
         (["x", "--template", "nope"], "there is no project template 'nope'"),
         (["App docs", "--id", "app-docs", "--template", "docs"], "there is a trigger app-docs-docs already"),
         (["x", "--template", "docs", "--set", "files"], "--set files: is no NAME=VALUE"),

@@ -72,7 +72,7 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
-@fuzzed(150, 5000)
+@fuzzed(150, 2000)
 @given(found=members(), options=st.sampled_from(OPTIONS))
 def test_all_is_imported_or_nothing_is(found: dict[str, bytes], options: list[str]) -> None:
     """A refusal is one of ours and changes nothing; after a success every file of the home is right, and exports again."""

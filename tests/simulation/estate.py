@@ -18,8 +18,13 @@ from typing import Any, Protocol
 
 from truth import Truth
 
-from awm_loop.core.model import DEFAULT_PROJECT, Bounds, Instant, Policy, Project, ProjectStatus, Use, Work
+from awm_loop.core.model import (
+    Instant,
+    Policy,
+    Work,
+)
 from awm_loop.core.observation import Call
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Project, ProjectStatus, Use
 from awm_loop.errors import ConfigError
 
 OPENS_HOUR, SHUTS_HOUR = 6, 22

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from truth import LISTS, OVER, Edit, Truth
 
 from awm_loop.cli import steering
-from awm_loop.core.model import DEFAULT_PROJECT, Instant, Task, Work
+from awm_loop.core.model import Instant, Task, Work
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError
 
 GARBAGE = (b"", b"{", b'{"queue": [', b"<<<<<<< HEAD\n{}", b"not json", b"[]", b'{"queue": "S1"}')

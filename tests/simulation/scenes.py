@@ -26,21 +26,9 @@ from awm_loop import clock
 from awm_loop.cli import delivery, steering
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.replaying import difference
-from awm_loop.core.model import (
-    DEFAULT_PROJECT,
-    Attempt,
-    Effect,
-    Instant,
-    Launch,
-    Notice,
-    Outcome,
-    Reset,
-    Stop,
-    Task,
-    Work,
-    attempt_key,
-)
+from awm_loop.core.model import Attempt, Effect, Instant, Launch, Notice, Outcome, Reset, Stop, Task, Work, attempt_key
 from awm_loop.core.observation import Alive, AttemptSeen, Exited, Limit, NotStarted, Result
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Ports
 from awm_loop.store import recording

@@ -37,7 +37,15 @@ from awm_loop.cli import delivery
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import AgentConfig, Config, LoopConfig, NotifyConfig, ProjectConfig
 from awm_loop.core import choice, machine
-from awm_loop.core.model import DEFAULT_PROJECT, Attempt, Instant, Notice, Policy, Task, Work
+from awm_loop.core.model import (
+    Attempt,
+    Instant,
+    Notice,
+    Policy,
+    Task,
+    Work,
+)
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, BadFileError, DiskError
 from awm_loop.ports import Ports, Send, Settings

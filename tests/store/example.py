@@ -13,20 +13,16 @@ from awm_loop.core.model import (
     Deadline,
     Earlier,
     Ended,
-    Fired,
     Instant,
     LogEntry,
     Notice,
     Outcome,
     Phase,
-    Priority,
-    Proposal,
-    Spent,
     Stop,
     Task,
-    Use,
     Work,
 )
+from awm_loop.core.project import Fired, Priority, Proposal, Spent, Use
 from awm_loop.ports import Settings
 from awm_loop.store import document, jsontext
 
@@ -50,6 +46,17 @@ ATTEMPT = Attempt(
     chain=("codex", "opus"),
     eta_seconds=60.5,
 )
+
+OF_PROJECTS: dict[str, Any] = {
+    "project_of": {"S2": "web"},
+    "spent": {
+        "default": Spent(day="2026-11-21", today=Use(attempts=1), in_all=Use(attempts=3, minutes=2.5, cost_usd=0.5)),
+        "web": Spent(in_all=Use(tokens=5), last_attempt=3),
+    },
+    "closed": {"web": "the budget of project web is reached: 5 tokens in all"},
+    "fired": {"nightly": Fired(key="20261121T0200", task="nightly-20261121T0200", at=NOW.wall)},
+    "proposals": (Proposal(id="p1", project="web", task="S4", text="Write docs"),),
+}
 
 
 def read(raw: object, now: Instant = NOW) -> Work:
@@ -86,16 +93,7 @@ def full() -> dict[str, Any]:
             "S1": Task(id="S1", tries=1, base="abc123", earlier=(earlier,)),
             "S2": Task(id="S2", priority=Priority.HIGH, not_before=deadline, depends=("S4",)),
         },
-        project_of={"S2": "web"},
-        spent={
-            "default": Spent(
-                day="2026-11-21", today=Use(attempts=1), in_all=Use(attempts=3, minutes=2.5, cost_usd=0.5)
-            ),
-            "web": Spent(in_all=Use(tokens=5), last_attempt=3),
-        },
-        closed={"web": "the budget of project web is reached: 5 tokens in all"},
-        fired={"nightly": Fired(key="20261121T0200", task="nightly-20261121T0200", at=NOW.wall)},
-        proposals=(Proposal(id="p1", project="web", task="S4", text="Write docs"),),
+        **OF_PROJECTS,
         next_proposal=2,
         attempts=(ATTEMPT,),
         accounts={"openai": Account(name="openai", deadline=deadline, source="result file", agent="codex", hits=2)},

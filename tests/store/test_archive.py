@@ -346,27 +346,30 @@ def test_an_archive_of_any_bytes_is_refused_or_read(
         portable.unpack(path, NOW)
 
 
+ARMED = {
+    "loop": {"default_agent": "mine", "memory": "/etc"},
+    "project": {"verify": "make", "prepare": ["pip install x"]},
+    "agents": {
+        "mine": {"kind": "command", "command": ["sh", "x"]},
+        "codex": {
+            "kind": "codex",
+            "executable": "/x",
+            "extra_args": ["-y"],
+            "env_pass": ["KEY"],
+            "sandbox": False,
+            "fallback": ["mine", "local"],
+        },
+        "local": {"kind": "shell"},
+    },
+    "routes": {"coding": "mine", "default": "codex"},
+    "notify": {"urls": ["env:URL"], "command": ["say"], "ping_url": "env:PING"},
+}
+
+
 def test_commands_addresses_and_permissions_are_left_out() -> None:
     """SPEC 13.5: each is told, with where it stood; what named an agent that is gone names it no more."""
     found = Portable(
-        settings={
-            "loop": {"default_agent": "mine", "memory": "/etc"},
-            "project": {"verify": "make", "prepare": ["pip install x"]},
-            "agents": {
-                "mine": {"kind": "command", "command": ["sh", "x"]},
-                "codex": {
-                    "kind": "codex",
-                    "executable": "/x",
-                    "extra_args": ["-y"],
-                    "env_pass": ["KEY"],
-                    "sandbox": False,
-                    "fallback": ["mine", "local"],
-                },
-                "local": {"kind": "shell"},
-            },
-            "routes": {"coding": "mine", "default": "codex"},
-            "notify": {"urls": ["env:URL"], "command": ["say"], "ping_url": "env:PING"},
-        },
+        settings=ARMED,
         places=PACKED.places,
         projects=({"id": "app", "path": "/a", "verify": "make", "prepare": ["x"], "mayEnqueue": True, "name": "App"},),
         specs=PACKED.specs,

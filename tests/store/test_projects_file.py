@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awm_loop import windows
-from awm_loop.core.model import Bounds, Priority, Project, ProjectStatus, Use
+from awm_loop.core.project import Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.store import jsontext, peoplefile, projects
 

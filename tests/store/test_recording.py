@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from awm_loop import beat
 from awm_loop.cli.replaying import difference
 from awm_loop.core.estimate import Past
-from awm_loop.core.model import Advised, Agent, Attempt, Instant, Outcome, Policy, Priority, Spec, Task, Work, task_key
+from awm_loop.core.model import Advised, Agent, Attempt, Instant, Outcome, Policy, Spec, Task, Work, task_key
 from awm_loop.core.observation import (
     Advice,
     Alive,
@@ -32,6 +32,7 @@ from awm_loop.core.observation import (
     Starting,
     Unattended,
 )
+from awm_loop.core.project import Priority
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Ports
 from awm_loop.store import recording

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from awm_loop.core.model import Priority
+from awm_loop.core.project import Priority
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.store import triggers
 from awm_loop.trigger import Trigger

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awm_loop.core.model import Fired, Instant, Priority, Spec
+from awm_loop.core.model import Instant, Spec
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Fired, Priority
 from awm_loop.store import specfile, triggers
-from awm_loop.triggers import calls, inbox
+from awm_loop.triggers import calls, inbox, plan
 from awm_loop.triggers.calls import Calls
 
 START = datetime(2036, 11, 21, 1, 0, tzinfo=UTC)
@@ -72,7 +73,9 @@ class World:
         """What calls that many minutes later; nothing is taken."""
         self.now += MINUTE * minutes
         over = is_over or (lambda task: task not in self.queue)
+        is_idle = plan.is_idle(self.home, self.now)
         found = list(self.calls().calls(self.fired, over, self.instant))
+        assert not (is_idle and found)
         assert found == list(self.calls().calls(self.fired, over, self.instant))  # asked again, the same
         return found
 
@@ -80,7 +83,7 @@ class World:
         """A look, and what it called for queued and taken; the ids of the tasks."""
         found = self.look(minutes)
         self.save(found)
-        self.calls().taken(found, self.instant)
+        self.calls().taken(found)
         return [call.task for call in found]
 
     def save(self, found: list[Call]) -> None:
@@ -162,7 +165,7 @@ def test_a_nightly_review_runs_once_in_each_night_that_the_clock_changes(
     assert found == [f"nightly-{slots}T0200"]
 
 
-@pytest.mark.parametrize("since", [{"createdAt": "2036-11-21T02:00:30Z"}, {"enabledAt": "2036-11-21T02:00:30Z"}, {}])
+@pytest.mark.parametrize("since", [{"createdAt": "2036-11-21T02:00:00Z"}, {"enabledAt": "2036-11-21T02:00:30Z"}, {}])
 def test_a_trigger_fires_for_slots_after_it_was_enabled_only(world: World, since: dict[str, str]) -> None:
     """By what it says of itself, else by the last change of its file, until it has fired once."""
     world.triggers({**NIGHTLY, **since}, written_at=datetime(2036, 11, 21, 2, 0, 30, tzinfo=UTC))
@@ -256,6 +259,10 @@ def test_a_beat_without_anything_due_does_not_read_the_triggers(world: World) ->
     read = world.reads
     assert [world.look(1), world.look(58)] == [[], []]
     assert world.reads == read
+    assert plan.is_idle(world.home, world.now)
+    request = inbox.write_request(world.home, {"spec": "specs/review.md"})
+    assert not plan.is_idle(world.home, world.now)
+    request.unlink()
     world.triggers(*many, {**NIGHTLY, "trigger": "30 1 * * *"}, written_at=START - MINUTE)
     assert [call.task for call in world.look(-20)] == ["nightly-20361121T0130"]
 
@@ -285,6 +292,9 @@ def test_a_plan_holds_a_day_and_not_before_it_was_made(world: World) -> None:
     world.look(1)
     assert world.reads > read
     assert world.plan()["madeAt"] == world.now.timestamp()
+    read = world.reads
+    world.look(-1)
+    assert world.reads > read
 
 
 # Files

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awm_loop.config import INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
-from awm_loop.core.model import Priority
 from awm_loop.core.observation import Call
+from awm_loop.core.project import Priority
 from awm_loop.errors import ConfigError, DiskError
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import inbox
@@ -58,7 +58,7 @@ def digest(name: str) -> str:
 
 def problems(home: Path, *triggers: Trigger) -> list[str]:
     found = calls(home, *triggers)
-    assert [(call.trigger, call.project, call.spec_path) for call in found] == [("", "default", "")] * len(found)
+    assert [(call.project, call.spec_path) for call in found] == [("default", "")] * len(found)
     return [call.problem for call in found]
 
 
@@ -296,10 +296,12 @@ def test_each_poison_has_its_reason_and_the_rest_goes_on(home: Path) -> None:
 
 
 def test_a_disabled_trigger_is_fired_by_nobody(home: Path) -> None:
-    """The reason says what to type."""
+    """The reason says what to type; the call is the trigger's, where that is fired by requests alone."""
     drop(home, "a", {"trigger": "ci", "values": {"branch": "x"}})
+    off = [ci(enabled=False), ci(enabled=False, type="time")]
 
-    assert problems(home, ci(enabled=False)) == ["the trigger ci is disabled (awm triggers enable ci)"]
+    assert [problems(home, one) for one in off] == [["the trigger ci is disabled (awm triggers enable ci)"]] * 2
+    assert [call.trigger for one in off for call in calls(home, one)] == ["ci", ""]
 
 
 def test_what_is_put_aside_replaces_nothing(home: Path) -> None:

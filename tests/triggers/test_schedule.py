@@ -109,7 +109,9 @@ def test_the_newest_and_the_next_slot_are_those_of_a_walk_along_the_clock(
         (slot.at - start) // MINUTE + beside for slot in slots[:3] + slots[-3:] for beside in (-1, 0)
     ]
 
-    for number in looked_at:
+    odd = [number for number, new in enumerate(minutes) if len(new) != 1][1:]  # where the clock skips or repeats
+
+    for number in looked_at + odd[:: max(1, len(odd) // 5)]:
         now = start + MINUTE * number
         count = sum(slot.at <= now for slot in slots)
         now += data.draw(st.sampled_from([timedelta(), timedelta(seconds=59, microseconds=999_999)]))
@@ -174,6 +176,16 @@ def test_a_repeated_slot_comes_the_first_time_only() -> None:
     assert [schedule.newest("30 1 * * *", NEW_YORK, utc(2026, 11, 1, hour, 30)) for hour in (5, 6, 7)] == [slot] * 3
     assert schedule.following("30 1 * * *", NEW_YORK, utc(2026, 11, 1, 5, 30)) == Slot(
         datetime(2026, 11, 2, 1, 30), utc(2026, 11, 2, 6, 30)
+    )
+
+
+def test_nothing_comes_while_the_clock_repeats_an_hour() -> None:
+    """Each quarter of an hour: at the second 01:10 all up to 01:45 have been, and 02:00 is next."""
+    last, ahead = Slot(datetime(2026, 11, 1, 1, 45), utc(2026, 11, 1, 5, 45)), utc(2026, 11, 1, 7)
+
+    assert schedule.newest("*/15 * * * *", NEW_YORK, utc(2026, 11, 1, 6, 10)) == last
+    assert schedule.following("*/15 * * * *", NEW_YORK, utc(2026, 11, 1, 6, 10)) == Slot(
+        datetime(2026, 11, 1, 2), ahead
     )
 
 

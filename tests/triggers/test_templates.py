@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from awm_loop.core.model import Priority, Spec
+from awm_loop.core.model import Spec
 from awm_loop.core.observation import SpecBad
+from awm_loop.core.project import Priority
 from awm_loop.errors import ConfigError
 from awm_loop.store import specfile
 from awm_loop.triggers import templates

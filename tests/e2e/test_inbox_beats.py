@@ -1,0 +1,81 @@
+"""Requests of the inbox, taken by real beats: each once, poison told once, and nothing in the way (SPEC 3.2, 13.2, 13.4)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from home import Home, texts
+
+from awm_loop.triggers import inbox
+
+BUILD = """\
+# Mend $branch
+
+**Commit:** no
+
+It is $branch.
+
+```sh run
+echo "begin $$AWM_TASK" >> TRUTH
+```
+"""
+
+
+def prepare(home: Home, **fields: object) -> None:
+    """An empty queue, a webhook trigger, and a template of the home that a shell can do."""
+    (home.path / "templates").mkdir()
+    (home.path / "templates" / "build.md").write_text(BUILD.replace("TRUTH", str(home.truth_path)))
+    trigger = {"id": "ci", "type": "webhook", "template": "build", "overlap": "queue", **fields}
+    (home.path / "state" / "triggers.json").write_text(json.dumps({"version": 1, "triggers": [trigger]}))
+    home.queue()
+
+
+def left(home: Home) -> list[str]:
+    directory = home.path / "state" / "inbox"
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def fire(home: Home, name: str, branch: str = "main") -> Path:
+    return inbox.write_request(home.path, {"trigger": "ci", "values": {"branch": branch}}, name)
+
+
+def test_each_request_is_one_task(home: Home) -> None:
+    """In order of arrival, each done once, and the inbox is empty after (SPEC 3.2)."""
+    prepare(home)
+    for name in ("b", "a", "c"):
+        fire(home, name, name)
+    state = home.finish()
+
+    titles = [(home.path / "state" / "specs" / f"{task}.md").read_text().splitlines()[0] for task in home.begun()]
+    assert titles == ["# Mend b", "# Mend a", "# Mend c"]
+    assert (len(state["completed"]), left(home)) == (3, [])
+
+
+def test_poison_is_told_once_each_and_the_rest_is_done(home: Home) -> None:
+    """One notice for each bad file, however many lie there at once (issue 6, point 9)."""
+    prepare(home)
+    directory = home.path / "state" / "inbox"
+    directory.mkdir()
+    for name in ("p1", "p2", "p3"):
+        (directory / name).write_text("{")
+    fire(home, "good")
+    state = home.finish()
+
+    told = [text for text in texts(home.told) if "is not JSON" in text]
+    assert sorted(next(name for name in ("p1", "p2", "p3") if f"'{name}'" in text) for text in told) == [
+        "p1",
+        "p2",
+        "p3",
+    ]
+    assert left(home) == [f"rejected/{name}{end}" for name in ("p1", "p2", "p3") for end in ("", ".why")]
+    assert len(state["completed"]) == 1
+
+
+def test_a_task_of_the_inbox_is_done(home: Home) -> None:
+    """A spec of the home by its relative path, under the id that was asked for."""
+    prepare(home)
+    (home.path / "s4.md").write_text(BUILD.replace("TRUTH", str(home.truth_path)).replace("$$", "$"))
+    inbox.write_request(home.path, {"spec": "s4.md", "id": "S4", "priority": "high"})
+
+    assert (home.finish()["completed"], home.begun(), left(home)) == (["S4"], ["S4"], [])
