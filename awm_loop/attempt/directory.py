@@ -147,7 +147,7 @@ class ResultEntry(_File):
     advice: AdviceEntry | None
     context_share: Annotated[float, Field(ge=0, le=1)] | None
     remark: str
-    next_steps: tuple[str, ...]
+    next_steps: tuple[str, ...] = ()
     removed_locks: tuple[str, ...]
 
 

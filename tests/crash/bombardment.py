@@ -33,6 +33,7 @@ from warm import Warm
 from awm_loop import clock
 from awm_loop.cli.replaying import difference
 from awm_loop.store import recording
+from awm_loop.triggers import inbox
 from awm_loop.wiring import Home as Wired
 
 GROUP = 6  # points that one run strikes
@@ -43,6 +44,8 @@ TIMER_SECONDS = 2.0  # between two beats of the calm, unless all rests
 ATTEMPTS_SEEN_MAX = 100  # numbers whose fate is drawn beforehand
 TASKS_MAX = 20
 FAILING = 0.15
+CALLING = 0.2
+WATCHED = "w-"  # how the tasks of the trigger begin
 DOUBLE = 0.3
 STRAGGLING = 0.2
 POINT = re.compile(r'fault\.point\("([^"]+)"\)')
@@ -158,8 +161,30 @@ class Run:
             home.git("add", ".")
             home.git("commit", "-q", "-m", "gates")
         home.queue(maxRetries=plan.retries, **{"autoNewAfterSprints": 2} if plan.resets else {})
+        self._watch()
         for _ in range(plan.tasks):
             self.add()
+
+    def _watch(self) -> None:
+        """A trigger of a file, which `change` fires."""
+        spec = self.home.path / "WATCH.md"
+        spec.write_text(f"# Watched\n\n```sh run\n{self._script('watched')}\n```\n")
+        trigger = {"id": "w", "type": "file", "trigger": "watched/*", "spec": str(spec), "debounceSeconds": 0}
+        (self.home.path / "state" / "triggers.json").write_text(json.dumps({"version": 1, "triggers": [trigger]}))
+        (self.home.project / "watched").mkdir()
+        (self.home.project / ".git" / "info" / "exclude").write_text("watched/\n")
+        self.change()
+
+    def change(self) -> None:
+        (self.home.project / "watched" / "file").write_text(str(time.monotonic_ns()))
+
+    def request(self) -> None:
+        """One task more, through the inbox."""
+        task = f"T{len(self.tasks) + 1}"
+        spec = self.home.path / f"{task}.md"
+        spec.write_text(f"# Sprint {task}: Asked for\n\n```sh run\n{self._script(task)}\n```\n")
+        inbox.write_request(self.home.path, {"spec": str(spec), "id": task})
+        self.tasks.append(task)
 
     def add(self) -> None:
         """One task more, by hand."""
@@ -223,6 +248,8 @@ class Run:
             self.beat(2 if chance.random() < DOUBLE else 1)
             if plan.recalls and chance.random() < 0.5:
                 self.home.edit(_recall)
+            if not plan.worktrees and chance.random() < CALLING:
+                chance.choice((self.change, self.request))()
             select.select((), (), (), chance.choice(gaps))
             if self.home.is_idle:
                 break
@@ -266,7 +293,11 @@ class Run:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while self._kills(name) == kills and time.monotonic() < deadline:
                 if self.is_done():
-                    self.add()
+                    self.request() if name.startswith("beat.calls:") else self.add()
+                    if name.startswith("supervision."):  # of one task none comes after it
+                        self.add()
+                if name.startswith("triggers."):
+                    self.change()
                 self.beat()
                 self._wait(lambda: self._kills(name) > kills)
 
@@ -302,6 +333,7 @@ class Run:
     def is_done(self) -> bool:
         state = self.home.state()
         waits = [*state["queue"], *state.get("attempts", ()), *state.get("outbox", ()), state.get("pending")]
+        waits += (self.home.path / "state" / "inbox").glob("*.json")
         return bool(state.get("idleSince")) and not any(waits)
 
     # What became of it
@@ -341,7 +373,7 @@ class Run:
         """Each task ends once, and as it says it did."""
         state, truth = self.home.state(), self.home.truth()
         ended = [*state["completed"], *state["failed"]]
-        if sorted(ended) != sorted(self.tasks):
+        if sorted(task for task in ended if not task.startswith(WATCHED)) != sorted(self.tasks):
             yield "lost", f"ended: {ended}, of {self.tasks}"
         for task in state["completed"]:
             good = {path.name for path in self._attempts(task) if _outcome(path) == "succeeded"}
@@ -386,7 +418,7 @@ class Run:
             return
         told = [json.loads(line) for line in self.told_path.read_text().splitlines()]
         ended = {line["task"] for line in told if line["kind"] in {"completed", "failed"}}
-        if ended != set(self.tasks):
+        if {task for task in ended if not task.startswith(WATCHED)} != set(self.tasks):
             yield f"told of {ended} only"
         kills = sum(line.endswith(" kill") for line in self.struck())
         often = {name: count for name, count in Counter(line["id"] for line in told).items() if count > 1 + kills}
@@ -473,6 +505,9 @@ def pause_everywhere(root: Path, *, worktrees: bool) -> Verdict:
         run.fault(PAUSING)
         with run._busy():
             run.beat()
+        if not worktrees:
+            run.request()
+            run.change()
         run.calm(PAUSING)
         for name in sorted(set(PRELUDES.values())):
             if name.startswith(IN_WORKTREES) is worktrees:
