@@ -112,11 +112,10 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         """The CLI's processes and its tools', which is all that has to do with this home but AWM and the server."""
         return {pid: what for pid, what in self.processes().items() if not is_ours(pid) and pid != self.server_pid}
 
-    def prove_the_end_of(self, ran: dict[int, str]) -> None:
+    def prove_the_end_of(self, ran: dict[int, str], number: int = 1) -> None:
         """Wait for the attempt's result, which proves its end (SPEC 8.3): none of what `ran` runs any more."""
         assert ran
-        count = len(self.results())
-        self.wait_for(lambda: len(self.results()) > count, beat_every=2.0, seconds=LONG_SECONDS)
+        self.wait_for(lambda: len(self.results()) >= number, beat_every=2.0, seconds=LONG_SECONDS)
         alive = {pid: what for pid, what in ran.items() if is_running(pid)}
         assert not alive, alive
 
