@@ -28,6 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from home import PATIENCE_SECONDS, REPOSITORY, Home, lock_holder
+from plan import Plan
 from warm import Warm
 
 from awm_loop import clock
@@ -43,11 +44,9 @@ POLL_SECONDS = 0.03
 TIMER_SECONDS = 2.0  # between two beats of the calm, unless all rests
 ATTEMPTS_SEEN_MAX = 100  # numbers whose fate is drawn beforehand
 TASKS_MAX = 20
-FAILING = 0.15
 CALLING = 0.2
 WATCHED = "w-"  # how the tasks of the trigger begin
 DOUBLE = 0.3
-STRAGGLING = 0.2
 POINT = re.compile(r'fault\.point\("([^"]+)"\)')
 # Their supervisor lives on, and each agent it ever starts would die again.
 IN_CHILDREN = {"spawn.agent:before-exec", "spawn.spare:waits"}
@@ -71,28 +70,6 @@ def points() -> list[str]:
     """The names of all points, from the source."""
     sources = sorted((REPOSITORY / "awm_loop").rglob("*.py"))
     return [name for path in sources for name in POINT.findall(path.read_text(encoding="utf-8"))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run is like. `retries` is the number of tries after the first; `recalls` a person who re-queues live tasks."""
-
-    seed: int
-    tasks: int = 2
-    kill: float = 0.0
-    pause: float = 0.0
-    retries: int = 1000
-    worktrees: bool = False
-    eager: bool = False  # beats come all the time, so that many meet what goes on
-    told: bool = False  # notices by a command
-    resets: bool = False
-    cold: bool = False  # beats are `python heartbeat.py`, not forked off a process that has imported it
-    recalls: bool = False
-    rival: bool = False  # somebody commits to the project while an agent works
-    among: str = ""  # the points that may strike, by the beginning of their names
-    failing: float = FAILING
-    straggling: float = STRAGGLING
-    sleeps: tuple[float, ...] = (0, 0, 0.02, 0.1, 0.3)  # how long an agent may work
 
 
 def drawn(seed: int) -> Plan:
