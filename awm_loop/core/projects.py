@@ -122,7 +122,9 @@ def waits(work: Work) -> dict[str, str]:
         if other := next((one for one in others if one in never), None):
             found[task] = f"it depends on {other}, {never[other]}"
     blocked = {task: [*work.task(task).depends] for task in work.blocked}  # the first of a circle is, before the others
-    names = circle(asked) or circle(asked | blocked)
+    edges = asked | blocked
+    while (names := circle(edges)) and asked.keys().isdisjoint(names):
+        edges = {task: others for task, others in edges.items() if task not in names}
     shown = " -> ".join(names[:CIRCLE_SHOWN_MAX])
     return found | {task: f"its dependencies go round in a circle: {shown}" for task in names if task in asked}
 

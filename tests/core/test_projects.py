@@ -418,6 +418,15 @@ def test_a_circle_is_blocked_with_one_notice() -> None:
     assert loop.work.completed == ("S3", "S1", "S2")
 
 
+def test_a_circle_that_is_blocked_hides_no_other() -> None:
+    """Each is found, whatever became of the one before it (SPEC 13.5)."""
+    work = working("S3", "S4", blocked=("S1", "S2"), tasks=depending(S1=("S2",), S2=("S1",), S3=("S4",), S4=("S3",)))
+
+    assert projects.hindrance(work, "S4") == f"{CIRCLE}S3 -> S4 -> S3"
+    half = replace(work, queue=("S4",), blocked=("S1", "S2", "S3"))
+    assert projects.hindrance(half, "S4") == f"{CIRCLE}S3 -> S4 -> S3"
+
+
 @pytest.mark.parametrize(
     ("spec", "state", "after"), [((), (), ()), (("A",), (), ("A",)), (("A",), ("B",), ("A",)), ((), ("B",), ("B",))]
 )
