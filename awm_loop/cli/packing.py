@@ -35,7 +35,7 @@ TEMPLATE = re.compile(rf"({ID_PATTERN.strip('^$')})\.(?:md|toml)")
 @AS_JSON
 @click.pass_context
 def export(context: click.Context, file: Path | None, project_id: str | None, as_json: bool) -> None:
-    """Write the home, or one project, as one archive: settings, queue, specs, projects, triggers, templates, metrics.
+    """Write the home, or one project, as one archive.
 
     Not in it: attempts and their logs, the projects' repositories, and what may be a secret.
 

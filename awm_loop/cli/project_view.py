@@ -128,7 +128,7 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
 @AS_JSON
 @click.pass_context
 def show(context: click.Context, project_id: str, as_json: bool) -> None:
-    """All that is known of a project: goals, next steps, window, budget, proposals.
+    """All that is known of a project.
 
     \b
     Example:  awm projects show my-docs

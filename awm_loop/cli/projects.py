@@ -208,7 +208,7 @@ def _number(text: str, value: str) -> int | float:
 @AS_JSON
 @click.pass_context
 def edit(context: click.Context, /, project_id: str, as_json: bool, **given: Any) -> None:
-    """Change a project by options, or without any in your $VISUAL or $EDITOR, as JSON.
+    """Change a project by options, or in your $EDITOR.
 
     A list given replaces the one there is; an empty text makes it empty.
 

@@ -101,7 +101,7 @@ def queue(context: click.Context, project_id: str | None, as_json: bool) -> None
 @AS_JSON
 @click.pass_context
 def list_queue(context: click.Context, project_id: str | None, as_json: bool) -> None:
-    """What waits, in the order it will run: by priority, projects in turn, then as queued.
+    """What waits, in the order it will run.
 
     \b
     Example:  awm queue list --project my-docs
@@ -187,7 +187,7 @@ def _tell_place(work: Work, task_id: str, as_json: bool) -> None:
 @AS_JSON
 @click.pass_context
 def priority_verb(context: click.Context, task_id: str, priority: str, as_json: bool) -> None:
-    """Give a waiting task another priority: critical, high, medium or low.
+    """Give a waiting task another priority.
 
     \b
     Example:  awm queue priority S3 high

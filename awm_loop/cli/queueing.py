@@ -62,7 +62,7 @@ def edit(home: Home, change: Callable[[Work, Instant], Work]) -> Work:
 @AS_JSON
 @click.pass_context
 def add(context: click.Context, /, specs: tuple[Path, ...], task_id: str | None, as_json: bool, **made: Any) -> None:
-    """Queue spec files, in the order given, or one made of a template.
+    """Queue spec files, or one made of a template.
 
     Templates are those of the home's `templates/`, and nightly-review, docs-on-change, dependency-audit, broken-build.
 

@@ -100,7 +100,7 @@ def _session(number: int, directory: AttemptDirectory, is_live: bool) -> WorkSes
 @AS_JSON
 @click.pass_context
 def sessions(context: click.Context, as_json: bool) -> None:
-    """Every attempt that was made: how it went, how long, what it cost.
+    """Every attempt: how it went, how long, what it cost.
 
     \b
     Examples:  awm sessions

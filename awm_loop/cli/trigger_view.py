@@ -138,7 +138,7 @@ def _row(one: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
 @AS_JSON
 @click.pass_context
 def show(context: click.Context, trigger_id: str, as_json: bool) -> None:
-    """All that is known of a trigger: what it waits for, what it queues, what it saw and did.
+    """All that is known of a trigger.
 
     \b
     Example:  awm triggers show nightly
@@ -193,7 +193,7 @@ def _files_lines(baseline: Mapping[str, Any] | None) -> Iterator[tuple[str, str]
 @AS_JSON
 @click.pass_context
 def next_times(context: click.Context, trigger_id: str | None, count: int, as_json: bool) -> None:
-    """When triggers of type time fire next, in their own zones: of one of them, or of all.
+    """When triggers of type time fire next.
 
     Where a clock is put forward or back meanwhile, the times are those at which they really fire.
 

@@ -94,7 +94,7 @@ for view in (trigger_view.list_triggers, trigger_view.show, trigger_view.next_ti
 @AS_JSON
 @click.pass_context
 def create(context: click.Context, /, trigger_id: str, dry_run: bool, as_json: bool, **given: Any) -> None:
-    """Make a trigger: when (--at, --files, --webhook or --manual), and what it queues (--spec or --template).
+    """Make a trigger: when, and what it queues.
 
     A time that the machine slept through fires once, up to --grace late. Files count by contents, not by times; the
     task is told what changed.

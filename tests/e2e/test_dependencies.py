@@ -35,7 +35,7 @@ def test_what_depends_on_a_failed_task_is_blocked_with_one_notice_for_all(home: 
     assert home.begun() == ["S4"]
     (notice,) = home.texts("blocked")
     assert notice == (
-        "✋ Sprint S2, S3 is blocked — S1 failed, and it depends on that. When that is mended: awm retry S2, S3"
+        "✋ Sprint S2 is blocked — it depends on S1, which failed. When that is mended: awm retry S2\nSo are: S3"
     )
 
 
@@ -49,7 +49,7 @@ def test_a_circle_is_refused_when_it_is_added_and_named(home: Home) -> None:
 
     assert (done.code, done.out) == (78, "")
     assert done.err == (
-        "awm: S2 would depend on itself: S2 -> S1 -> S2\nhint: take one `**Depends:**` out of their specs\n"
+        "awm: S2 would depend on itself: S1 -> S2 -> S1\nhint: take one `**Depends:**` out of their specs\n"
     )
     assert home.state()["queue"] == []
 
