@@ -71,7 +71,7 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
         ports.store.catch_up(loaded)
     moment = Moment(now=now, policy=ports.policy(loaded.settings, now))
     redone = loaded.work.pending
-    if redone is not None and not dry_run and not (loaded.work.paused and isinstance(redone, Launch)):
+    if redone is not None and not dry_run and not _is_held(loaded.work, redone, moment):
         fault.point("beat.redo:before")
         _perform(ports, loaded.work, redone)
         fault.point("beat.redo:after")
@@ -91,6 +91,14 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     is_cut = isinstance(effect, Reset) or (isinstance(effect, Launch) and has_room) or len(steps) >= BEAT_STEPS_MAX
     is_cut = is_cut or len(taken) < len(calls)
     return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
+
+
+def _is_held(work: Work, effect: Effect, moment: Moment) -> bool:
+    """A launch that was promised before a pause, or before its project's window closed: not now (SPEC 15.6)."""
+    attempt = work.attempt(effect.key) if isinstance(effect, Launch) else None
+    if attempt is None:
+        return False
+    return work.paused or bool(projects.barred(work, attempt.project_id, moment.now, moment.policy))
 
 
 def _with_specs(loaded: Loaded, ports: Ports, policy: Policy) -> Work:

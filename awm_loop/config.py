@@ -97,6 +97,12 @@ def _in_form(window: str) -> str:
     return window
 
 
+def _opening(window: str) -> str:
+    windows.parse(window)
+    return window
+
+
+KnownWindow = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _opening(text))]
 WindowText = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _in_form(text))]
 Limit = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
@@ -128,7 +134,7 @@ class LoopConfig(_Table):
     resume_sessions: bool = False
     context_reset_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
     memory: PathText = "memory"  # the assistant's folder of notes, relative to the home
-    window: WindowText = ""  # when anything may start, as `22:00-07:00 Europe/Berlin`
+    window: KnownWindow = ""  # when anything may start, as `22:00-07:00 Europe/Berlin`
 
 
 class AgentConfig(_Table):
@@ -169,7 +175,7 @@ class ProjectConfig(_Table):
 
     verify: ShellLine = ""
     prepare: list[ShellLine] = []
-    window: WindowText = ""
+    window: KnownWindow = ""
     budget: BudgetConfig = BudgetConfig()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from functools import lru_cache
@@ -73,8 +74,10 @@ class Home:
         """Where a project's agents work. Of one that is not known any more, the home."""
         if project_id == DEFAULT_PROJECT:
             return self.project_path(work.project)
-        known = self.projects(clock.now()).get(project_id)
-        return self.project_path(known.path) if known else self.path
+        with suppress(BadFileError):
+            named = _directories(self.projects_path, _identity(self.projects_path)).get(project_id)
+            return self.project_path(named) if named else self.path
+        return self.path
 
     @property
     def projects_path(self) -> Path:
@@ -177,8 +180,8 @@ class Home:
     def _called(self, work: Work, now: Instant) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
         proposed = list(self._proposed(work)) if work.proposals else []
-        if plan.is_idle(self.path, now.wall):
-            return proposed
+        if self.projects_path in self.bad or plan.is_idle(self.path, now.wall):
+            return proposed  # where projects cannot be read, what calls for them waits too
         from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
@@ -307,6 +310,12 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _read_projects(path: Path, _: object) -> tuple[projects.ProjectEntry, ...]:
     """Once for each content, as a beat asks for each task's directory."""
     return projects.read(path)
+
+
+@lru_cache(maxsize=1)
+def _directories(path: Path, identity: object) -> dict[str, str]:
+    """By project: each queued task's is looked up."""
+    return {one.id: one.path for one in _read_projects(path, identity)}
 
 
 @lru_cache(maxsize=1)

@@ -68,7 +68,8 @@ def json_of(home: Home, trigger: Trigger, fired: Fired | None, now: datetime) ->
         "overlap": trigger.overlap,
         "queues": {"template": trigger.template} if trigger.template else {"spec": trigger.spec},
         "values": dict(trigger.values),
-        "fired": fired and {"key": fired.key, "task": fired.task or None, "at": iso(fired.at)},
+        "fired": {"key": fired.key, "task": fired.task or None, "at": iso(fired.at)} if fired and fired.task else None,
+        "trouble": bool(fired and fired.key.startswith("problem-")),
         "next": iso(ahead.at) if ahead else None,
     }
     if trigger.type == "time":
@@ -129,6 +130,7 @@ def list_triggers(context: click.Context, as_json: bool) -> None:
 def _row(one: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
     state = "on" if one["enabled"] else "off"
     last = standing.local_text(one["fired"]["at"], "%a %d %b %H:%M") if one["fired"] else "-"
+    last = "in trouble" if one["trouble"] else last
     ahead = standing.wait_text(one["next"], now) or "-"
     return (one["id"], one["type"], state, one["projectId"], one["when"], last, ahead)
 

@@ -11,7 +11,7 @@ from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_queued
 from awm_loop.core.model import Instant, Policy, Spec, Work
 from awm_loop.core.observation import SpecBad, SpecRead
-from awm_loop.core.project import DEFAULT_PROJECT
+from awm_loop.core.project import DEFAULT_PROJECT, ProjectStatus
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded
 from awm_loop.wiring import Home
@@ -42,7 +42,7 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
     if work.reset is not None or choice.reset_due(work, policy):
         found.append(Wait("the session reset that is due"))
     if why := projects.shut(work, projects.project_of(work, task_id), now, policy):
-        found.append(Wait(why, policy.day_ends_at if "budget" in why else None, _opens(work, task_id)))
+        found.append(Wait(why, policy.day_ends_at if "budget" in why else None, _opens(work, task_id, policy)))
     if why := projects.hindrance(work, task_id):
         return [Wait(f"nothing, but the next beat blocks it: {why}")]
     if others := projects.unmet(work, task_id):
@@ -57,10 +57,16 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
     return found or _hindrances(home, work, task_id, now, policy)
 
 
-def _opens(work: Work, task_id: str) -> str:
+def _opens(work: Work, task_id: str, policy: Policy) -> str:
     """What to type about a project that is shut."""
     project_id = projects.project_of(work, task_id)
-    return "" if project_id == DEFAULT_PROJECT else f"awm projects show {project_id}"
+    project = projects.found(work, project_id, policy)
+    if project_id == DEFAULT_PROJECT:
+        return ""
+    if project is None:
+        return f"awm check, or awm projects create {project_id} --path DIR"
+    verb = "edit" if project.status is ProjectStatus.ACTIVE else "resume"
+    return f"awm projects {verb} {project_id}"
 
 
 def _before(work: Work, task_id: str, policy: Policy) -> list[Wait]:

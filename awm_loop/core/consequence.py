@@ -21,7 +21,7 @@ from awm_loop.core.model import (
     Work,
 )
 from awm_loop.core.observation import Advice, Call, Result, SpecRead
-from awm_loop.core.project import DEFAULT_PROJECT, Fired, Proposal, Use
+from awm_loop.core.project import DEFAULT_PROJECT, NEVER, Fired, Proposal, Use
 
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 PROPOSALS_MAX = 50  # kept until a person has looked
@@ -102,7 +102,10 @@ def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
     step = Step(work=work, row=ROWS[Phase.ARMED, judged.signal], task=call.task, reason=judged.reason)
     known = work.fired.get(call.trigger)
     task_id = call.task if step.row.then is Phase.FIRED else known.task if known else ""
-    fired = {**work.fired, call.trigger: Fired(key=call.key, task=task_id, at=moment.now.wall)}
+    at = moment.now.wall
+    if judged.signal is Signal.BROKEN:  # its slot is still to come, once that is mended
+        at = known.at if known else NEVER
+    fired = {**work.fired, call.trigger: Fired(key=call.key, task=task_id, at=at)}
     changed = replace(work, fired=fired)
     if step.row.then is Phase.FIRED:
         queue, spec_files = (*work.queue, call.task), {**work.spec_files, call.task: call.spec_path}

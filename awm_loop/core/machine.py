@@ -194,7 +194,7 @@ def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant,
             return Judged(Signal.UNATTENDED, "its directory is gone")
         case _ if attempt.stop and attempt.phase is not Phase.STOPPING:
             return Judged(Signal.UNWANTED, attempt.stop.value)
-        case observation.NotStarted() if work.paused:
+        case observation.NotStarted() if work.paused or projects.barred(work, attempt.project_id, now, policy):
             return Judged(Signal.HELD)
         case observation.NotStarted():
             signal = Signal.NEVER_BEGAN if attempt.launches < policy.launches_max else Signal.CANNOT_BEGIN

@@ -1,10 +1,11 @@
 """The nouns of projects, of what calls for work in them, and of what they may take (SPEC 13), as frozen values."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 Priority = StrEnum("Priority", "CRITICAL HIGH MEDIUM LOW")  # SPEC 5.1: P0 to P3
+NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # before every time that a state has
 DEFAULT_PROJECT = "default"  # the one of the state file's `project` (SPEC 4.2)
 ProjectStatus = StrEnum("ProjectStatus", "ACTIVE PAUSED COMPLETED ARCHIVED")  # SPEC 13.1
 

@@ -30,13 +30,24 @@ def path_of(work: Work, project_id: str, policy: Policy) -> str:
     return work.project if known is None or project_id == DEFAULT_PROJECT else known.path
 
 
-def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
-    """Why nothing of a project starts at this moment, in words; "" where something may."""
+def barred(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
+    """Why not even what was promised for a project starts at this moment, in words; "" where it may (SPEC 15.6)."""
     project = found(work, project_id, policy)
     if project is None:
         return f"project {project_id} is in no projects.json"
     if project.status is not ProjectStatus.ACTIVE:
         return f"project {project_id} is {project.status}"
+    for bounds, whose in ((policy.bounds, "the work window"), (project.bounds, f"the window of project {project_id}")):
+        if bounds.opens_at is not None and now.wall < bounds.opens_at:
+            return f"{whose} is closed"
+    return ""
+
+
+def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
+    """Why nothing new of a project starts at this moment, in words; "" where something may."""
+    project, why = found(work, project_id, policy), barred(work, project_id, now, policy)
+    if project is None or why:
+        return why
     if closed := work.closed.get(ALL) or work.closed.get(project_id):
         return closed
     done = {one.id for one in policy.projects.values() if one.status is ProjectStatus.COMPLETED}
@@ -45,9 +56,6 @@ def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
     live = sum(attempt.project_id == project_id for attempt in work.attempts)
     if 0 < project.max_parallel <= live:
         return f"{live} attempts of project {project_id} are live, and no more may be"
-    for bounds, whose in ((policy.bounds, "the work window"), (project.bounds, f"the window of project {project_id}")):
-        if bounds.opens_at is not None and now.wall < bounds.opens_at:
-            return f"{whose} is closed"
     return ""
 
 

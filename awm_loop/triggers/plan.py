@@ -50,7 +50,7 @@ def is_idle(home: Path, now: datetime) -> bool:
     """Whether no trigger is due and the inbox is empty. Raises DiskError."""
     inbox = home / "state" / "inbox"
     with durable.disk_trouble(inbox, "read"), suppress(FileNotFoundError), os.scandir(inbox) as entries:
-        if any(entry.name != "rejected" for entry in entries):
+        if any(entry.name != "rejected" and not entry.name.startswith(".") for entry in entries):
             return False
     found = identity(home)
     plan = read(home) if found else None

@@ -31,11 +31,12 @@ from build import (
     told,
     working,
 )
+from loop import Loop
 
 from awm_loop.core import consequence
-from awm_loop.core.model import Outcome, Phase, Stop, StopReason, Task
-from awm_loop.core.observation import Call, ProjectGone
-from awm_loop.core.project import Bounds, Fired, Priority, Proposal, Spent, Use
+from awm_loop.core.model import Launch, Outcome, Phase, Stop, StopReason, Task
+from awm_loop.core.observation import Call, NotStarted, ProjectGone
+from awm_loop.core.project import Bounds, Fired, Priority, ProjectStatus, Proposal, Spent, Use
 from awm_loop.core.projects import ALL
 
 GONE = ProjectGone(reason="project directory /web does not exist")
@@ -244,15 +245,16 @@ LAST = {"nightly": Fired(key="0", task="nightly-0", at=later(-60).wall)}
 def test_a_call_that_is_let_pass_is_journalled_and_not_asked_again(
     call: Call, row: str, note: str, notices: list[Any]
 ) -> None:
-    """Its key is remembered with the task that the trigger queued last (SPEC 13.2)."""
+    """Its key is remembered with the task that the trigger queued last; trouble passes no slot over (SPEC 13.2)."""
     before = working("nightly-0", fired=LAST)
+    at = LAST["nightly"].at if call.problem else NOW.wall
 
     step = seen_call(before, call)
 
     assert step is not None
     assert step.work == replace(
         before,
-        fired={"nightly": Fired(key="1", task="nightly-0", at=NOW.wall)},
+        fired={"nightly": Fired(key="1", task="nightly-0", at=at)},
         outbox=tuple(notices),
         next_notice=1 + len(notices),
         seq=1,
@@ -341,3 +343,23 @@ def test_what_is_counted_stays_within_what_the_file_can_hold() -> None:
     ).work
 
     assert again.spent == spent(minutes=16.0, tokens=10**15, cost_usd=1e15)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"projects": {"web": project("web", status=ProjectStatus.PAUSED)}},
+        {"projects": {}},
+        {"projects": {"web": project("web", bounds=Bounds(opens_at=later(60.0).wall))}},
+        {"projects": {"web": project("web")}, "bounds": Bounds(opens_at=later(60.0).wall)},
+    ],
+    ids=["paused", "not known", "its window closed", "the window of all closed"],
+)
+def test_a_promised_launch_waits_until_its_project_may_start_again(changed: dict[str, Any]) -> None:
+    """A beat died between promise and deed, and a person paused the project since (SPEC 6.2, 15.6)."""
+    work = live(phase=Phase.LAUNCHING, project_id="web")
+    loop = Loop(replace(work, pending=Launch(key=work.attempts[0].key)), replace(POLICY, **changed))
+
+    assert (loop.beat(NotStarted()), loop.started) == ([], [])
+    loop.policy = replace(POLICY, projects={"web": project("web")})
+    assert loop.beat(NotStarted()) == ["launching never_began -> launching, launch"]
