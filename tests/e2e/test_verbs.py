@@ -43,13 +43,8 @@ VERBS = [
     "projects",
     "queue",
     "sessions",
-    "export",
-    "import",
     "triggers",
     "hook",
-    "projects",
-    "queue",
-    "sessions",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ def test_a_real_beat_ends_with_a_code_that_says_what_was_wrong(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """SPEC 4.7, 6.3: 0, 74, 75 or 78 and no traceback; with 78, the files of the person are as they were."""
-    home = Home(tmp_path_factory.mktemp("home"))
+    home = Home(
+        tmp_path_factory.mktemp(f"home-{uuid.uuid4().hex}-", numbered=False)
+    )  # paths of one length: data is drawn from them
     try:
         before = spoil(home, data)
         done = home.heartbeat()
