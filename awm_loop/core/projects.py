@@ -50,8 +50,8 @@ def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
         return why
     if closed := work.closed.get(ALL) or work.closed.get(project_id):
         return closed
-    done = {one.id for one in policy.projects.values() if one.status is ProjectStatus.COMPLETED}
-    if before := [name for name in project.depends if name not in done]:
+    others = {name: policy.projects.get(name) for name in project.depends}
+    if before := [name for name, one in others.items() if not one or one.status is not ProjectStatus.COMPLETED]:
         return f"project {project_id} comes after {', '.join(before)}"
     live = sum(attempt.project_id == project_id for attempt in work.attempts)
     if 0 < project.max_parallel <= live:

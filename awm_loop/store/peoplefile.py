@@ -18,12 +18,10 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from awm_loop import durable
-from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX
+from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, SETTLING_POLL_SECONDS, SETTLING_SECONDS
 from awm_loop.errors import AwmError, BadFileError, BusyError
 from awm_loop.store import jsontext
 
-SETTLING_SECONDS = 1.0  # a file written this very second may be half written: it is read again
-SETTLING_POLL_SECONDS = 0.02
 VERSION = 1
 Raw = dict[str, Any]
 Shape = TypeVar("Shape", bound=BaseModel)

@@ -16,7 +16,13 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from awm_loop import clock, durable, fault
-from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, LOCK_WAIT_SECONDS
+from awm_loop.config import (
+    COMMAND_LOCK_WAIT_SECONDS,
+    EDITS_MAX,
+    LOCK_WAIT_SECONDS,
+    SETTLING_POLL_SECONDS,
+    SETTLING_SECONDS,
+)
 from awm_loop.core import notice
 from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Work
@@ -28,8 +34,6 @@ from awm_loop.store.copies import Copies, Left
 STATE_NAME = "current_work.json"
 EDITED = "edited by hand"  # what the journal calls an edit of the file (SPEC 4.6)
 EDIT_CHARS_MAX = 1000  # of its words there
-SETTLING_SECONDS = 1.0  # no editor takes longer to write a file of some KiB; then a bad one is told as bad
-SETTLING_POLL_SECONDS = 0.02
 State = Mapping[str, object]
 _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attempt_key`; far from COUNT_MAX
 

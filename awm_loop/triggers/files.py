@@ -24,13 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from awm_loop import durable, fault
+from awm_loop.config import BASELINE_BYTES_MAX, WATCHED_BYTES_MAX, WATCHED_FILES_MAX, WATCHED_NAMES_MAX
 from awm_loop.core.model import task_key
 from awm_loop.regular import NotRegularError, open_regular, read_regular
 
-FILES_MAX = 20_000  # that one trigger's globs may match: a baseline of some MiB, looked at in a tenth of a second
-VISITED_MAX = 200_000  # names looked at to find them
-CONTENT_BYTES_MAX = 1024**3  # of all of them together: read once, in a second or two
-BASELINE_BYTES_MAX = 64 * 1024 * 1024
 YOUNG_SECONDS = 2.0  # a file may change again within the grain of its times: until then it is read each time
 SKIPPED = frozenset(  # folders that no glob means unless it names them
     {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv", ".tox"}
@@ -171,9 +168,9 @@ def look(watched: Watched, known: Marks, now: datetime) -> dict[str, Mark]:
         try:
             status = entry.stat(follow_symlinks=False)
             bytes_count += status.st_size
-            if len(found) >= FILES_MAX or bytes_count > CONTENT_BYTES_MAX:
+            if len(found) >= WATCHED_FILES_MAX or bytes_count > WATCHED_BYTES_MAX:
                 raise UnwatchableError(
-                    f"its globs match more than {FILES_MAX} files or {CONTENT_BYTES_MAX >> 30} GiB; narrow them"
+                    f"its globs match more than {WATCHED_FILES_MAX} files or {WATCHED_BYTES_MAX >> 30} GiB; narrow them"
                 )
             found[path] = _mark(entry.path, status, known.get(path), now)
         except (FileNotFoundError, NotRegularError, IsADirectoryError):
@@ -204,8 +201,8 @@ def _matching(watched: Watched) -> Iterator[tuple[str, os.DirEntry[str]]]:
         parts = folders.pop()
         for entry in _entries(watched.project, parts):
             visited_count += 1
-            if visited_count > VISITED_MAX:
-                raise UnwatchableError(f"there are more than {VISITED_MAX} names to look at; narrow its globs")
+            if visited_count > WATCHED_NAMES_MAX:
+                raise UnwatchableError(f"there are more than {WATCHED_NAMES_MAX} names to look at; narrow its globs")
             inside = (*parts, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 is_ours = entry.path in watched.omitted

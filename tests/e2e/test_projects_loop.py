@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from home import QUICK, Home
 from test_verbs import awm
+
+from awm_loop.triggers import inbox
 
 
 def projects(home: Home, *entries: dict[str, object]) -> None:
@@ -107,6 +110,74 @@ def test_a_project_whose_directory_vanished_is_put_aside_and_comes_back(home: Ho
 
     assert state["completed"] == ["D1", "A1"]
     assert len(home.texts("project")) == 1
+
+
+def test_run_says_when_nothing_can_start_and_ends(home: Home) -> None:
+    """It would wait without an end, and say nothing (SPEC 6.6)."""
+    home.config(QUICK)
+    home.spec("A1")
+    projects(home, project(home, "a", status="paused"))
+    home.queue("A1", projectOf={"A1": "a"})
+
+    done = awm(home, "run")
+
+    assert (done.code, done.out) == (0, "nothing can start: project a is paused\n")
+    assert home.begun() == []
+
+
+@pytest.mark.parametrize("table", ["loop", "project"])
+def test_a_window_in_a_zone_that_nobody_knows_is_an_error_of_awm_toml(home: Home, table: str) -> None:
+    """It would never open (SPEC 13.3, 16)."""
+    home.config(f'[{table}]\nwindow = "22:00-07:00 Europe/Berlim"\n')
+    home.queue()
+
+    done = home.heartbeat()
+
+    assert (done.code, done.out) == (78, "")
+    assert f"awm.toml:2: {table}.window: " in done.err
+    assert "did you mean Europe/Berlin?" in done.err
+
+
+def test_while_the_projects_cannot_be_read_what_calls_for_them_waits(home: Home) -> None:
+    """Nothing is put aside for a project that is there, in a file that somebody mends (SPEC 4.7, 13.2)."""
+    home.config(QUICK)
+    entry = project(home, "a")
+    projects(home, entry)
+    spec = Path(str(entry["path"])) / "SPEC.md"
+    spec.write_text("# Thing\n\n**Commit:** no\n\n```sh run\ntrue\n```\n")
+    home.queue()
+    home.beat()
+    request = {"spec": str(spec), "project": "a", "id": "A9"}
+    inbox.write_request(home.path, request)
+    (home.path / "state" / "projects.json").write_text("{")
+
+    assert home.heartbeat().code == 78
+    assert home.state()["queue"] == []
+    projects(home, entry)
+    home.wait_for(lambda: home.state().get("completed") == ["A9"], beat_every=1)
+
+
+def test_trouble_that_passes_costs_a_trigger_no_slot(home: Home) -> None:
+    """Its spec was not there for a while: the slot is still within its grace (SPEC 13.2)."""
+    home.config(QUICK)
+    home.queue()
+    spec = home.path / "NIGHTLY.md"
+    trigger = {
+        "id": "t",
+        "type": "time",
+        "trigger": "* * * * *",
+        "spec": str(spec),
+        "createdAt": "2026-01-01T00:00:00Z",
+    }
+    trigger["trigger"] = f"{(datetime.now(UTC) - timedelta(minutes=5)).minute} * * * *"
+    (home.path / "state" / "triggers.json").write_text(json.dumps({"version": 1, "triggers": [trigger]}))
+
+    home.beat()
+    home.beat()
+    assert len(home.texts("trigger")) == 1
+    spec.write_text("# Thing\n\n**Commit:** no\n\n```sh run\ntrue\n```\n")
+
+    home.wait_for(lambda: len(home.state().get("completed", [])) == 1, beat_every=1)
 
 
 def test_a_bad_projects_file_stops_its_projects_only_and_is_told_once(home: Home) -> None:

@@ -221,18 +221,18 @@ def test_a_torn_or_foreign_baseline_is_none(
 
 def test_too_many_files_are_a_trouble_with_a_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than the limit of files, of names or of bytes is refused; as many are not."""
-    monkeypatch.setattr(files, "FILES_MAX", 2)
+    monkeypatch.setattr(files, "WATCHED_FILES_MAX", 2)
     assert names(project) == ["src/a.ts", "src/deep/b.ts"]
     put(project / "src" / "d.ts", "d")
     with pytest.raises(UnwatchableError, match="its globs match more than 2 files"):
         names(project)
-    monkeypatch.setattr(files, "FILES_MAX", 10)
-    monkeypatch.setattr(files, "CONTENT_BYTES_MAX", 3)
+    monkeypatch.setattr(files, "WATCHED_FILES_MAX", 10)
+    monkeypatch.setattr(files, "WATCHED_BYTES_MAX", 3)
     assert len(names(project)) == 3
     put(project / "src" / "d.ts", "dd")
     with pytest.raises(UnwatchableError, match="narrow them"):
         names(project)
-    monkeypatch.setattr(files, "VISITED_MAX", 3)
+    monkeypatch.setattr(files, "WATCHED_NAMES_MAX", 3)
     with pytest.raises(UnwatchableError, match="there are more than 3 names to look at"):
         names(project)
 
