@@ -57,8 +57,9 @@ class Copies:
             return False
 
     def forget(self, rev: int) -> None:
-        """Raises OSError."""
+        """For good: it would pass for what the next save wrote, of the same rev. Raises OSError."""
         (self.history / f"{rev}.json").unlink(missing_ok=True)
+        durable.sync_folder(self.history)
 
     def left(self) -> list[Left]:
         """What killed saves left. What is no state is passed over: somebody may be writing it. Raises DiskError."""

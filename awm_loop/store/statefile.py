@@ -343,7 +343,7 @@ class StateFile:
                 stands = stands or self.path.read_bytes() == data
             with suppress(OSError):
                 if not stands:
-                    (self.history_path / f"{rev}.json").unlink()
+                    self._copies(now).forget(rev)
             if isinstance(error, DiskError):
                 raise
             raise Changed from error

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from truth import LISTS, OVER, Edit, Truth
 
 from awm_loop.cli import steering
-from awm_loop.core.model import Instant, Task, Work
+from awm_loop.core.model import Instant, Spec, Task, Work
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError
 
@@ -94,6 +94,8 @@ class Person:
     def gives_up(self, doc: Mapping[str, Any]) -> None:
         """Where others wait for blocked tasks, and nothing else is to do: `awm skip`, so that they need not."""
         depends = {one for task in doc["queue"] for one in doc["tasks"].get(task, {}).get("depends", ())}
+        specs = [self.world.home.read_spec(self.world.last, task) for task in doc["queue"]] if self.world.last else []
+        depends |= {one for spec in specs if isinstance(spec, Spec) for one in spec.depends}
         for task in [one for one in doc["blocked"] if one in depends]:
             self.world.truth.wanted(task)
             with suppress(AwmError):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from disk import Fault
 from truth import Edit
 from world import World
+
+from awm_loop.cli import steering
+from awm_loop.core.model import Task
+from awm_loop.core.project import DEFAULT_PROJECT
+from awm_loop.store.statefile import EDITED
 
 
 @contextmanager
@@ -37,6 +44,11 @@ def edit(world: World, change: Callable[[dict[str, Any]], object], **wanted: Any
 def add_x1(doc: dict[str, Any], task: str = "X1") -> None:
     doc["queue"].append(task)
     doc["specFiles"][task] = "specs/S1.md"
+
+
+def journalled_edits(world: World) -> int:
+    log = json.loads(world.home.store.path.read_bytes())["log"]
+    return [entry["what"] for entry in log].count(EDITED)
 
 
 def test_a_live_task_is_removed_between_promise_and_proof() -> None:
@@ -204,3 +216,21 @@ def test_a_task_of_an_edit_is_removed_after_the_save_that_merged_it_was_killed()
 
         assert "X1" not in json.loads(world.home.store.path.read_bytes())["queue"]
         world.calms()
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.EIO])
+def test_the_copy_of_a_save_that_never_stood_does_not_come_back_with_a_power_loss(fault: Fault) -> None:
+    """Its removal was not durable: the next save, of its rev, passed for an edit of it (SPEC 4.6, 15.10)."""
+    for seed in range(20):  # of what survives
+        with told() as world:
+            world.heartbeat({})
+            world.heartbeat({"exchange": fault})
+            world.command(lambda work, now: steering.add(work, Task(id="X1"), "specs/S1.md", DEFAULT_PROJECT, now))
+            edits = journalled_edits(world)
+            world.disk.lose_power(random.Random(seed))
+            world.truth.lost_power()
+            world.reboots()
+            world.heartbeat({})
+
+            assert journalled_edits(world) == edits
+            world.calms()
