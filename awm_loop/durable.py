@@ -89,6 +89,19 @@ def write_durably(
     return written
 
 
+def write_unsynced(path: Path, data: bytes) -> None:
+    """Replace the contents of `path`, of mode 0600, whole; its directory is made 0700.
+
+    For what can be made again: a power loss may leave the old contents, none, or a part. Raises DiskError.
+    """
+    with disk_trouble(path):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with _folder(path.parent) as folder, _temporary(folder, data) as (name, _):
+            fault.point("durable.unsynced:before-rename")
+            os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            fault.point("durable.unsynced:after-rename")
+
+
 def _put_back(folder: int, name: str, other: str, written: os.stat_result) -> None:
     """Exchange again, so that what was `written` is out and the edit stands.
 

@@ -47,8 +47,11 @@ class Store(Protocol):
     def catch_up(self, loaded: Loaded) -> None:
         """Journal what a crash kept from it, save a hand edit (SPEC 4.3, 4.6). Raises Changed, DiskError."""
 
-    def is_edited(self, loaded: Loaded) -> bool:
-        """Whether somebody else wrote this state: it is not, byte for byte, what AWM wrote last."""
+    def unread_specs(self, loaded: Loaded) -> Sequence[str]:
+        """Where somebody else wrote this state, the queued tasks of which no beat has read the spec since."""
+
+    def specs_read(self, loaded: Loaded, bad: Sequence[str]) -> None:
+        """They are read now, but for the `bad` ones; to forget it costs time and no more."""
 
     def save(self, loaded: Loaded, work: Work, now: Instant) -> Loaded:
         """Write durably. Raises Changed, DiskError."""

@@ -114,7 +114,7 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
     """Why a beat would block this task as its spec is now; "" where it would not."""
     spec, now = home.read_spec(work, task_id), clock.now()
     policy = home.policy(settings, now)
-    if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, task_id, spec, policy), task_id)):
+    if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, {task_id: spec}, policy), task_id)):
         return why
     try:
         head, branch = home.head(path_of(work, project_of(work, task_id), policy))

@@ -37,7 +37,7 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
     """All that keeps a queued task from starting at this moment, the nearest first; none: the next beat starts it."""
     work, policy, spec = loaded.work, home.policy(loaded.settings, now), home.read_spec(loaded.work, task_id)
     if isinstance(spec, Spec):
-        work = choice.learnt(work, task_id, spec, policy)  # a beat does that when it may start something
+        work = choice.learnt(work, {task_id: spec}, policy)  # a beat does that when it may start something
     found = [Wait("you: the loop is paused", then="awm resume")] if work.paused else []
     if work.reset is not None or choice.reset_due(work, policy):
         found.append(Wait("the session reset that is due"))

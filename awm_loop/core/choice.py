@@ -1,7 +1,7 @@
 """Which task next, and which agent for it (SPEC 7.5, 7.6)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -62,16 +62,18 @@ def candidates(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
         held[project_id] = not policy.allow_overtake
 
 
-def learnt(work: Work, task_id: str, spec: Spec, policy: Policy) -> Work:
-    """What a spec says of the order, its project where it is silent; what it is silent on stands as in the state.
+def learnt(work: Work, specs: Mapping[str, Spec], policy: Policy) -> Work:
+    """What specs say of the order, the project where one is silent; what it is silent on stands as in the state.
 
     Its word on the priority counts until the task is known: then a person may have set another.
     """
-    task, project = work.task(task_id), found(work, project_of(work, task_id), policy)
-    usual = project.priority if project else task.priority
-    priority = task.priority if task_id in work.tasks else spec.priority or usual
-    new = replace(task, priority=priority, depends=spec.depends or task.depends)
-    return work if new == task else replace(work, tasks={**work.tasks, task_id: new})
+    news = dict[str, Task]()
+    for task_id, spec in specs.items():
+        task, project = work.task(task_id), found(work, project_of(work, task_id), policy)
+        priority = task.priority if task_id in work.tasks else spec.priority or (project or task).priority
+        new = replace(task, priority=priority, depends=spec.depends or task.depends)
+        news |= {} if new == task else {task_id: new}
+    return replace(work, tasks={**work.tasks, **news}) if news else work
 
 
 def is_waiting(work: Work, task_id: str, now: Instant) -> bool:
@@ -105,8 +107,7 @@ def workspace(work: Work, task_id: str, seen: SpecRead, policy: Policy) -> Place
         why = "the project is not in git" if seen.head is None else "the project has no commit on a branch"
         return SpecBad(reason=f"it is to work in a worktree, and {why}")
     is_worktree = can_branch and (wanted == "worktree" or (wanted == "auto" and policy.max_parallel > 1))
-    path = path_of(work, project_of(work, task_id), policy)
-    return Place(seen.worktree, True) if is_worktree else Place(path, False)
+    return Place(seen.worktree if is_worktree else path_of(work, project_of(work, task_id), policy), is_worktree)
 
 
 def is_occupied(work: Work, place: Place, path: str) -> bool:

@@ -112,7 +112,7 @@ def unmet(work: Work, task_id: str) -> list[str]:
 
 def hindrance(work: Work, task_id: str) -> str:
     """Why the dependencies of a queued task can never be completed as things stand, in words; "" where they may."""
-    return waits(work).get(task_id, "")
+    return waits(work).get(task_id, "") if unmet(work, task_id) else ""
 
 
 def waits(work: Work) -> dict[str, str]:

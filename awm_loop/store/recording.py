@@ -46,7 +46,7 @@ class Heard:
 
     now: Instant | None = None
     policy: Policy | None = None
-    is_edited: bool | None = None
+    unread: Sequence[str] | None = None  # after somebody else's edit: the tasks whose specs were read for the order
     probed: Mapping[str, AttemptSeen] = field(default_factory=dict)  # by attempt key
     specs: dict[str, Spec | SpecBad] = field(default_factory=dict)  # by task, without their text: no row reads it
     heads: dict[str, tuple[str | None, str]] = field(default_factory=dict)  # by project directory
@@ -144,7 +144,7 @@ def line_of(record: Record) -> dict[str, object]:
         "before": plain(before),
         "after": {name: plain(getattr(after, name)) for name in changed},
         "policy": plain(heard.policy),
-        "isEdited": heard.is_edited,
+        "unread": heard.unread,
         "probed": {key: _named(seen) for key, seen in heard.probed.items()},
         "specs": {task: _named(spec) for task, spec in heard.specs.items()},
         "heads": plain(heard.heads),
@@ -161,11 +161,12 @@ def record_of(line: Mapping[str, Any]) -> Record:
     So a field added to what a beat is told, `Policy` too, needs a default: what the loop did before there was one.
     """
     past, before, is_of_one_project = line["past"], line["before"], "heads" not in line  # 0.1.0
+    all_unread = {None: None, False: [], True: before["queue"]}[line.get("isEdited")]  # 0.1.0
     heads = ({before["project"]: line["head"]} if line["head"] else {}) if is_of_one_project else line["heads"]
     heard = Heard(
         now=_noun(Instant, line["now"]),
         policy=_noun(Policy, line["policy"]),
-        is_edited=line["isEdited"],
+        unread=line.get("unread", all_unread),
         probed={key: _unnamed(seen) for key, seen in line["probed"].items()},
         specs={task: _unnamed(spec) for task, spec in line["specs"].items()},
         heads={path: tuple(head) for path, head in heads.items()},
@@ -218,9 +219,12 @@ class _Ear:
     def catch_up(self, loaded: Loaded) -> None:
         self._ports.store.catch_up(loaded)
 
-    def is_edited(self, loaded: Loaded) -> bool:
-        self._heard.is_edited = self._ports.store.is_edited(loaded)
-        return self._heard.is_edited
+    def unread_specs(self, loaded: Loaded) -> Sequence[str]:
+        self._heard.unread = self._ports.store.unread_specs(loaded)
+        return self._heard.unread
+
+    def specs_read(self, loaded: Loaded, bad: Sequence[str]) -> None:
+        self._ports.store.specs_read(loaded, bad)
 
     def save(self, loaded: Loaded, work: Work, now: Instant) -> Loaded:
         if self._promised is not None:  # this save is the proof: the effect is done
@@ -271,7 +275,7 @@ class _Ear:
 
     def past(self) -> Sequence[Past]:
         if self._heard.past is None:
-            self._heard.past = self._ports.past()
+            self._heard.past = tuple(self._ports.past())
         return self._heard.past
 
     def _keep(self, before: Work, after: Work) -> None:
@@ -296,8 +300,8 @@ class _Replayed:
     def load(self, *_: object, **__: object) -> Loaded:
         return Loaded(self._record.before, Settings(), {}, b"", 0, None)
 
-    def is_edited(self, *_: object, **__: object) -> bool:
-        return bool(_given(self._record.heard.is_edited, "whether the state was edited"))
+    def unread_specs(self, *_: object, **__: object) -> Sequence[str]:
+        return _given(self._record.heard.unread, "which specs nobody has read since an edit")  # type: ignore[no-any-return]
 
     def probe(self, *_: object, **__: object) -> Mapping[str, AttemptSeen]:
         return self._record.heard.probed
@@ -312,7 +316,7 @@ class _Replayed:
     def catch_up(*_: object, **__: object) -> NoReturn:
         raise AssertionError("a replay is a dry run")
 
-    save = start = stop = catch_up
+    save = start = stop = specs_read = catch_up
 
 
 def _noun(kind: Any, value: object) -> Any:

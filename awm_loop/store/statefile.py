@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Work
 from awm_loop.errors import BadFileError, BusyError, DiskError
 from awm_loop.ports import Changed, Loaded, Settings
-from awm_loop.store import document, guarantee, journal, jsontext, merge
+from awm_loop.store import document, guarantee, journal, jsontext, merge, unread
 from awm_loop.store.copies import Copies, Left
 
 STATE_NAME = "current_work.json"
@@ -254,12 +255,26 @@ class StateFile:
         if edited is not None:
             raise Changed
 
-    def is_edited(self, loaded: Loaded) -> bool:
-        """Whether a person wrote in it what no row was taken on since: their bytes, or an edit that was merged."""
+    def edit_of(self, loaded: Loaded) -> str:
+        """A name for what a person wrote in it and no row was taken on since: an edit that was merged, or their bytes.
+
+        "" where there is no such thing.
+        """
         log = loaded.raw.get("log")
-        told = [str(entry.get("what")) for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
-        newest = next((what for what in reversed(told) if what == EDITED or what in guarantee.ROWS), None)
-        return newest == EDITED or not self._copies(clock.now()).has(loaded.rev, loaded.data)
+        told = [entry for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
+        newest = next((one for one in reversed(told) if one.get("what") in {EDITED, *guarantee.ROWS}), {})
+        if newest.get("what") == EDITED:
+            return f"{newest.get('seq')} {newest.get('at')}"
+        is_ours = self._copies(clock.now()).has(loaded.rev, loaded.data)
+        return "" if is_ours else hashlib.sha256(loaded.data).hexdigest()
+
+    def unread_specs(self, loaded: Loaded) -> Sequence[str]:
+        """All queued tasks after an edit, then those alone whose spec was bad: it may have been about to be written."""
+        edit = self.edit_of(loaded)
+        return unread.left(self.directory, edit, loaded.work.queue) if edit else ()
+
+    def specs_read(self, loaded: Loaded, bad: Sequence[str]) -> None:
+        unread.keep(self.directory, self.edit_of(loaded), bad)
 
     def try_update(self, change: Callable[[Work, Instant], Work], now: Instant) -> Work | None:
         """Load, change and save under the lock; None where there is no state or the lock was not to be had."""

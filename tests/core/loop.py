@@ -114,8 +114,11 @@ class _Store:
     def catch_up(self, _: Loaded) -> None:
         """The journal is in memory with the state."""
 
-    def is_edited(self, _: Loaded) -> bool:
-        return False
+    def unread_specs(self, _: Loaded) -> Sequence[str]:
+        return ()
+
+    def specs_read(self, _: Loaded, bad: Sequence[str]) -> None:
+        """Nobody edits this state."""
 
     def save(self, loaded: Loaded, work: Work, _: Instant) -> Loaded:
         assert guarantee.broken(loaded.work, work) is None

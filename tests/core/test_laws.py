@@ -337,7 +337,7 @@ def calm(loop: Loop) -> None:
     assert (work.attempts, work.phase) == ((), Phase.WORKING if work.queue else Phase.IDLE)
     for task in work.queue:  # a beat that only waits keeps nothing of what it learnt
         spec = loop.specs[task]
-        work = choice.learnt(work, task, spec, loop.policy) if isinstance(spec, Spec) else work
+        work = choice.learnt(work, {task: spec}, loop.policy) if isinstance(spec, Spec) else work
     waits = projects.waits(work)
     assert all(waits[task] == "" and {*work.task(task).depends} & {*work.queue, *work.blocked} for task in work.queue)
     assert not work.queue or work.blocked

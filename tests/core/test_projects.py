@@ -436,7 +436,7 @@ def test_the_spec_says_what_a_task_depends_on_else_the_state(
     """What a person wrote into the state stands where the spec is silent (SPEC 4.6, 5.1)."""
     work = working("S1", tasks=depending(S1=state) if state else {})
 
-    assert choice.learnt(work, "S1", replace(SPEC, depends=spec), POLICY).task("S1").depends == after
+    assert choice.learnt(work, {"S1": replace(SPEC, depends=spec)}, POLICY).task("S1").depends == after
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_the_priority_is_the_specs_else_the_projects(
     work = replace(of(S1="web"), tasks={"S1": Task(id="S1", tries=1)} if is_known else {})
     policy = known(project("web", priority=of_project))
 
-    assert choice.learnt(work, "S1", replace(SPEC, priority=said), policy).task("S1").priority is after
+    assert choice.learnt(work, {"S1": replace(SPEC, priority=said)}, policy).task("S1").priority is after
 
 
 def test_a_dependency_that_is_learnt_at_the_last_look_holds() -> None:

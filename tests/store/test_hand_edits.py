@@ -241,15 +241,15 @@ def test_a_file_of_no_rev_in_a_used_home_only_adds(store: StateFile) -> None:
 
 def test_an_edit_is_news_until_a_row_was_taken(store: StateFile) -> None:
     """So that a beat learns the priorities of what was added, whoever saved the edit (SPEC 7.5)."""
-    assert not store.is_edited(load(store))
+    assert not store.edit_of(load(store))
     edit(store, lambda state: state["queue"].append("S9"))
-    assert store.is_edited(load(store))
+    assert store.edit_of(load(store))
     store.update(noted, NOW)
-    assert store.is_edited(load(store))
+    assert store.edit_of(load(store))
 
     store.update(lambda work, now: note(work, now, "launching alive -> running", "S1"), NOW)
 
-    assert not store.is_edited(load(store))
+    assert not store.edit_of(load(store))
 
 
 def test_the_first_file_of_a_home_is_no_edit(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_the_first_file_of_a_home_is_no_edit(tmp_path: Path) -> None:
 
     loaded = settle(store)
 
-    assert (loaded.work.queue, loaded.rev, store.is_edited(loaded)) == (("S1",), 7, True)
+    assert (loaded.work.queue, loaded.rev, bool(store.edit_of(loaded))) == (("S1",), 7, True)
     assert list(tmp_path.iterdir()) == [store.path]
 
 

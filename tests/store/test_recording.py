@@ -167,7 +167,7 @@ DRAWN = {
         Heard,
         now=st.from_type(Instant),
         policy=st.from_type(Policy),
-        is_edited=st.from_type(bool | None),
+        unread=st.none() | st.lists(st.text(), max_size=3),
         probed=st.dictionaries(st.text(), st.from_type(AttemptSeen)),
         specs=st.dictionaries(st.text(), st.from_type(Spec | SpecBad)),
         heads=st.dictionaries(st.text(), st.from_type(tuple[str | None, str])),

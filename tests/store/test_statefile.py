@@ -75,7 +75,7 @@ def test_what_was_saved_is_what_is_loaded(store: StateFile) -> None:
     assert again.work == loaded.work == replace(noted(load(store).work), log=(), seq=1)
     assert (again.data, again.rev, again.settings) == (loaded.data, 1, loaded.settings)
     assert (store.history_path / "1.json").read_bytes() == store.path.read_bytes() == loaded.data
-    assert not store.is_edited(again)
+    assert not store.edit_of(again)
 
 
 def test_a_state_that_breaks_a_guarantee_is_never_written(store: StateFile) -> None:
@@ -245,7 +245,7 @@ def test_no_number_is_given_twice_after_a_state_was_replaced(store: StateFile, f
     loaded = store.save(replaced, noted(replaced.work), NOW)
 
     assert (replaced.work.next_attempt, loaded.rev, seqs(store)) == (13, 6, [1, 2, 3, 4, 5, 6])
-    assert store.is_edited(replaced) is (form == "starter")
+    assert bool(store.edit_of(replaced)) is (form == "starter")
 
 
 def test_a_state_nobody_touched_loads_as_it_was_saved(store: StateFile) -> None:
