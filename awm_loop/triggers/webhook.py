@@ -49,10 +49,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`values` is None for an event that asks for nothing. `digest` is of what was signed, which the id is not."""
+    """`values` is None for an event that asks for nothing. The id is not signed; `signature` is of what was."""
 
     id: str
-    digest: str
+    signature: str
     values: Mapping[str, str] | None
 
 
@@ -76,9 +76,8 @@ def delivery(message: Message, form: Form) -> Delivery:
     found = _DELIVERY_ID.fullmatch(message.one(_DELIVERY[form]) or b"")
     if found is None:
         raise MalformedError(f"{_DELIVERY[form].decode()} is missing or no id")
-    digest = hashlib.sha256(_signed(message, form)).hexdigest()
     values = _own_values(message) if form is Form.AWM else _github_values(message)
-    return Delivery(found[0].decode(), digest, values)
+    return Delivery(found[0].decode(), (message.one(_SIGNATURE[form]) or b"").decode(), values)
 
 
 def _signed(message: Message, form: Form) -> bytes:

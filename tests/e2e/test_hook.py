@@ -185,7 +185,7 @@ def test_each_delivery_of_its_own_is_queued(receiver: Receiver) -> None:
         receiver.post(b"{}", ours(b"{}")),
         receiver.post(b'{"n": 2}', ours(b'{"n": 2}', "d2", secret=OLD)),
         receiver.post(b"", ours(b"", "d3")),
-        receiver.post(b'{"branch": "evil", "run": "7"}', ours(b'{"branch": "evil", "run": "7"}'), "/hook/fixed"),
+        receiver.post(b'{"branch": "evil", "run": "7"}', ours(b'{"branch": "evil", "run": "7"}', "d4"), "/hook/fixed"),
     ] == [202] * 4
     assert sorted(json.dumps(request) for request in receiver.requests()) == [
         '{"trigger": "ci", "values": {"n": "2"}}',
@@ -193,6 +193,36 @@ def test_each_delivery_of_its_own_is_queued(receiver: Receiver) -> None:
         '{"trigger": "ci", "values": {}}',
         '{"trigger": "fixed", "values": {"run": "7"}}',  # its own `branch` is not for a stranger to say
     ]
+
+
+def test_a_delivery_for_one_trigger_is_none_for_another(receiver: Receiver) -> None:
+    """The address is not signed: what was taken once is known at every other, also under another id (SPEC 13.4)."""
+    own, run = b'{"branch": "main"}', json.dumps(RUN).encode()
+    headers = ours(own)
+
+    assert [
+        receiver.post(own, headers),
+        receiver.post(own, headers, "/hook/fixed"),
+        receiver.post(own, headers | {"X-AWM-Delivery": "d2"}, "/hook/fixed"),
+        receiver.post(run, github(run)),
+        receiver.post(run, github(run), "/hook/fixed"),
+        receiver.post(run, github(run, "g2"), "/hook/fixed"),
+    ] == [202, 200, 200, 202, 200, 200]
+    assert [request["trigger"] for request in receiver.requests()] == ["ci", "ci"]
+
+
+def test_a_trigger_may_have_a_secret_of_its_own(start: Callable[[], Receiver], home: Home) -> None:
+    """It alone counts there, and nowhere else; the same event, signed with two, is two deliveries (SPEC 13.4)."""
+    home.config('[hook]\nsecrets = ["env:AWM_HOOK_SECRET"]\n[hook.triggers]\nfixed = ["env:OLD_SECRET"]\n')
+    receiver, body = start(), b'{"branch": "main"}'
+    codes = [
+        receiver.post(body, ours(body, secret=secret), path)
+        for path in ("/hook/fixed", "/hook/ci")
+        for secret in (OLD, SECRET)
+    ]
+
+    assert codes == [202, 401, 401, 202]
+    assert sorted(request["trigger"] for request in receiver.requests()) == ["ci", "fixed"]
 
 
 def changed(name: str, value: str | None) -> Callable[[dict[str, str]], dict[str, str]]:
