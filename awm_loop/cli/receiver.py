@@ -179,7 +179,7 @@ class Receiver:
             trigger = next((one for one in self._home.triggers() if one.id == name), None)
             if trigger is None or trigger.type != "webhook" or not trigger.enabled:
                 return _refusal(404, "no enabled webhook trigger of that name")
-            delivery = webhook.delivery(message, form)
+            delivery = webhook.delivery(message, form, now.wall.timestamp())
             request.scope["awm.note"] = [form, delivery.id]
             if delivery.values is None:
                 return Response(status_code=204)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ RUN = {
         "head_sha": "c0ffee",
         "html_url": "https://github.com/me/app/actions/runs/42",
         "conclusion": "failure",
+        "updated_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     },
     "repository": {"full_name": "me/app"},
 }
