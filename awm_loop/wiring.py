@@ -18,7 +18,7 @@ from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
 from awm_loop.core.observation import Call, SpecBad
-from awm_loop.core.project import DEFAULT_PROJECT, Project
+from awm_loop.core.project import DEFAULT_PROJECT, Project, ProjectStatus
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
@@ -29,6 +29,8 @@ from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import plan
 from awm_loop.workspace import git
+
+OVER = (ProjectStatus.COMPLETED, ProjectStatus.ARCHIVED)  # of projects that nothing new is queued for
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,15 @@ class Home:
         except BadFileError as error:
             self.bad[self.projects_path] = error
             return ()
+
+    def going_on(self, project_id: str) -> projects.ProjectEntry | None:
+        """A project that may be given work, paused too; None for one beside those. Raises ConfigError for one that is
+        over: its tasks would wait, hidden, until it is resumed (SPEC 13.1).
+        """
+        entry = next((one for one in self.project_entries() if one.id == project_id), None)
+        if entry is not None and entry.status in OVER:
+            raise ConfigError(f"project {project_id} is {entry.status}", f"awm projects resume {project_id}")
+        return entry
 
     def projects(self, now: Instant) -> dict[str, Project]:
         """What the core needs of them, by id, with their windows as they stand."""
@@ -185,8 +196,8 @@ class Home:
         from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
-            known = project_id == DEFAULT_PROJECT or any(one.id == project_id for one in self.project_entries())
-            return self.directory_of(work, project_id) if known else None
+            entry = self.going_on(project_id)
+            return self.directory_of(work, project_id) if entry or project_id == DEFAULT_PROJECT else None
 
         live = {attempt.task for attempt in work.attempts}
         calls = Calls(self.path, directory_of, self.triggers)
@@ -196,7 +207,8 @@ class Home:
         """What agents proposed for projects that let them queue it themselves. Raises DiskError."""
         from awm_loop.triggers import proposals  # noqa: PLC0415  as above
 
-        priorities = {one.id: one.priority for one in self.project_entries() if one.may_enqueue}
+        entries = [one for one in self.project_entries() if one.may_enqueue and one.status not in OVER]
+        priorities = {one.id: one.priority for one in entries}
         for one in work.proposals:
             if one.project in priorities:
                 yield Call(

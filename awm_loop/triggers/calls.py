@@ -29,13 +29,15 @@ from awm_loop.triggers import files, inbox, plan, schedule, templates
 
 CHANGES_SHOWN_MAX = 200
 AT_ONCE = 0.0
+PROBLEM_PREFIX = "problem-"  # of a call's key: its trigger is in trouble ...
+WELL = "well"  # ... which is over, so that it is told again where it comes back
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Of one home. `triggers` reads its triggers, and is asked only when one may be due.
 
-    `project_path` is where a project lies, None for one that is not known.
+    `project_path` is where a project lies, None for one that is not known; it raises ConfigError for one that is over.
     """
 
     home: Path
@@ -79,12 +81,15 @@ class Calls:
                 continue
             last = fired.get(trigger.id)
             try:
+                self._project(trigger)
                 if trigger.type == "file":
                     call, due[trigger.id] = self._of_files(trigger, last, is_over, now), AT_ONCE
                 else:
                     call, due[trigger.id] = self._of_time(trigger, last, identity.written_at, now)
             except (ConfigError, files.UnwatchableError) as error:
                 call, due[trigger.id] = _problem(trigger.id, trigger.project_id, _said(error)), AT_ONCE
+            if call is None and last is not None and last.key.startswith(PROBLEM_PREFIX):
+                call, due[trigger.id] = self._call(trigger, WELL, missed="its trouble is over"), AT_ONCE
             found += _once(call, fired)
         new = plan.Plan(identity.text, held.made_at if held else stamp, due)
         if new != held:
@@ -215,8 +220,8 @@ def _once(call: Call | None, fired: Mapping[str, Fired]) -> list[Call]:
 
 
 def _problem(name: str, project: str, why: str) -> Call:
-    """Told once: its key is what it says."""
-    key = f"problem-{hashlib.sha256(why.encode(errors='backslashreplace')).hexdigest()[:8]}"
+    """Told once, until it is well again: its key is what it says."""
+    key = f"{PROBLEM_PREFIX}{hashlib.sha256(why.encode(errors='backslashreplace')).hexdigest()[:8]}"
     return Call(trigger=name, key=key, task=f"{name}-{key}", project=project, spec_path="", problem=why)
 
 

@@ -143,7 +143,7 @@ def calls(
 ) -> list[Call]:
     """What the requests ask for. One that cannot be had is a call with a `problem`, and an empty `spec_path`.
 
-    `project_path` is None for a project that is not known. A template is rendered here. Raises DiskError.
+    `project_path` is as in `Calls`. A template is rendered here. Raises DiskError.
     """
     return [_call(request, triggers, project_path, home) for request in requests]
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from awm_loop.core.model import Instant, Spec
 from awm_loop.core.observation import Call
-from awm_loop.core.project import Fired, Priority
+from awm_loop.core.project import NEVER, Fired, Priority
+from awm_loop.errors import ConfigError
 from awm_loop.store import specfile, triggers
 from awm_loop.triggers import calls, inbox, plan
 from awm_loop.triggers.calls import Calls
@@ -36,6 +37,7 @@ class World:
     fired: dict[str, Fired] = field(default_factory=dict)
     queue: list[str] = field(default_factory=list)
     projects: dict[str, Path] = field(default_factory=dict)
+    path_of: Callable[[str], Path] | None = None
     reads: int = 0
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class World:
             self.reads += 1
             return triggers.read(self.triggers_path)
 
-        return Calls(self.home, self.projects.get, read)
+        return Calls(self.home, self.path_of or self.projects.get, read)
 
     def look(self, minutes: float = 0.0, is_over: Callable[[str], bool] | None = None) -> list[Call]:
         """What calls that many minutes later; nothing is taken."""
@@ -86,10 +88,19 @@ class World:
         self.calls().taken(found)
         return [call.task for call in found]
 
+    def saved(self, minutes: float = 0.0) -> list[Call]:
+        """A look, and what it called for queued; the calls."""
+        found = self.look(minutes)
+        self.save(found)
+        return found
+
     def save(self, found: list[Call]) -> None:
         for call in found:
             if call.trigger:
-                self.fired[call.trigger] = Fired(key=call.key, task=call.task, at=self.now)
+                last = self.fired.get(call.trigger)
+                task = (last.task if last else "") if call.problem or call.missed else call.task
+                at = (last.at if last else NEVER) if call.problem else self.now
+                self.fired[call.trigger] = Fired(key=call.key, task=task, at=at)
             if not call.problem and not call.missed:
                 self.queue.append(call.task)
 
@@ -224,6 +235,42 @@ def test_a_trigger_in_trouble_is_told_once_and_the_others_go_on(
     assert [(call.trigger, call.problem) for call in found] == [("bad", said), ("nightly", "")]
     world.save(found)
     assert world.look(1) == []
+
+
+@pytest.mark.parametrize("entry", [NIGHTLY, DOCS])
+def test_trouble_that_comes_back_is_told_again(world: World, entry: dict[str, Any]) -> None:
+    """Once each time: when it is well again, what was told is forgotten, and no slot or task of it is (issue 6)."""
+    world.projects["other"] = world.root / "project"
+    world.triggers({**entry, "projectId": "other"})
+    world.fired[entry["id"]] = Fired(key="old", task="old-task", at=START - MINUTE)
+    told = []
+    for _ in range(2):
+        path = world.projects.pop("other")
+        plan._path(world.home).unlink(missing_ok=True)  # as the next day does
+        told += [bool(call.problem) for call in [*world.look(1), *world.saved(1), *world.saved(1)]]
+        world.projects["other"] = path
+        found = [*world.saved(1), *world.saved(1)]
+        assert [(call.key, call.problem) for call in found] == [("well", "")]
+
+    assert told == [True, True, True, True]
+    assert world.fired[entry["id"]].task == "old-task"
+    assert len(world.saved(60)) == (entry is NIGHTLY)
+
+
+def test_a_trigger_of_a_project_that_is_over_queues_nothing(world: World) -> None:
+    """It is told once, not each night, and goes on with the next slot once its project does (SPEC 13.1)."""
+
+    def over(project: str) -> Path:
+        raise ConfigError(f"project {project} is archived", f"awm projects resume {project}")
+
+    world.triggers({**NIGHTLY, "template": "nightly-review", "spec": ""})
+    world.path_of = over
+    found = [call for _ in range(50) for call in world.saved(60)]
+    assert [call.problem for call in found] == ["project default is archived (awm projects resume default)"]
+    world.path_of = None
+
+    assert [call.task for call in world.saved(22 * 60) if not call.missed] == []
+    assert [call.task for call in world.saved(61) if not call.missed] == ["nightly-20361124T0200"]
 
 
 def test_a_spec_outside_of_home_and_project_is_refused(world: World) -> None:
