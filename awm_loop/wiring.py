@@ -193,15 +193,19 @@ class Home:
         proposed = list(self._proposed(work)) if work.proposals else []
         if self.projects_path in self.bad or plan.is_idle(self.path, now.wall):
             return proposed  # where projects cannot be read, what calls for them waits too
-        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
+        from awm_loop.triggers.calls import Calls, Standing  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
             entry = self.going_on(project_id)
             return self.directory_of(work, project_id) if entry or project_id == DEFAULT_PROJECT else None
 
         live = {attempt.task for attempt in work.attempts}
+
+        def standing(task: str) -> Standing:
+            return Standing.LIVE if task in live else Standing.QUEUED if task in work.queue else Standing.OVER
+
         calls = Calls(self.path, directory_of, self.triggers)
-        return [*calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now), *proposed]
+        return [*calls.calls(work.fired, standing, now), *proposed]
 
     def _proposed(self, work: Work) -> Iterator[Call]:
         """What agents proposed for projects that let them queue it themselves. Raises DiskError."""

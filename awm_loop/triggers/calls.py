@@ -13,8 +13,9 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from awm_loop.triggers import files, inbox, plan, schedule, templates
 
 CHANGES_SHOWN_MAX = 200
 AT_ONCE = 0.0
+Standing = StrEnum("Standing", "QUEUED LIVE OVER")  # of a task: it waits, it is worked on, or neither
 PROBLEM_PREFIX = "problem-"  # of a call's key: its trigger is in trouble ...
 WELL = "well"  # ... which is over, so that it is told again where it comes back
 
@@ -44,8 +46,8 @@ class Calls:
     project_path: Callable[[str], Path | None]
     triggers: Callable[[], Sequence[Trigger]]
 
-    def calls(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> Sequence[Call]:
-        """All that call now, the same ones until they are in `fired`. `is_over` of a task: not queued and not live.
+    def calls(self, fired: Mapping[str, Fired], standing: Callable[[str], Standing], now: Instant) -> Sequence[Call]:
+        """All that call now, the same ones until they are in `fired`. `standing` is where a task stands.
 
         A trigger in trouble is a call with a `problem`, and the others go on. Where the file of triggers is bad, what
         wants one of them waits until it is mended. Raises DiskError.
@@ -54,7 +56,7 @@ class Calls:
         due: list[Call] = []
         known: dict[str, Trigger] = {}
         try:
-            due = self._due(fired, is_over, now)
+            due = self._due(fired, standing, now)
             known = {trigger.id: trigger for trigger in (self.triggers() if requests else ())}
         except BadFileError:
             requests = [request for request in requests if not isinstance(request.said, inbox.Fire)]
@@ -66,7 +68,7 @@ class Calls:
 
     # Which are due
 
-    def _due(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> list[Call]:
+    def _due(self, fired: Mapping[str, Fired], standing: Callable[[str], Standing], now: Instant) -> list[Call]:
         identity, stamp = plan.identity(self.home), now.wall.timestamp()
         if identity is None:
             return []
@@ -83,7 +85,7 @@ class Calls:
             try:
                 self._project(trigger)
                 if trigger.type == "file":
-                    call, due[trigger.id] = self._of_files(trigger, last, is_over, now), AT_ONCE
+                    call, due[trigger.id] = self._of_files(trigger, last, standing, now), AT_ONCE
                 else:
                     call, due[trigger.id] = self._of_time(trigger, last, identity.written_at, now)
             except (ConfigError, files.UnwatchableError) as error:
@@ -118,11 +120,17 @@ class Calls:
         return self._call(trigger, slot.key, spec=self._spec(trigger, task)), AT_ONCE
 
     def _of_files(
-        self, trigger: Trigger, last: Fired | None, is_over: Callable[[str], bool], now: Instant
+        self, trigger: Trigger, last: Fired | None, standing: Callable[[str], Standing], now: Instant
     ) -> Call | None:
         """Raises ConfigError, UnwatchableError, DiskError."""
         task = last.task if last and trigger.overlap == "skip" else ""
-        if task and not is_over(task):
+        old = promoted = files.read(self.home, trigger.id)
+        if old is not None and old.pending is not None and last is not None and old.pending.key == last.key:
+            promoted = old.promoted(now.wall)  # it was saved
+        where = standing(task) if task else Standing.OVER
+        if where is Standing.LIVE:
+            if promoted is not None and promoted.ran != task:
+                files.write(self.home, trigger.id, replace(promoted, ran=task))
             return None
         project = self._project(trigger)
         watched = files.Watched(
@@ -131,14 +139,11 @@ class Calls:
             since=trigger.since,
             omitted=frozenset(os.path.realpath(self.home / name) for name in ("state", "worktrees")),
         )
-        old = files.read(self.home, trigger.id)
-        promoted = old
-        if old is not None and old.pending is not None and last is not None and old.pending.key == last.key:
-            promoted = old.promoted(now.wall)  # it was saved, and the beat killed before it could say so
-        new = files.looked(promoted, watched, task or None, now.wall)
+        new = files.looked(promoted, watched, now.wall)
         if new != old:
             files.write(self.home, trigger.id, new)
-        if new.pending is None or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
+        is_free = where is Standing.OVER
+        if new.pending is None or not is_free or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
             return None
         task = f"{trigger.id}-{new.pending.stamp}"
         return self._call(trigger, new.pending.key, spec=self._spec_with(trigger, task, new.told()), task=task)

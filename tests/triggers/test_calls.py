@@ -20,7 +20,7 @@ from awm_loop.core.project import NEVER, Fired, Priority
 from awm_loop.errors import ConfigError
 from awm_loop.store import specfile, triggers
 from awm_loop.triggers import calls, inbox, plan
-from awm_loop.triggers.calls import Calls
+from awm_loop.triggers.calls import Calls, Standing
 
 START = datetime(2036, 11, 21, 1, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -71,14 +71,17 @@ class World:
 
         return Calls(self.home, self.path_of or self.projects.get, read)
 
-    def look(self, minutes: float = 0.0, is_over: Callable[[str], bool] | None = None) -> list[Call]:
+    def look(self, minutes: float = 0.0, is_live: bool = False) -> list[Call]:
         """What calls that many minutes later; nothing is taken."""
         self.now += MINUTE * minutes
-        over = is_over or (lambda task: task not in self.queue)
+
+        def standing(task: str) -> Standing:
+            return Standing.OVER if task not in self.queue else Standing.LIVE if is_live else Standing.QUEUED
+
         is_idle = plan.is_idle(self.home, self.now)
-        found = list(self.calls().calls(self.fired, over, self.instant))
+        found = list(self.calls().calls(self.fired, standing, self.instant))
         assert not (is_idle and found)
-        assert found == list(self.calls().calls(self.fired, over, self.instant))  # asked again, the same
+        assert found == list(self.calls().calls(self.fired, standing, self.instant))  # asked again, the same
         return found
 
     def beat(self, minutes: float = 0.0) -> list[str]:
@@ -375,19 +378,60 @@ def test_ten_changes_within_the_debounce_are_one_task_with_ten_paths(world: Worl
 
 
 def test_what_its_own_task_changes_does_not_call_it_again(world: World) -> None:
-    """While it is not over nothing is looked at, and after it the baseline is new (SPEC 13.2)."""
+    """While its agent is at work nothing is looked at, and what was changed meanwhile is known after it (SPEC 13.2)."""
     world.triggers(DOCS)
     changed(world)
     world.put("project/src/a.ts", "A")
     assert len(changed(world)) == 1
+    world.look(0.5, is_live=True)
     world.put("project/src/made.ts", "by the task")
-    assert changed(world) == []
+    world.look(0.5, is_live=True)
+    assert changed(world) == []  # it waits for another attempt
+    world.look(0.5, is_live=True)
+    world.put("project/src/more.ts", "by the task")
     world.queue.clear()
     assert changed(world) == []
     world.put("project/src/a.ts", "AA")
     [task] = changed(world)
 
     assert section(world, task) == ["- changed: `src/a.ts`"]
+
+
+def test_what_people_change_while_its_task_waits_is_for_the_next_one(world: World) -> None:
+    """Before its first attempt and between two; handed over when the task is over, also where that is blocked (13.2)."""
+    world.triggers(DOCS)
+    changed(world)
+    world.put("project/src/a.ts", "A")
+    assert len(changed(world)) == 1
+    world.put("project/src/b.ts", "by a person")
+    world.put("project/src/c.ts", "by a person")
+    world.look(0.5)
+    world.look(0.5, is_live=True)
+    world.put("project/src/made.ts", "by the task")
+    world.put("project/src/c.ts", "by the task, which saw it")
+    world.look(0.5)
+    world.put("project/src/d.ts", "by a person")
+    assert changed(world) == []
+    world.look(0.5, is_live=True)
+    world.put("project/src/made.ts", "by the task again")
+    world.queue.clear()
+    [task] = changed(world)
+
+    assert section(world, task) == [f"- created: `src/{name}.ts`" for name in "bcd"]
+    assert changed(world) == []
+
+
+def test_changes_beside_a_task_that_never_began_are_not_lost(world: World) -> None:
+    """It was blocked, or a person took it out of the queue (SPEC 13.2)."""
+    world.triggers(DOCS)
+    changed(world)
+    world.put("project/src/a.ts", "A")
+    assert len(changed(world)) == 1
+    world.put("project/src/b.ts", "by a person")
+    world.queue.clear()
+    [task] = changed(world)
+
+    assert section(world, task) == ["- created: `src/b.ts`"]
 
 
 def test_with_overlap_everything_counts(world: World) -> None:
@@ -404,7 +448,7 @@ def test_with_overlap_everything_counts(world: World) -> None:
 
 @pytest.mark.parametrize("overlap", ["skip", "queue"])
 def test_a_beat_killed_after_its_save_takes_no_change_twice(world: World, overlap: str) -> None:
-    """The state says that it fired: the baseline moves on with the next look, though it was never told."""
+    """The state says that it fired: the baseline moves on with the next look, and nothing since is lost."""
     world.triggers({**DOCS, "overlap": overlap})
     changed(world)
     world.put("project/src/a.ts", "A")
@@ -415,7 +459,7 @@ def test_a_beat_killed_after_its_save_takes_no_change_twice(world: World, overla
     world.put("project/src/b.ts", "b")
     found = changed(world)
 
-    assert [section(world, task) for task in found] == ([["- created: `src/b.ts`"]] if overlap == "queue" else [])
+    assert [section(world, task) for task in found] == [["- created: `src/b.ts`"]]
 
 
 def test_two_hundred_paths_are_listed_and_the_rest_is_counted(world: World) -> None:
