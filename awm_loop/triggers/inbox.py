@@ -170,6 +170,8 @@ def put_aside(path: Path, why: str) -> Path:
     directory = path.parent / "rejected"
     name = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES_MAX])
     with durable.disk_trouble(path, "move"):
+        if os.path.lexists(directory) and not directory.is_dir():  # some file of that name, which the next beat reads
+            directory.rename(directory.with_name(f"odd-{os.urandom(4).hex()}"))
         directory.mkdir(mode=0o700, exist_ok=True)
         taken = {entry.name for entry in directory.iterdir()}
         numbered = (f"{name}-{number}" if number > 1 else name for number in count(1))
