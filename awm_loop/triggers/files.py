@@ -5,10 +5,10 @@ its contents, as they were when it last fired. Every beat looks again; what diff
 for the debounce, and is then a call. The first look, and one whose baseline is gone, torn or of other globs, takes a
 new baseline and fires nothing: what happened before it is not known.
 
-Where a trigger may not overlap (`overlap: skip`), what changes while the task it queued last waits is pending until it is
-over. While its agent is at work nothing is looked at, and what was changed meanwhile goes into the baseline. So what its
-own agent changes never calls it again; neither does what others change at that time, which is the price. With `overlap:
-queue` everything counts, its own task's changes too.
+Where a trigger may not overlap (`overlap: skip`), what changes while the task it queued last waits is pending until it
+is over. While its agent is at work nothing is looked at, and what was changed meanwhile goes into the baseline. So what
+its own agent changes never calls it again; neither does what others change at that time, which is the price. With
+`overlap: queue` everything counts, its own task's changes too.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def start(home: Home) -> Iterator[Callable[[], Receiver]]:
         log_path = home.root / f"hook-{len(begun)}.log"
         with log_path.open("w") as log:
             process = subprocess.Popen(
-                [*AWM, "--home", str(home.path), "hook", "--port", "0"],
+                [*home.prefix, *AWM, "--home", str(home.path), "hook", "--port", "0"],
                 env=home.environ() | {"PYTHONPATH": str(REPOSITORY), "AWM_HOOK_SECRET": SECRET, "OLD_SECRET": OLD},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -505,6 +505,20 @@ def test_a_secret_is_told_to_nobody(receiver: Receiver) -> None:
     assert SECRET.encode() not in held
     assert SECRET not in Path(f"/proc/{receiver.process.pid}/cmdline").read_text()
     assert len(receiver.log) == 2
+
+
+def test_an_agent_of_the_same_user_cannot_read_a_secret(home: Home, start: Callable[[], Receiver]) -> None:
+    """Not in the receiver's environment as it began, as of other processes of that user (SPEC 13.4)."""
+    if os.geteuid() == 0:  # who may trace anything is stopped by nothing
+        home.prefix = ("setpriv", "--bounding-set=-sys_ptrace,-perfmon,-sys_admin")
+    with subprocess.Popen([*home.prefix, "sleep", "60"]) as other:
+        said = [
+            subprocess.run([*home.prefix, "cat", f"/proc/{pid}/environ"], capture_output=True, check=False)
+            for pid in (other.pid, start().process.pid)
+        ]
+        other.kill()
+
+    assert [(one.returncode, SECRET.encode() in one.stdout) for one in said] == [(0, False), (1, False)]
 
 
 def test_what_a_stranger_sends_does_not_drive_a_terminal(receiver: Receiver) -> None:
