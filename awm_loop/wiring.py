@@ -107,6 +107,11 @@ class Home:
         return projects.core_projects(self.project_entries(), now.wall)
 
     @property
+    def specs_path(self) -> Path:
+        """The folder of the specs that are made here: of templates, triggers and proposals."""
+        return self.path / "state" / "specs"
+
+    @property
     def triggers_path(self) -> Path:
         return self.path / "state" / triggers.NAME
 
@@ -158,8 +163,11 @@ class Home:
         """Raises DiskError where the disk refuses; an unreadable file is told, and the loop goes on (SPEC 4.7)."""
         return metrics.record(self.metrics_path, report, now)
 
-    def ports(self, begin: Callable[[AttemptDirectory], None] | None = None) -> Ports:
-        """The ports of a beat. `begin` takes over a new attempt in this process; without it, a new process does."""
+    def ports(self, begin: Callable[[AttemptDirectory], None] | None = None, scratch: Path | None = None) -> Ports:
+        """The ports of a beat. `begin` takes over a new attempt in this process; without it, a new process does.
+
+        Of a dry run, `scratch` is a folder for what a look at what calls for work has to write.
+        """
         launcher = LocalLauncher(
             home=self.path,
             loop=self.config.loop,
@@ -181,16 +189,17 @@ class Home:
             remember=self._remember,
             past=self.past,
             record=self.record,
-            calls=self._called,
+            calls=lambda work, now: self._called(work, now, scratch),
             taken=lambda calls, _: self._taken(calls),
         )
 
     def policy(self, settings: Settings, now: Instant) -> Policy:
         return policy(self.config, settings, self.projects(now), now)
 
-    def _called(self, work: Work, now: Instant) -> Sequence[Call]:
+    def _called(self, work: Work, now: Instant, scratch: Path | None) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
-        proposed = list(self._proposed(work)) if work.proposals else []
+        specs = scratch or self.specs_path
+        proposed = list(self._proposed(work, specs)) if work.proposals else []
         if self.projects_path in self.bad or plan.is_idle(self.path, now.wall):
             return proposed  # where projects cannot be read, what calls for them waits too
         from awm_loop.triggers.calls import Calls, Standing  # noqa: PLC0415  a tenth of a beat, which an idle one saves
@@ -204,10 +213,10 @@ class Home:
         def standing(task: str) -> Standing:
             return Standing.LIVE if task in live else Standing.QUEUED if task in work.queue else Standing.OVER
 
-        calls = Calls(self.path, directory_of, self.triggers)
+        calls = Calls(self.path, directory_of, self.triggers, specs, is_dry=scratch is not None)
         return [*calls.calls(work.fired, standing, now), *proposed]
 
-    def _proposed(self, work: Work) -> Iterator[Call]:
+    def _proposed(self, work: Work, specs: Path) -> Iterator[Call]:
         """What agents proposed for projects that let them queue it themselves. Raises DiskError."""
         from awm_loop.triggers import proposals  # noqa: PLC0415  as above
 
@@ -221,13 +230,13 @@ class Home:
                     task=proposals.task_of(one),
                     project=one.project,
                     priority=priorities[one.project],
-                    spec_path=str(proposals.write_spec(self.path, one)),
+                    spec_path=str(proposals.write_spec(specs, one)),
                 )
 
     def _taken(self, calls: Sequence[Call]) -> None:
-        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  as above
+        from awm_loop.triggers import inbox  # noqa: PLC0415  as above
 
-        Calls(self.path, lambda _: None, self.triggers).taken(calls)
+        inbox.settle(self.path, calls)
 
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())

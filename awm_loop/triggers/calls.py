@@ -39,12 +39,16 @@ WELL = "well"  # ... which is over, so that it is told again where it comes back
 class Calls:
     """Of one home. `triggers` reads its triggers, and is asked only when one may be due.
 
+    `specs` is the folder for specs that are made here; in a dry run nothing else is written.
+
     `project_path` is where a project lies, None for one that is not known; it raises ConfigError for one that is over.
     """
 
     home: Path
     project_path: Callable[[str], Path | None]
     triggers: Callable[[], Sequence[Trigger]]
+    specs: Path
+    is_dry: bool = False
 
     def calls(self, fired: Mapping[str, Fired], standing: Callable[[str], Standing], now: Instant) -> Sequence[Call]:
         """All that call now, the same ones until they are in `fired`. `standing` is where a task stands.
@@ -60,11 +64,7 @@ class Calls:
             known = {trigger.id: trigger for trigger in (self.triggers() if requests else ())}
         except BadFileError:
             requests = [request for request in requests if not isinstance(request.said, inbox.Fire)]
-        return [*due, *inbox.calls(requests, known, self.project_path, self.home)]
-
-    def taken(self, calls: Sequence[Call]) -> None:
-        """These calls are saved: their requests leave the inbox. Raises DiskError."""
-        inbox.settle(self.home, calls)
+        return [*due, *inbox.calls(requests, known, self.project_path, self.home, self.specs)]
 
     # Which are due
 
@@ -94,7 +94,7 @@ class Calls:
                 call, due[trigger.id] = self._call(trigger, WELL, missed="its trouble is over"), AT_ONCE
             found += _once(call, fired)
         new = plan.Plan(identity.text, held.made_at if held else stamp, due)
-        if new != held:
+        if new != held and not self.is_dry:
             plan.keep(self.home, new)
         return found
 
@@ -129,7 +129,7 @@ class Calls:
             promoted = old.promoted(now.wall)  # it was saved
         where = standing(task) if task else Standing.OVER
         if where is Standing.LIVE:
-            if promoted is not None and promoted.ran != task:
+            if promoted is not None and promoted.ran != task and not self.is_dry:
                 files.write(self.home, trigger.id, replace(promoted, ran=task))
             return None
         project = self._project(trigger)
@@ -140,7 +140,7 @@ class Calls:
             omitted=frozenset(os.path.realpath(self.home / name) for name in ("state", "worktrees")),
         )
         new = files.looked(promoted, watched, now.wall)
-        if new != old:
+        if new != old and not self.is_dry:
             files.write(self.home, trigger.id, new)
         is_free = where is Standing.OVER
         if new.pending is None or not is_free or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
@@ -171,7 +171,7 @@ class Calls:
     def _spec(self, trigger: Trigger, task: str) -> Path:
         """Raises ConfigError, DiskError."""
         if trigger.template:
-            return templates.render(self.home, trigger.template, trigger.values, task)
+            return templates.render(self.home, trigger.template, trigger.values, self.specs / f"{task}.md")
         return inbox.spec_path(trigger.spec, self.home, self._project(trigger))
 
     def _spec_with(self, trigger: Trigger, task: str, changes: Sequence[tuple[str, str]]) -> Path:
@@ -183,11 +183,11 @@ class Calls:
         full = f"{text.rstrip()}\n\n{listed(trigger.id, changes)}"
         if _blocks(full) != _blocks(text):
             raise ConfigError("a code block of its spec is never closed", "close it: ``` on a line of its own")
-        path = templates.spec_path(self.home, task)
+        path = self.specs / f"{task}.md"
         with suppress(OSError):
             if read_regular(path, SPEC_BYTES_MAX + 1) == full.encode():
                 return path
-        return templates.write(self.home, task, full)
+        return templates.write(path, full)
 
 
 def listed(trigger: str, changes: Sequence[tuple[str, str]]) -> str:

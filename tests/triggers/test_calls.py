@@ -69,7 +69,7 @@ class World:
             self.reads += 1
             return triggers.read(self.triggers_path)
 
-        return Calls(self.home, self.path_of or self.projects.get, read)
+        return Calls(self.home, self.path_of or self.projects.get, read, self.home / "state" / "specs")
 
     def look(self, minutes: float = 0.0, is_live: bool = False) -> list[Call]:
         """What calls that many minutes later; nothing is taken."""
@@ -88,7 +88,7 @@ class World:
         """A look, and what it called for queued and taken; the ids of the tasks."""
         found = self.look(minutes)
         self.save(found)
-        self.calls().taken(found)
+        inbox.settle(self.home, found)
         return [call.task for call in found]
 
     def saved(self, minutes: float = 0.0) -> list[Call]:

@@ -45,7 +45,7 @@ def drop(home: Path, name: str, data: bytes | object) -> Path:
 def calls(home: Path, *triggers: Trigger) -> list[Call]:
     """What the inbox asks for, in a world with two projects."""
     paths = {"default": home / "project", "web": home.parent / "web"}
-    return inbox.calls(inbox.read(home), {one.id: one for one in triggers}, paths.get, home)
+    return inbox.calls(inbox.read(home), {one.id: one for one in triggers}, paths.get, home, home / "state" / "specs")
 
 
 def ci(**changed: object) -> Trigger:
