@@ -82,7 +82,7 @@ HOOK_PORT = 8787
 HOOK_SECRET_BYTES_MIN = 32  # docs/SPEC.md 13.4, and so the next two
 HOOK_BODY_BYTES_MAX = 256 * 1024
 HOOK_WINDOW_SECONDS = 300  # a timestamp is that far off at most
-HOOK_SEEN_SECONDS = 24 * 3600  # a delivery is known that long
+HOOK_SEEN_SECONDS = 3 * 24 * 3600  # a delivery is known that long; GitHub sends one again for three days
 HOOK_PER_MINUTE_MAX = 60  # deliveries that are queued
 HOOK_BODY_SECONDS = 5.0  # a body has come by then
 HOOK_CONNECTION_SECONDS = 10.0  # and its connection is over by then
@@ -197,10 +197,14 @@ EnvironmentName = Annotated[str, StringConstraints(pattern=r"^env:[A-Za-z_][A-Za
 
 
 class HookConfig(_Table):
-    """`[hook]`: secrets that deliveries are signed with, never in the file; names of hosts that lead to `awm hook`."""
+    """`[hook]`: secrets that deliveries are signed with, never in the file; names of hosts that lead to `awm hook`.
+
+    `[hook.triggers]`: the secrets of triggers that have their own; the others do not count for these.
+    """
 
     secrets: list[EnvironmentName] = ["env:AWM_HOOK_SECRET"]
     hosts: list[str] = []
+    triggers: dict[str, list[EnvironmentName]] = {}
 
 
 class Config(_Table):
@@ -316,7 +320,7 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
         what = _shown(problem["input"])
         return ConfigError(f"{where}: {what} is not an agent kind that works today", f"{', '.join(KINDS)}")
     # What stands under [notify] and [hook] may be a secret.
-    found = "" if table in {"notify", "hook"} else f", but it is {_shown(problem['input'])}"
+    found = "" if location[0] in {"notify", "hook"} else f", but it is {_shown(problem['input'])}"
     return ConfigError(f"{where}: {problem['msg']}{found}", "see the comments `awm init` writes")
 
 

@@ -18,7 +18,7 @@ from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
 from awm_loop.core.observation import Call, SpecBad
-from awm_loop.core.project import DEFAULT_PROJECT, Project
+from awm_loop.core.project import DEFAULT_PROJECT, Project, ProjectStatus
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
@@ -29,6 +29,8 @@ from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import plan
 from awm_loop.workspace import git
+
+OVER = (ProjectStatus.COMPLETED, ProjectStatus.ARCHIVED)  # of projects that nothing new is queued for
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,23 @@ class Home:
             self.bad[self.projects_path] = error
             return ()
 
+    def going_on(self, project_id: str) -> projects.ProjectEntry | None:
+        """A project that may be given work, paused too; None for one beside those. Raises ConfigError for one that is
+        over: its tasks would wait, hidden, until it is resumed (SPEC 13.1).
+        """
+        entry = next((one for one in self.project_entries() if one.id == project_id), None)
+        if entry is not None and entry.status in OVER:
+            raise ConfigError(f"project {project_id} is {entry.status}", f"awm projects resume {project_id}")
+        return entry
+
     def projects(self, now: Instant) -> dict[str, Project]:
         """What the core needs of them, by id, with their windows as they stand."""
         return projects.core_projects(self.project_entries(), now.wall)
+
+    @property
+    def specs_path(self) -> Path:
+        """The folder of the specs that are made here: of templates, triggers and proposals."""
+        return self.path / "state" / "specs"
 
     @property
     def triggers_path(self) -> Path:
@@ -147,8 +163,11 @@ class Home:
         """Raises DiskError where the disk refuses; an unreadable file is told, and the loop goes on (SPEC 4.7)."""
         return metrics.record(self.metrics_path, report, now)
 
-    def ports(self, begin: Callable[[AttemptDirectory], None] | None = None) -> Ports:
-        """The ports of a beat. `begin` takes over a new attempt in this process; without it, a new process does."""
+    def ports(self, begin: Callable[[AttemptDirectory], None] | None = None, scratch: Path | None = None) -> Ports:
+        """The ports of a beat. `begin` takes over a new attempt in this process; without it, a new process does.
+
+        Of a dry run, `scratch` is a folder for what a look at what calls for work has to write.
+        """
         launcher = LocalLauncher(
             home=self.path,
             loop=self.config.loop,
@@ -170,33 +189,39 @@ class Home:
             remember=self._remember,
             past=self.past,
             record=self.record,
-            calls=self._called,
+            calls=lambda work, now: self._called(work, now, scratch),
             taken=lambda calls, _: self._taken(calls),
         )
 
     def policy(self, settings: Settings, now: Instant) -> Policy:
         return policy(self.config, settings, self.projects(now), now)
 
-    def _called(self, work: Work, now: Instant) -> Sequence[Call]:
+    def _called(self, work: Work, now: Instant, scratch: Path | None) -> Sequence[Call]:
         """What calls for work now. Raises DiskError."""
-        proposed = list(self._proposed(work)) if work.proposals else []
+        specs = scratch or self.specs_path
+        proposed = list(self._proposed(work, specs)) if work.proposals else []
         if self.projects_path in self.bad or plan.is_idle(self.path, now.wall):
             return proposed  # where projects cannot be read, what calls for them waits too
-        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  a tenth of a beat, which an idle one saves
+        from awm_loop.triggers.calls import Calls, Standing  # noqa: PLC0415  a tenth of a beat, which an idle one saves
 
         def directory_of(project_id: str) -> Path | None:
-            known = project_id == DEFAULT_PROJECT or any(one.id == project_id for one in self.project_entries())
-            return self.directory_of(work, project_id) if known else None
+            entry = self.going_on(project_id)
+            return self.directory_of(work, project_id) if entry or project_id == DEFAULT_PROJECT else None
 
         live = {attempt.task for attempt in work.attempts}
-        calls = Calls(self.path, directory_of, self.triggers)
-        return [*calls.calls(work.fired, lambda task: task not in live and task not in work.queue, now), *proposed]
 
-    def _proposed(self, work: Work) -> Iterator[Call]:
+        def standing(task: str) -> Standing:
+            return Standing.LIVE if task in live else Standing.QUEUED if task in work.queue else Standing.OVER
+
+        calls = Calls(self.path, directory_of, self.triggers, specs, is_dry=scratch is not None)
+        return [*calls.calls(work.fired, standing, now), *proposed]
+
+    def _proposed(self, work: Work, specs: Path) -> Iterator[Call]:
         """What agents proposed for projects that let them queue it themselves. Raises DiskError."""
         from awm_loop.triggers import proposals  # noqa: PLC0415  as above
 
-        priorities = {one.id: one.priority for one in self.project_entries() if one.may_enqueue}
+        entries = [one for one in self.project_entries() if one.may_enqueue and one.status not in OVER]
+        priorities = {one.id: one.priority for one in entries}
         for one in work.proposals:
             if one.project in priorities:
                 yield Call(
@@ -205,13 +230,13 @@ class Home:
                     task=proposals.task_of(one),
                     project=one.project,
                     priority=priorities[one.project],
-                    spec_path=str(proposals.write_spec(self.path, one)),
+                    spec_path=str(proposals.write_spec(specs, one)),
                 )
 
     def _taken(self, calls: Sequence[Call]) -> None:
-        from awm_loop.triggers.calls import Calls  # noqa: PLC0415  as above
+        from awm_loop.triggers import inbox  # noqa: PLC0415  as above
 
-        Calls(self.path, lambda _: None, self.triggers).taken(calls)
+        inbox.settle(self.path, calls)
 
     def _remember(self, work: Work, key: str) -> None:
         memory.write(self.path / self.config.loop.memory, work, key, clock.now())

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from awm_loop import clock, terminal
-from awm_loop.beat import Beat
+from awm_loop import clock, durable, terminal
+from awm_loop.beat import Beat, run
 from awm_loop.cli import delivery
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
@@ -70,13 +70,14 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
     said = _Said(is_json=options.json, is_dry_run=options.dry_run)
     exit_code = EXIT_OK
     try:
-        if not options.dry_run:
+        if options.dry_run:
+            said.add([_foreseen(home)])
+        else:
             home.store.prepare()
-        for _ in range(SETTLE_BEATS_MAX if options.settle and not options.dry_run else 1):
-            beats = said.add(pulse(home.store, home.ports(), dry_run=options.dry_run))
-            if not any(beat.effect or beat.redone for beat in beats):
-                break
-        if not options.dry_run:
+            for _ in range(SETTLE_BEATS_MAX if options.settle else 1):
+                beats = said.add(pulse(home.store, home.ports()))
+                if not any(beat.effect or beat.redone for beat in beats):
+                    break
             delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
         for path, trouble in home.bad.items():
             exit_code = trouble.show()
@@ -88,6 +89,16 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
             delivery.tell_bad_file(home, home.store.path, error)
     said.end(home, options.quiet_token if exit_code == EXIT_OK else "")  # it would hide the error from an assistant
     return exit_code
+
+
+def _foreseen(home: Home) -> Beat:
+    """What the next beat would do. The specs that it would make for triggers are made, and are gone after it."""
+    import tempfile  # noqa: PLC0415  only a dry run pays
+
+    with durable.disk_trouble(Path(os.environ.get("TMPDIR") or home.path), "make a folder in"):
+        folder = tempfile.TemporaryDirectory(prefix="awm-", ignore_cleanup_errors=True)
+    with folder as scratch:
+        return run(home.ports(scratch=Path(scratch)), dry_run=True)
 
 
 class _Said:

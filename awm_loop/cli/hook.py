@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import os
 import socket
@@ -13,6 +14,8 @@ from awm_loop.cli.setting_up import open_home
 from awm_loop.config import HOOK_PORT, HOOK_SECRET_BYTES_MIN, environment_value
 from awm_loop.errors import AwmError, ConfigError
 from awm_loop.wiring import Home
+
+PR_SET_DUMPABLE = 4
 
 
 @click.command()
@@ -43,21 +46,28 @@ def hook(context: click.Context, host: str, port: int) -> None:
         receiver.serve(home, secrets, listener, host)
 
 
-def secrets_of(home: Home) -> list[bytes]:
-    """The secrets, taken out of the environment, so that no process started here has them. Raises ConfigError."""
-    names = home.config.hook.secrets
-    if not names:
+def secrets_of(home: Home) -> dict[str, list[bytes]]:
+    """The secrets by trigger, under "" those of all others. Raises ConfigError.
+
+    They are taken out of the environment, so that no process started here has them, and what other processes of this
+    user may see of this one, the environment as it began, is shut.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    names = {"": home.config.hook.secrets, **home.config.hook.triggers}
+    if not any(names.values()):
         raise ConfigError("awm.toml: [hook] secrets is empty, so nobody could be believed", 'secrets = ["env:NAME"]')
-    secrets = []
-    for name in names:
-        secret = os.fsencode(environment_value(name))
-        if len(secret) < HOOK_SECRET_BYTES_MIN:
-            what = f"the secret in {name.removeprefix('env:')} has fewer than {HOOK_SECRET_BYTES_MIN} bytes"
-            raise ConfigError(what, "openssl rand -hex 32 makes a good one")
-        secrets.append(secret)
-    for name in names:
+    secrets = {trigger: [_secret(name) for name in listed] for trigger, listed in names.items()}
+    for name in (name for listed in names.values() for name in listed):
         os.environ.pop(name.removeprefix("env:"), None)
     return secrets
+
+
+def _secret(name: str) -> bytes:
+    secret = os.fsencode(environment_value(name))
+    if len(secret) < HOOK_SECRET_BYTES_MIN:
+        what = f"the secret in {name.removeprefix('env:')} has fewer than {HOOK_SECRET_BYTES_MIN} bytes"
+        raise ConfigError(what, "openssl rand -hex 32 makes a good one")
+    return secret
 
 
 def listening(host: str, port: int) -> socket.socket:

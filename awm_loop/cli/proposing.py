@@ -57,7 +57,7 @@ def accept(context: click.Context, proposal_id: str, as_json: bool) -> None:
     proposal = named(standing.loaded(home).work, proposal_id)
     is_own = proposal.project == DEFAULT_PROJECT
     priority = Priority.MEDIUM if is_own else store.named(home.projects_path, proposal.project).priority
-    spec_path = proposals.write_spec(home.path, proposal)
+    spec_path = proposals.write_spec(home.specs_path, proposal)
     edit(home, lambda work, now: accepted(work, proposal_id, spec_path, priority, now))
     task_id = proposals.task_of(proposal)
     if as_json:

@@ -8,7 +8,6 @@ to the holder, who looks for one after letting go.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from awm_loop import beat, fault
 from awm_loop.config import LOCK_WAIT_SECONDS
@@ -20,10 +19,8 @@ from awm_loop.store.statefile import StateFile
 LOOKS_MAX = 20  # beats one process runs for marks alone, so that two that mark each other cannot spin
 
 
-def pulse(store: StateFile, ports: Ports, *, dry_run: bool = False) -> list[beat.Beat]:
+def pulse(store: StateFile, ports: Ports) -> list[beat.Beat]:
     """The beats run: none when another process is at it and will look again. Raises what a beat raises, BusyError."""
-    if dry_run:  # to look what calls for work writes specs and baselines
-        return [beat.run(replace(ports, calls=lambda *_: ()), dry_run=True)]
     if "AWM_ATTEMPT" in os.environ:
         store.leave_mark()  # inside an agent's tree: a supervisor started here would be swept with it
         return []

@@ -125,9 +125,10 @@ def _templated(
     text = templates.fill(home.path, template, values)
     numbered = (f"{template[:60]}-{number}" if number > 1 else template for number in count(1))
     name = checked_id(task_id or next(name for name in numbered if steering.whereabouts(work, name) is None))
+    path = home.specs_path / f"{name}.md"
     if steering.whereabouts(work, name) is None:
-        templates.write(home.path, name, text)
-    return templates.spec_path(home.path, name), name
+        templates.write(path, text)
+    return path, name
 
 
 def id_of(path: Path) -> str:

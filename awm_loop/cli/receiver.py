@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,11 +49,12 @@ DRAIN_BYTES_MAX = 4 * HOOK_BODY_BYTES_MAX  # read of what is too big, so that it
 STOP_SECONDS = 5  # for requests that are under way
 PATH_CHARS_MAX = 200  # of a path in a line on stderr
 
+Secrets = Mapping[str, list[bytes]]  # by trigger; under "" those of all that have none of their own
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-def serve(home: Home, secrets: list[bytes], listener: socket.socket, host: str) -> None:
+def serve(home: Home, secrets: Secrets, listener: socket.socket, host: str) -> None:
     """Serve until SIGTERM or SIGINT. Raises AwmError where this home has a receiver already, DiskError."""
     directory = home.store.directory / "hook"
     with durable.disk_trouble(directory):
@@ -134,7 +135,7 @@ class Told:
 class Receiver:
     """Of one home. Everything after the body is read happens without a pause, so two deliveries never meet."""
 
-    def __init__(self, home: Home, secrets: list[bytes], host: str, seen: Seen) -> None:
+    def __init__(self, home: Home, secrets: Secrets, host: str, seen: Seen) -> None:
         self._home = home
         self._secrets = secrets
         self._hosts = {"localhost", host.lower(), *(name.lower() for name in home.config.hook.hosts)}
@@ -170,15 +171,15 @@ class Receiver:
 
     def _answer(self, request: Request, message: webhook.Message) -> Response:
         now = clock.now()
-        form = webhook.form_of(message, self._secrets, now.wall.timestamp())
+        name = request.path_params["trigger"]
+        form = webhook.form_of(message, self._secrets.get(name, self._secrets[""]), now.wall.timestamp())
         if form is None:
             return _refusal(401, "unauthorized")
-        name = request.path_params["trigger"]
         try:
             trigger = next((one for one in self._home.triggers() if one.id == name), None)
             if trigger is None or trigger.type != "webhook" or not trigger.enabled:
                 return _refusal(404, "no enabled webhook trigger of that name")
-            delivery = webhook.delivery(message, form)
+            delivery = webhook.delivery(message, form, now.wall.timestamp())
             request.scope["awm.note"] = [form, delivery.id]
             if delivery.values is None:
                 return Response(status_code=204)
@@ -193,10 +194,12 @@ class Receiver:
     def _queue(self, trigger: str, delivery: webhook.Delivery, values: dict[str, str], now: float) -> Response:
         """Write the request, remember the delivery, start a beat. Raises AwmError.
 
-        Its id is not signed, so what is remembered is also what was signed: a replay under another id is known. Killed
-        between the two, the delivery that is sent again has the same name, and so the same task.
+        Neither its id nor its address is signed, so its signature is remembered too, and both count for every trigger
+        that the secret is of: a replay is known, under another id and at another address too. Killed between the two,
+        the delivery that is sent again has the same name, and so the same task.
         """
-        keys = [_key(trigger, delivery.id), _key(trigger, "", delivery.digest)]
+        whose = trigger if trigger in self._secrets else ""
+        keys = [_key(whose, delivery.id), _key("", "", delivery.signature)]
         if any(self._seen.has(key, now) for key in keys):
             return JSONResponse({"status": "already"})
         at = clock.now().boottime

@@ -80,6 +80,8 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 [hook]
 # secrets = ["env:AWM_HOOK_SECRET"]  # what `awm hook` believes: 32 bytes or more each, several while one is changed
 # hosts = []                     # names by which others reach it, beside its address and localhost
+# [hook.triggers]
+# ci = ["env:AWM_HOOK_SECRET_CI"]    # a trigger with secrets of its own: no other counts for it, nor these elsewhere
 """
 
 

@@ -77,7 +77,7 @@ def _rehearse(home: Home) -> None:
         if agent.kind in CLIS:
             kinds.kind(agent.kind)
     now = clock.now()
-    work = beat.run(replace(home.ports(), read_spec=read_spec), dry_run=True).work
+    work = beat.run(replace(home.ports(), read_spec=read_spec, calls=lambda *_: ()), dry_run=True).work
     loaded = home.store.load(now)
     if work is not None and loaded is not None:
         jsontext.layout(document.write(work, loaded.raw, now, loaded.rev))

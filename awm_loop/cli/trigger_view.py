@@ -21,6 +21,7 @@ from awm_loop.store import triggers as store
 from awm_loop.store.shape import iso
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import files, schedule
+from awm_loop.triggers.calls import PROBLEM_PREFIX
 from awm_loop.wiring import Home
 
 LABEL_CHARS = 11
@@ -69,7 +70,7 @@ def json_of(home: Home, trigger: Trigger, fired: Fired | None, now: datetime) ->
         "queues": {"template": trigger.template} if trigger.template else {"spec": trigger.spec},
         "values": dict(trigger.values),
         "fired": {"key": fired.key, "task": fired.task or None, "at": iso(fired.at)} if fired and fired.task else None,
-        "trouble": bool(fired and fired.key.startswith("problem-")),
+        "trouble": bool(fired and fired.key.startswith(PROBLEM_PREFIX)),
         "next": iso(ahead.at) if ahead else None,
     }
     if trigger.type == "time":

@@ -248,6 +248,7 @@ def fire(context: click.Context, trigger_id: str, texts: tuple[str, ...], as_jso
     trigger = trigger_view.named(home, trigger_id)
     if not trigger.enabled:
         raise AwmError(f"{trigger_id} is disabled", f"awm triggers enable {trigger_id}")
+    home.going_on(trigger.project_id)
     values = values_of(texts)
     if trigger.template:
         templates.fill(home.path, trigger.template, {**trigger.values, **values})

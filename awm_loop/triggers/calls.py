@@ -13,8 +13,9 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,28 @@ from awm_loop.triggers import files, inbox, plan, schedule, templates
 
 CHANGES_SHOWN_MAX = 200
 AT_ONCE = 0.0
+Standing = StrEnum("Standing", "QUEUED LIVE OVER")  # of a task: it waits, it is worked on, or neither
+PROBLEM_PREFIX = "problem-"  # of a call's key: its trigger is in trouble ...
+WELL = "well"  # ... which is over, so that it is told again where it comes back
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Of one home. `triggers` reads its triggers, and is asked only when one may be due.
 
-    `project_path` is where a project lies, None for one that is not known.
+    `specs` is the folder for specs that are made here; in a dry run nothing else is written.
+
+    `project_path` is where a project lies, None for one that is not known; it raises ConfigError for one that is over.
     """
 
     home: Path
     project_path: Callable[[str], Path | None]
     triggers: Callable[[], Sequence[Trigger]]
+    specs: Path
+    is_dry: bool = False
 
-    def calls(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> Sequence[Call]:
-        """All that call now, the same ones until they are in `fired`. `is_over` of a task: not queued and not live.
+    def calls(self, fired: Mapping[str, Fired], standing: Callable[[str], Standing], now: Instant) -> Sequence[Call]:
+        """All that call now, the same ones until they are in `fired`. `standing` is where a task stands.
 
         A trigger in trouble is a call with a `problem`, and the others go on. Where the file of triggers is bad, what
         wants one of them waits until it is mended. Raises DiskError.
@@ -52,19 +60,15 @@ class Calls:
         due: list[Call] = []
         known: dict[str, Trigger] = {}
         try:
-            due = self._due(fired, is_over, now)
+            due = self._due(fired, standing, now)
             known = {trigger.id: trigger for trigger in (self.triggers() if requests else ())}
         except BadFileError:
             requests = [request for request in requests if not isinstance(request.said, inbox.Fire)]
-        return [*due, *inbox.calls(requests, known, self.project_path, self.home)]
-
-    def taken(self, calls: Sequence[Call]) -> None:
-        """These calls are saved: their requests leave the inbox. Raises DiskError."""
-        inbox.settle(self.home, calls)
+        return [*due, *inbox.calls(requests, known, self.project_path, self.home, self.specs)]
 
     # Which are due
 
-    def _due(self, fired: Mapping[str, Fired], is_over: Callable[[str], bool], now: Instant) -> list[Call]:
+    def _due(self, fired: Mapping[str, Fired], standing: Callable[[str], Standing], now: Instant) -> list[Call]:
         identity, stamp = plan.identity(self.home), now.wall.timestamp()
         if identity is None:
             return []
@@ -79,15 +83,18 @@ class Calls:
                 continue
             last = fired.get(trigger.id)
             try:
+                self._project(trigger)
                 if trigger.type == "file":
-                    call, due[trigger.id] = self._of_files(trigger, last, is_over, now), AT_ONCE
+                    call, due[trigger.id] = self._of_files(trigger, last, standing, now), AT_ONCE
                 else:
                     call, due[trigger.id] = self._of_time(trigger, last, identity.written_at, now)
             except (ConfigError, files.UnwatchableError) as error:
                 call, due[trigger.id] = _problem(trigger.id, trigger.project_id, _said(error)), AT_ONCE
+            if call is None and last is not None and last.key.startswith(PROBLEM_PREFIX):
+                call, due[trigger.id] = self._call(trigger, WELL, missed="its trouble is over"), AT_ONCE
             found += _once(call, fired)
         new = plan.Plan(identity.text, held.made_at if held else stamp, due)
-        if new != held:
+        if new != held and not self.is_dry:
             plan.keep(self.home, new)
         return found
 
@@ -113,11 +120,17 @@ class Calls:
         return self._call(trigger, slot.key, spec=self._spec(trigger, task)), AT_ONCE
 
     def _of_files(
-        self, trigger: Trigger, last: Fired | None, is_over: Callable[[str], bool], now: Instant
+        self, trigger: Trigger, last: Fired | None, standing: Callable[[str], Standing], now: Instant
     ) -> Call | None:
         """Raises ConfigError, UnwatchableError, DiskError."""
         task = last.task if last and trigger.overlap == "skip" else ""
-        if task and not is_over(task):
+        old = promoted = files.read(self.home, trigger.id)
+        if old is not None and old.pending is not None and last is not None and old.pending.key == last.key:
+            promoted = old.promoted(now.wall)  # it was saved
+        where = standing(task) if task else Standing.OVER
+        if where is Standing.LIVE:
+            if promoted is not None and promoted.ran != task and not self.is_dry:
+                files.write(self.home, trigger.id, replace(promoted, ran=task))
             return None
         project = self._project(trigger)
         watched = files.Watched(
@@ -126,14 +139,11 @@ class Calls:
             since=trigger.since,
             omitted=frozenset(os.path.realpath(self.home / name) for name in ("state", "worktrees")),
         )
-        old = files.read(self.home, trigger.id)
-        promoted = old
-        if old is not None and old.pending is not None and last is not None and old.pending.key == last.key:
-            promoted = old.promoted(now.wall)  # it was saved, and the beat killed before it could say so
-        new = files.looked(promoted, watched, task or None, now.wall)
-        if new != old:
+        new = files.looked(promoted, watched, now.wall)
+        if new != old and not self.is_dry:
             files.write(self.home, trigger.id, new)
-        if new.pending is None or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
+        is_free = where is Standing.OVER
+        if new.pending is None or not is_free or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
             return None
         task = f"{trigger.id}-{new.pending.stamp}"
         return self._call(trigger, new.pending.key, spec=self._spec_with(trigger, task, new.told()), task=task)
@@ -161,7 +171,7 @@ class Calls:
     def _spec(self, trigger: Trigger, task: str) -> Path:
         """Raises ConfigError, DiskError."""
         if trigger.template:
-            return templates.render(self.home, trigger.template, trigger.values, task)
+            return templates.render(self.home, trigger.template, trigger.values, self.specs / f"{task}.md")
         return inbox.spec_path(trigger.spec, self.home, self._project(trigger))
 
     def _spec_with(self, trigger: Trigger, task: str, changes: Sequence[tuple[str, str]]) -> Path:
@@ -173,11 +183,11 @@ class Calls:
         full = f"{text.rstrip()}\n\n{listed(trigger.id, changes)}"
         if _blocks(full) != _blocks(text):
             raise ConfigError("a code block of its spec is never closed", "close it: ``` on a line of its own")
-        path = templates.spec_path(self.home, task)
+        path = self.specs / f"{task}.md"
         with suppress(OSError):
             if read_regular(path, SPEC_BYTES_MAX + 1) == full.encode():
                 return path
-        return templates.write(self.home, task, full)
+        return templates.write(path, full)
 
 
 def listed(trigger: str, changes: Sequence[tuple[str, str]]) -> str:
@@ -215,8 +225,8 @@ def _once(call: Call | None, fired: Mapping[str, Fired]) -> list[Call]:
 
 
 def _problem(name: str, project: str, why: str) -> Call:
-    """Told once: its key is what it says."""
-    key = f"problem-{hashlib.sha256(why.encode(errors='backslashreplace')).hexdigest()[:8]}"
+    """Told once, until it is well again: its key is what it says."""
+    key = f"{PROBLEM_PREFIX}{hashlib.sha256(why.encode(errors='backslashreplace')).hexdigest()[:8]}"
     return Call(trigger=name, key=key, task=f"{name}-{key}", project=project, spec_path="", problem=why)
 
 

@@ -5,9 +5,10 @@ its contents, as they were when it last fired. Every beat looks again; what diff
 for the debounce, and is then a call. The first look, and one whose baseline is gone, torn or of other globs, takes a
 new baseline and fires nothing: what happened before it is not known.
 
-Where a trigger may not overlap (`overlap: skip`), nothing is looked at while the task it queued last is not over; after
-that the baseline is taken anew. So what its own agent changes never calls it again; neither does what others change
-meanwhile, which is the price. With `overlap: queue` everything counts, its own task's changes too.
+Where a trigger may not overlap (`overlap: skip`), what changes while the task it queued last waits is pending until it
+is over. While its agent is at work nothing is looked at, and what was changed meanwhile goes into the baseline. So what
+its own agent changes never calls it again; neither does what others change at that time, which is the price. With
+`overlap: queue` everything counts, its own task's changes too.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What was there when the trigger last fired, or was first looked at. `settled` is its last task that is over."""
+    """What was there when the trigger last fired, or was first looked at. `ran` is its task that began since."""
 
     identity: str
     taken_at: datetime
     why: str  # it was taken anew, for people
     files: Marks
-    settled: str = ""
+    ran: str = ""
     pending: Pending | None = None
 
     def promoted(self, now: datetime) -> Baseline:
@@ -87,6 +88,13 @@ class Baseline:
         files = {**self.files, **(self.pending.changes if self.pending else {})}
         there = {path: mark for path, mark in files.items() if mark is not None}
         return replace(self, files=there, pending=None, taken_at=now, why="its changes were taken")
+
+    def absorbed(self, seen: Marks, now: datetime) -> Baseline:
+        """The baseline after its task ran: all that is there now, but for what was pending before."""
+        kept = self.pending.changes if self.pending else {}
+        files = {path: mark for path, mark in seen.items() if path not in kept}
+        files |= {path: mark for path, mark in self.files.items() if path in kept}
+        return replace(self, files=files, ran="", taken_at=now, why=f"its task {self.ran} ran")
 
     def told(self) -> list[tuple[str, str]]:
         """The pending changes as (created | changed | deleted, path), by path."""
@@ -102,24 +110,23 @@ def path_of(home: Path, trigger: str) -> Path:
     return home / "state" / "triggers" / f"{task_key(trigger)}.json"
 
 
-def looked(old: Baseline | None, watched: Watched, over: str | None, now: datetime) -> Baseline:
-    """The baseline after a look. `over` is the trigger's last task, which is over; None where that does not matter.
-
-    Raises UnwatchableError.
-    """
-    why = _why_anew(old, watched, over, now)
+def looked(old: Baseline | None, watched: Watched, now: datetime) -> Baseline:
+    """The baseline after a look. Raises UnwatchableError."""
+    why = _why_anew(old, watched, now)
     known = old.files if old is not None else {}
     seen = look(watched, known if old is None or old.pending is None else {**known, **_present(old.pending)}, now)
     if old is None or why:
-        settled = over if over is not None else (old.settled if old else "")
-        return Baseline(identity=watched.identity, taken_at=now, why=why, files=seen, settled=settled)
+        return Baseline(identity=watched.identity, taken_at=now, why=why, files=seen)
+    if old.ran:
+        old = old.absorbed(seen, now)
+        known = old.files
     changes = {path: seen.get(path) for path in {*seen, *known} if _digest(seen.get(path)) != _digest(known.get(path))}
     # Of what did not change only the times are news; a young file's are not kept, so it is read again.
     files = {path: mark if path in changes else seen[path] for path, mark in known.items()}
     return replace(old, files=files, pending=_pending(old.pending, changes, now))
 
 
-def _why_anew(old: Baseline | None, watched: Watched, over: str | None, now: datetime) -> str:
+def _why_anew(old: Baseline | None, watched: Watched, now: datetime) -> str:
     """Why the baseline is to be taken anew, for people; "" where it is not."""
     if old is None:
         return "the first look"
@@ -127,7 +134,7 @@ def _why_anew(old: Baseline | None, watched: Watched, over: str | None, now: dat
         return "its globs or its project changed"
     if watched.since is not None and old.taken_at < watched.since <= now:
         return "it was enabled"
-    return "" if over is None or over == old.settled else f"its task {over} is over"
+    return ""
 
 
 def is_due(pending: Pending, debounce_seconds: float, now: datetime) -> bool:
@@ -274,7 +281,7 @@ def write(home: Path, trigger: str, baseline: Baseline) -> None:
         "identity": baseline.identity,
         "takenAt": baseline.taken_at.isoformat(),
         "why": baseline.why,
-        "settled": baseline.settled,
+        "ran": baseline.ran,
         "pending": pending and {"key": pending.key, "at": pending.at.isoformat(), "changes": pending.changes},
         "files": baseline.files,
     }
@@ -298,7 +305,7 @@ def _decoded(raw: Any) -> Baseline:
         identity=str(raw["identity"]),
         taken_at=_instant(raw["takenAt"]),
         why=str(raw["why"]),
-        settled=str(raw["settled"]),
+        ran=str(raw["ran"]),
         files={path: _checked(mark) for path, mark in raw["files"].items()},
         pending=None
         if pending is None

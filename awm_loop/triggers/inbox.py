@@ -140,12 +140,13 @@ def calls(
     triggers: Mapping[str, Trigger],
     project_path: Callable[[str], Path | None],
     home: Path,
+    specs: Path,
 ) -> list[Call]:
     """What the requests ask for. One that cannot be had is a call with a `problem`, and an empty `spec_path`.
 
-    `project_path` is None for a project that is not known. A template is rendered here. Raises DiskError.
+    `project_path` is as in `Calls`. A template is rendered here, into `specs`. Raises DiskError.
     """
-    return [_call(request, triggers, project_path, home) for request in requests]
+    return [_call(request, triggers, project_path, home, specs) for request in requests]
 
 
 def settle(home: Path, taken: Sequence[Call]) -> None:
@@ -170,6 +171,8 @@ def put_aside(path: Path, why: str) -> Path:
     directory = path.parent / "rejected"
     name = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES_MAX])
     with durable.disk_trouble(path, "move"):
+        if os.path.lexists(directory) and not directory.is_dir():  # some file of that name, which the next beat reads
+            directory.rename(directory.with_name(f"odd-{os.urandom(4).hex()}"))
         directory.mkdir(mode=0o700, exist_ok=True)
         taken = {entry.name for entry in directory.iterdir()}
         numbered = (f"{name}-{number}" if number > 1 else name for number in count(1))
@@ -264,7 +267,11 @@ def _shape(shape: type[Fire | Add]) -> TypeAdapter[Any]:
 
 
 def _call(
-    request: Request, triggers: Mapping[str, Trigger], project_path: Callable[[str], Path | None], home: Path
+    request: Request,
+    triggers: Mapping[str, Trigger],
+    project_path: Callable[[str], Path | None],
+    home: Path,
+    specs: Path,
 ) -> Call:
     try:
         match request.said:
@@ -286,13 +293,18 @@ def _call(
                 project = _known(trigger.project_id, project_path)
                 # What a clock or a file fires has keys of its own, which a firing by hand must not take the place of.
                 is_called = trigger.type in CALLED
+                if trigger.template:
+                    values = {**trigger.values, **fire.values}
+                    path = templates.render(home, trigger.template, values, specs / f"{task}.md")
+                else:
+                    path = spec_path(trigger.spec, home, project)
                 return Call(
                     trigger=trigger.id if is_called else "",
                     key=request.key,
                     task=task,
                     project=trigger.project_id,
                     priority=trigger.priority,
-                    spec_path=str(_spec_of(trigger, fire.values, task, (home, project))),
+                    spec_path=str(path),
                     may_overlap=not is_called or trigger.overlap == "queue",
                 )
     except ConfigError as error:
@@ -320,13 +332,6 @@ def _known(project: str, project_path: Callable[[str], Path | None]) -> Path:
     if path is None:
         raise ConfigError(f"there is no project {_shown(project)}", "awm projects list")
     return path
-
-
-def _spec_of(trigger: Trigger, values: Mapping[str, str], task: str, places: tuple[Path, Path]) -> Path:
-    home, project = places
-    if trigger.template:
-        return templates.render(home, trigger.template, {**trigger.values, **values}, task)
-    return spec_path(trigger.spec, home, project)
 
 
 def _shown(text: str) -> str:

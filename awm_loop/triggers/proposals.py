@@ -23,8 +23,8 @@ def task_of(proposal: Proposal) -> str:
     return f"{proposal.project[:50]}-{proposal.id[:13]}"
 
 
-def write_spec(home: Path, proposal: Proposal) -> Path:
-    """Its spec, durable; the same each time. Raises DiskError."""
+def write_spec(specs: Path, proposal: Proposal) -> Path:
+    """Its spec in the folder `specs`, durable; the same each time. Raises DiskError."""
     text = templates.quoted(proposal.text)
     filled = SPEC.format(task=task_of(proposal), title=text.strip("`"), origin=proposal.task, text=text)
-    return templates.write(home, task_of(proposal), filled)
+    return templates.write(specs / f"{task_of(proposal)}.md", filled)

@@ -1,4 +1,4 @@
-"""Which deliveries were taken in the last 24 hours, in a file of lines `seconds key` (SPEC 13.4).
+"""Which deliveries were taken in the last three days, in a file of lines `seconds key` (SPEC 13.4).
 
 It outlives the receiver, so that a delivery that comes again after a restart is known. A line that a crash tore is
 passed over: its delivery is known by the name of its request still.
@@ -34,7 +34,7 @@ class Seen:
         self._rewrite(now)
 
     def has(self, key: str, now: float) -> bool:
-        """Whether `key` was added within the last 24 hours; one of a clock that was ahead counts."""
+        """Whether `key` was added within the last three days; one of a clock that was ahead counts."""
         return key in self._at and now - self._at[key] < HOOK_SEEN_SECONDS
 
     def add(self, keys: list[str], now: float) -> None:

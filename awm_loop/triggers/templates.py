@@ -34,27 +34,21 @@ _HEADERS = {"priority", "est", "files", "model", "type", "timeout", "commit"} | 
 }
 
 
-def render(home: Path, template: str, values: Mapping[str, str], task: str) -> Path:
-    """The spec of `task`, made of a task template: `state/specs/<task>.md`, 0600 and durable.
+def render(home: Path, template: str, values: Mapping[str, str], path: Path) -> Path:
+    """A task template as the spec at `path`, 0600 and durable; returns that.
 
     One that is there already stays as it is: a call that comes again after a crash changes nothing. Raises ConfigError
     where the template is missing, cannot be read or wants a value that is not given; DiskError.
     """
-    path = spec_path(home, task)
-    return path if path.exists() else write(home, task, fill(home, template, values))
+    return path if path.exists() else write(path, fill(home, template, values))
 
 
-def write(home: Path, task: str, text: str) -> Path:
-    """`text` as the spec of `task`, whatever was there. Raises DiskError."""
-    path = spec_path(home, task)
+def write(path: Path, text: str) -> Path:
+    """`text` as the spec at `path`, whatever was there. Raises DiskError."""
     with durable.disk_trouble(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     durable.write_durably(path, text.encode())
     return path
-
-
-def spec_path(home: Path, task: str) -> Path:
-    return home / "state" / "specs" / f"{task}.md"
 
 
 def fill(home: Path, template: str, values: Mapping[str, str]) -> str:

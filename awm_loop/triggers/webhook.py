@@ -13,12 +13,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from awm_loop.config import HOOK_WINDOW_SECONDS
+from awm_loop.config import HOOK_SEEN_SECONDS, HOOK_WINDOW_SECONDS
 
 VALUES_MAX = 100
 Form = StrEnum("Form", "AWM GITHUB")
@@ -49,10 +52,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`values` is None for an event that asks for nothing. `digest` is of what was signed, which the id is not."""
+    """`values` is None for an event that asks for nothing. The id is not signed; `signature` is of what was."""
 
     id: str
-    digest: str
+    signature: str
     values: Mapping[str, str] | None
 
 
@@ -71,14 +74,13 @@ def form_of(message: Message, secrets: Sequence[bytes], now: float) -> Form | No
     return form if matches and (form is Form.GITHUB or _is_fresh(message, now)) else None
 
 
-def delivery(message: Message, form: Form) -> Delivery:
-    """What a rightly signed message asks for. Raises MalformedError."""
+def delivery(message: Message, form: Form, now: float) -> Delivery:
+    """What a rightly signed message asks for. `now` is in seconds since 1970. Raises MalformedError."""
     found = _DELIVERY_ID.fullmatch(message.one(_DELIVERY[form]) or b"")
     if found is None:
         raise MalformedError(f"{_DELIVERY[form].decode()} is missing or no id")
-    digest = hashlib.sha256(_signed(message, form)).hexdigest()
-    values = _own_values(message) if form is Form.AWM else _github_values(message)
-    return Delivery(found[0].decode(), digest, values)
+    values = _own_values(message) if form is Form.AWM else _github_values(message, now)
+    return Delivery(found[0].decode(), (message.one(_SIGNATURE[form]) or b"").decode(), values)
 
 
 def _signed(message: Message, form: Form) -> bytes:
@@ -108,8 +110,12 @@ def _own_values(message: Message) -> dict[str, str]:
     return {name: _text(value) for name, value in members[:VALUES_MAX]}
 
 
-def _github_values(message: Message) -> dict[str, str] | None:
-    """A run of GitHub Actions that failed; None for everything else that GitHub tells."""
+def _github_values(message: Message, now: float) -> dict[str, str] | None:
+    """A run of GitHub Actions that failed; None for everything else that GitHub tells.
+
+    GitHub signs no time beside the body, but the body says when the run ended: one that ended longer ago than its
+    delivery would be known is refused, so that nothing can be replayed.
+    """
     if message.one(b"x-github-event") != b"workflow_run":
         return None
     if (message.one(b"content-type") or b"").startswith(b"application/x-www-form-urlencoded"):
@@ -118,6 +124,8 @@ def _github_values(message: Message) -> dict[str, str] | None:
     run, repository = _member(payload, "workflow_run"), _member(payload, "repository")
     if (payload.get("action"), run.get("conclusion")) != ("completed", "failure"):
         return None
+    if now - _seconds(run.get("updated_at")) > HOOK_SEEN_SECONDS - HOOK_WINDOW_SECONDS:
+        raise MalformedError("the run ended days ago, or does not say when: `awm triggers fire` fires by hand")
     return {
         "repository": _text(repository.get("full_name")),
         "workflow": _text(run.get("name")),
@@ -131,6 +139,14 @@ def _github_values(message: Message) -> dict[str, str] | None:
 def _member(value: Mapping[str, object], name: str) -> Mapping[str, object]:
     found = value.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _seconds(value: object) -> float:
+    """A time with its zone, in seconds since 1970; for what is none, long ago."""
+    with suppress(ValueError):
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return at.timestamp() if at is not None and at.tzinfo is not None else -math.inf
+    return -math.inf
 
 
 def _text(value: object) -> str:

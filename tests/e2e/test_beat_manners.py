@@ -11,6 +11,8 @@ import sys
 import pytest
 from home import PATIENCE_SECONDS, QUICK, REPOSITORY, Done, Home, only
 
+from awm_loop.triggers.inbox import write_request
+
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
@@ -119,6 +121,38 @@ def test_a_dry_run_prints_the_decision(home: Home) -> None:
     ]
     assert "S1" in home.heartbeat("--dry-run").out
     assert home.truth() == []
+
+
+def test_a_dry_run_shows_what_calls_for_work_and_writes_nothing(home: Home) -> None:
+    """A slot that is due, files that changed, a request: what they would queue, and start (SPEC 6.2, 13.2)."""
+    home.queue()
+    for name in ("hourly", "docs", "added"):
+        (home.path / f"{name}.md").write_text(f"# {name}\n\n```sh run\ntrue\n```\n")
+    entries = [
+        {
+            "id": "hourly",
+            "type": "time",
+            "trigger": "0 * * * *",
+            "template": "nightly-review",
+            "createdAt": "2026-01-01T00:00:00Z",
+        },
+        {"id": "docs", "type": "file", "trigger": "*.txt", "debounceSeconds": 0, "spec": "docs.md"},
+    ]
+    (home.path / "state" / "triggers.json").write_text(json.dumps({"triggers": entries[1:]}))
+    home.beat()
+    (home.path / "state" / "triggers.json").write_text(json.dumps({"triggers": entries}))
+    (home.project / "new.txt").write_text("new")
+    write_request(home.path, {"spec": "added.md", "id": "ADDED"})
+    before = quiet_tree(home)
+
+    said = json.loads(home.heartbeat("--dry-run", "--json").out)
+    assert [(row["task"].partition("-2")[0], row["then"]) for row in said["rows"] if row["phase"] == "armed"] == [
+        ("hourly", "fired"),
+        ("docs", "fired"),
+        ("ADDED", "fired"),
+    ]
+    assert [row["then"] for row in said["rows"] if row["phase"] == "queued"] == ["blocked", "launching"]
+    assert quiet_tree(home) == before
 
 
 def test_settle_beats_until_nothing_is_left_to_do(home: Home) -> None:

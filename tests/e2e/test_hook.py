@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ RUN = {
         "head_sha": "c0ffee",
         "html_url": "https://github.com/me/app/actions/runs/42",
         "conclusion": "failure",
+        "updated_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     },
     "repository": {"full_name": "me/app"},
 }
@@ -133,7 +135,7 @@ def start(home: Home) -> Iterator[Callable[[], Receiver]]:
         log_path = home.root / f"hook-{len(begun)}.log"
         with log_path.open("w") as log:
             process = subprocess.Popen(
-                [*AWM, "--home", str(home.path), "hook", "--port", "0"],
+                [*home.prefix, *AWM, "--home", str(home.path), "hook", "--port", "0"],
                 env=home.environ() | {"PYTHONPATH": str(REPOSITORY), "AWM_HOOK_SECRET": SECRET, "OLD_SECRET": OLD},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -185,7 +187,7 @@ def test_each_delivery_of_its_own_is_queued(receiver: Receiver) -> None:
         receiver.post(b"{}", ours(b"{}")),
         receiver.post(b'{"n": 2}', ours(b'{"n": 2}', "d2", secret=OLD)),
         receiver.post(b"", ours(b"", "d3")),
-        receiver.post(b'{"branch": "evil", "run": "7"}', ours(b'{"branch": "evil", "run": "7"}'), "/hook/fixed"),
+        receiver.post(b'{"branch": "evil", "run": "7"}', ours(b'{"branch": "evil", "run": "7"}', "d4"), "/hook/fixed"),
     ] == [202] * 4
     assert sorted(json.dumps(request) for request in receiver.requests()) == [
         '{"trigger": "ci", "values": {"n": "2"}}',
@@ -193,6 +195,36 @@ def test_each_delivery_of_its_own_is_queued(receiver: Receiver) -> None:
         '{"trigger": "ci", "values": {}}',
         '{"trigger": "fixed", "values": {"run": "7"}}',  # its own `branch` is not for a stranger to say
     ]
+
+
+def test_a_delivery_for_one_trigger_is_none_for_another(receiver: Receiver) -> None:
+    """The address is not signed: what was taken once is known at every other, also under another id (SPEC 13.4)."""
+    own, run = b'{"branch": "main"}', json.dumps(RUN).encode()
+    headers = ours(own)
+
+    assert [
+        receiver.post(own, headers),
+        receiver.post(own, headers, "/hook/fixed"),
+        receiver.post(own, headers | {"X-AWM-Delivery": "d2"}, "/hook/fixed"),
+        receiver.post(run, github(run)),
+        receiver.post(run, github(run), "/hook/fixed"),
+        receiver.post(run, github(run, "g2"), "/hook/fixed"),
+    ] == [202, 200, 200, 202, 200, 200]
+    assert [request["trigger"] for request in receiver.requests()] == ["ci", "ci"]
+
+
+def test_a_trigger_may_have_a_secret_of_its_own(start: Callable[[], Receiver], home: Home) -> None:
+    """It alone counts there, and nowhere else; the same event, signed with two, is two deliveries (SPEC 13.4)."""
+    home.config('[hook]\nsecrets = ["env:AWM_HOOK_SECRET"]\n[hook.triggers]\nfixed = ["env:OLD_SECRET"]\n')
+    receiver, body = start(), b'{"branch": "main"}'
+    codes = [
+        receiver.post(body, ours(body, secret=secret), path)
+        for path in ("/hook/fixed", "/hook/ci")
+        for secret in (OLD, SECRET)
+    ]
+
+    assert codes == [202, 401, 401, 202]
+    assert sorted(request["trigger"] for request in receiver.requests()) == ["ci", "fixed"]
 
 
 def changed(name: str, value: str | None) -> Callable[[dict[str, str]], dict[str, str]]:
@@ -473,6 +505,20 @@ def test_a_secret_is_told_to_nobody(receiver: Receiver) -> None:
     assert SECRET.encode() not in held
     assert SECRET not in Path(f"/proc/{receiver.process.pid}/cmdline").read_text()
     assert len(receiver.log) == 2
+
+
+def test_an_agent_of_the_same_user_cannot_read_a_secret(home: Home, start: Callable[[], Receiver]) -> None:
+    """Not in the receiver's environment as it began, as of other processes of that user (SPEC 13.4)."""
+    if os.geteuid() == 0:  # who may trace anything is stopped by nothing
+        home.prefix = ("setpriv", "--bounding-set=-sys_ptrace,-perfmon,-sys_admin")
+    with subprocess.Popen([*home.prefix, "sleep", "60"]) as other:
+        said = [
+            subprocess.run([*home.prefix, "cat", f"/proc/{pid}/environ"], capture_output=True, check=False)
+            for pid in (other.pid, start().process.pid)
+        ]
+        other.kill()
+
+    assert [(one.returncode, SECRET.encode() in one.stdout) for one in said] == [(0, False), (1, False)]
 
 
 def test_what_a_stranger_sends_does_not_drive_a_terminal(receiver: Receiver) -> None:

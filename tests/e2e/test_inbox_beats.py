@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from home import Home, texts
 
 from awm_loop.triggers import inbox
@@ -27,8 +28,12 @@ def prepare(home: Home, **fields: object) -> None:
     (home.path / "templates").mkdir()
     (home.path / "templates" / "build.md").write_text(BUILD.replace("TRUTH", str(home.truth_path)))
     trigger = {"id": "ci", "type": "webhook", "template": "build", "overlap": "queue", **fields}
-    (home.path / "state" / "triggers.json").write_text(json.dumps({"version": 1, "triggers": [trigger]}))
+    write_triggers(home, trigger)
     home.queue()
+
+
+def write_triggers(home: Home, *entries: dict[str, object]) -> None:
+    (home.path / "state" / "triggers.json").write_text(json.dumps({"version": 1, "triggers": entries}))
 
 
 def left(home: Home) -> list[str]:
@@ -79,3 +84,36 @@ def test_a_task_of_the_inbox_is_done(home: Home) -> None:
     inbox.write_request(home.path, {"spec": "s4.md", "id": "S4", "priority": "high"})
 
     assert (home.finish()["completed"], home.begun(), left(home)) == (["S4"], ["S4"], [])
+
+
+@pytest.mark.parametrize("status", ["completed", "archived"])
+def test_what_calls_for_a_project_that_is_over_is_told_and_queues_nothing(home: Home, status: str) -> None:
+    """One notice each, for a clock that ticks on too; paused projects queue, and their tasks wait (SPEC 13.1)."""
+    prepare(home, projectId="site")
+    entries = [
+        {"id": name, "path": str(home.project), "status": state} for name, state in (("site", status), ("p", "paused"))
+    ]
+    (home.path / "state" / "projects.json").write_text(json.dumps({"projects": entries}))
+    (home.path / "s4.md").write_text("# S4\n")
+    of_files = {"type": "file", "trigger": "*.txt", "debounceSeconds": 0, "spec": "s4.md"}
+    write_triggers(
+        home,
+        {"id": "ci", "type": "webhook", "template": "build", "projectId": "site"},
+        {**of_files, "id": "over", "projectId": "site"},
+        {**of_files, "id": "goes-on", "projectId": "p"},
+    )
+    home.beat()
+    (home.project / "new.txt").write_text("new")
+    fire(home, "one")
+    inbox.write_request(home.path, {"spec": "s4.md", "project": "site"}, "two")
+    for _ in range(4):
+        home.beat()
+
+    told = [text for text in texts(home.told) if f"project site is {status}" in text]
+    assert [name for name in ("over", "ci", "inbox-") for text in told if f"Trigger {name}" in text] == [
+        "over",
+        "ci",
+        "inbox-",
+    ]
+    assert [task.partition("-2")[0] for task in home.state()["queue"]] == ["goes-on"]
+    assert left(home) == ["rejected/one", "rejected/one.why", "rejected/two", "rejected/two.why"]

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from awm_loop.core.model import Instant, Spec
 from awm_loop.core.observation import Call
-from awm_loop.core.project import Fired, Priority
+from awm_loop.core.project import NEVER, Fired, Priority
+from awm_loop.errors import ConfigError
 from awm_loop.store import specfile, triggers
 from awm_loop.triggers import calls, inbox, plan
-from awm_loop.triggers.calls import Calls
+from awm_loop.triggers.calls import Calls, Standing
 
 START = datetime(2036, 11, 21, 1, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -36,6 +37,7 @@ class World:
     fired: dict[str, Fired] = field(default_factory=dict)
     queue: list[str] = field(default_factory=list)
     projects: dict[str, Path] = field(default_factory=dict)
+    path_of: Callable[[str], Path] | None = None
     reads: int = 0
 
     def __post_init__(self) -> None:
@@ -67,29 +69,41 @@ class World:
             self.reads += 1
             return triggers.read(self.triggers_path)
 
-        return Calls(self.home, self.projects.get, read)
+        return Calls(self.home, self.path_of or self.projects.get, read, self.home / "state" / "specs")
 
-    def look(self, minutes: float = 0.0, is_over: Callable[[str], bool] | None = None) -> list[Call]:
+    def look(self, minutes: float = 0.0, is_live: bool = False) -> list[Call]:
         """What calls that many minutes later; nothing is taken."""
         self.now += MINUTE * minutes
-        over = is_over or (lambda task: task not in self.queue)
+
+        def standing(task: str) -> Standing:
+            return Standing.OVER if task not in self.queue else Standing.LIVE if is_live else Standing.QUEUED
+
         is_idle = plan.is_idle(self.home, self.now)
-        found = list(self.calls().calls(self.fired, over, self.instant))
+        found = list(self.calls().calls(self.fired, standing, self.instant))
         assert not (is_idle and found)
-        assert found == list(self.calls().calls(self.fired, over, self.instant))  # asked again, the same
+        assert found == list(self.calls().calls(self.fired, standing, self.instant))  # asked again, the same
         return found
 
     def beat(self, minutes: float = 0.0) -> list[str]:
         """A look, and what it called for queued and taken; the ids of the tasks."""
         found = self.look(minutes)
         self.save(found)
-        self.calls().taken(found)
+        inbox.settle(self.home, found)
         return [call.task for call in found]
+
+    def saved(self, minutes: float = 0.0) -> list[Call]:
+        """A look, and what it called for queued; the calls."""
+        found = self.look(minutes)
+        self.save(found)
+        return found
 
     def save(self, found: list[Call]) -> None:
         for call in found:
             if call.trigger:
-                self.fired[call.trigger] = Fired(key=call.key, task=call.task, at=self.now)
+                last = self.fired.get(call.trigger)
+                task = (last.task if last else "") if call.problem or call.missed else call.task
+                at = (last.at if last else NEVER) if call.problem else self.now
+                self.fired[call.trigger] = Fired(key=call.key, task=task, at=at)
             if not call.problem and not call.missed:
                 self.queue.append(call.task)
 
@@ -226,6 +240,42 @@ def test_a_trigger_in_trouble_is_told_once_and_the_others_go_on(
     assert world.look(1) == []
 
 
+@pytest.mark.parametrize("entry", [NIGHTLY, DOCS])
+def test_trouble_that_comes_back_is_told_again(world: World, entry: dict[str, Any]) -> None:
+    """Once each time: when it is well again, what was told is forgotten, and no slot or task of it is (issue 6)."""
+    world.projects["other"] = world.root / "project"
+    world.triggers({**entry, "projectId": "other"})
+    world.fired[entry["id"]] = Fired(key="old", task="old-task", at=START - MINUTE)
+    told = []
+    for _ in range(2):
+        path = world.projects.pop("other")
+        plan._path(world.home).unlink(missing_ok=True)  # as the next day does
+        told += [bool(call.problem) for call in [*world.look(1), *world.saved(1), *world.saved(1)]]
+        world.projects["other"] = path
+        found = [*world.saved(1), *world.saved(1)]
+        assert [(call.key, call.problem) for call in found] == [("well", "")]
+
+    assert told == [True, True, True, True]
+    assert world.fired[entry["id"]].task == "old-task"
+    assert len(world.saved(60)) == (entry is NIGHTLY)
+
+
+def test_a_trigger_of_a_project_that_is_over_queues_nothing(world: World) -> None:
+    """It is told once, not each night, and goes on with the next slot once its project does (SPEC 13.1)."""
+
+    def over(project: str) -> Path:
+        raise ConfigError(f"project {project} is archived", f"awm projects resume {project}")
+
+    world.triggers({**NIGHTLY, "template": "nightly-review", "spec": ""})
+    world.path_of = over
+    found = [call for _ in range(50) for call in world.saved(60)]
+    assert [call.problem for call in found] == ["project default is archived (awm projects resume default)"]
+    world.path_of = None
+
+    assert [call.task for call in world.saved(22 * 60) if not call.missed] == []
+    assert [call.task for call in world.saved(61) if not call.missed] == ["nightly-20361124T0200"]
+
+
 def test_a_spec_outside_of_home_and_project_is_refused(world: World) -> None:
     """After symlinks (SPEC 5.1)."""
     (world.home / "specs" / "link.md").symlink_to(world.put("elsewhere.md", "# Secret\n"))
@@ -328,19 +378,60 @@ def test_ten_changes_within_the_debounce_are_one_task_with_ten_paths(world: Worl
 
 
 def test_what_its_own_task_changes_does_not_call_it_again(world: World) -> None:
-    """While it is not over nothing is looked at, and after it the baseline is new (SPEC 13.2)."""
+    """While its agent is at work nothing is looked at, and what was changed meanwhile is known after it (SPEC 13.2)."""
     world.triggers(DOCS)
     changed(world)
     world.put("project/src/a.ts", "A")
     assert len(changed(world)) == 1
+    world.look(0.5, is_live=True)
     world.put("project/src/made.ts", "by the task")
-    assert changed(world) == []
+    world.look(0.5, is_live=True)
+    assert changed(world) == []  # it waits for another attempt
+    world.look(0.5, is_live=True)
+    world.put("project/src/more.ts", "by the task")
     world.queue.clear()
     assert changed(world) == []
     world.put("project/src/a.ts", "AA")
     [task] = changed(world)
 
     assert section(world, task) == ["- changed: `src/a.ts`"]
+
+
+def test_what_people_change_while_its_task_waits_is_for_the_next_one(world: World) -> None:
+    """Before its first attempt and between two; handed over when the task is over, also where that is blocked (13.2)."""
+    world.triggers(DOCS)
+    changed(world)
+    world.put("project/src/a.ts", "A")
+    assert len(changed(world)) == 1
+    world.put("project/src/b.ts", "by a person")
+    world.put("project/src/c.ts", "by a person")
+    world.look(0.5)
+    world.look(0.5, is_live=True)
+    world.put("project/src/made.ts", "by the task")
+    world.put("project/src/c.ts", "by the task, which saw it")
+    world.look(0.5)
+    world.put("project/src/d.ts", "by a person")
+    assert changed(world) == []
+    world.look(0.5, is_live=True)
+    world.put("project/src/made.ts", "by the task again")
+    world.queue.clear()
+    [task] = changed(world)
+
+    assert section(world, task) == [f"- created: `src/{name}.ts`" for name in "bcd"]
+    assert changed(world) == []
+
+
+def test_changes_beside_a_task_that_never_began_are_not_lost(world: World) -> None:
+    """It was blocked, or a person took it out of the queue (SPEC 13.2)."""
+    world.triggers(DOCS)
+    changed(world)
+    world.put("project/src/a.ts", "A")
+    assert len(changed(world)) == 1
+    world.put("project/src/b.ts", "by a person")
+    world.queue.clear()
+    [task] = changed(world)
+
+    assert section(world, task) == ["- created: `src/b.ts`"]
 
 
 def test_with_overlap_everything_counts(world: World) -> None:
@@ -357,7 +448,7 @@ def test_with_overlap_everything_counts(world: World) -> None:
 
 @pytest.mark.parametrize("overlap", ["skip", "queue"])
 def test_a_beat_killed_after_its_save_takes_no_change_twice(world: World, overlap: str) -> None:
-    """The state says that it fired: the baseline moves on with the next look, though it was never told."""
+    """The state says that it fired: the baseline moves on with the next look, and nothing since is lost."""
     world.triggers({**DOCS, "overlap": overlap})
     changed(world)
     world.put("project/src/a.ts", "A")
@@ -368,7 +459,7 @@ def test_a_beat_killed_after_its_save_takes_no_change_twice(world: World, overla
     world.put("project/src/b.ts", "b")
     found = changed(world)
 
-    assert [section(world, task) for task in found] == ([["- created: `src/b.ts`"]] if overlap == "queue" else [])
+    assert [section(world, task) for task in found] == [["- created: `src/b.ts`"]]
 
 
 def test_two_hundred_paths_are_listed_and_the_rest_is_counted(world: World) -> None:

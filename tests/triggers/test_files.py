@@ -43,8 +43,8 @@ def names(project: Path, *globs: str) -> list[str]:
     return sorted(files.look(watched(project, *globs), {}, NOW))
 
 
-def after(project: Path, old: Baseline | None, seconds: float = 0.0, over: str | None = None) -> Baseline:
-    return files.looked(old, watched(project), over, NOW + SECOND * seconds)
+def after(project: Path, old: Baseline | None, seconds: float = 0.0) -> Baseline:
+    return files.looked(old, watched(project), NOW + SECOND * seconds)
 
 
 def test_the_globs_choose_the_files(project: Path) -> None:
@@ -162,25 +162,22 @@ def test_a_clock_that_leaps_back_begins_the_debounce_anew(project: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("over", "extra", "why"),
+    ("extra", "why"),
     [
-        ("docs-1", {}, "its task docs-1 is over"),
-        (None, {"since": NOW + 5 * SECOND}, "it was enabled"),
-        (None, {"globs": ("**/*.ts",)}, "its globs or its project changed"),
-        (None, {"since": NOW + 500 * SECOND}, ""),
+        ({"since": NOW + 5 * SECOND}, "it was enabled"),
+        ({"globs": ("**/*.ts",)}, "its globs or its project changed"),
+        ({"since": NOW + 500 * SECOND}, ""),
     ],
 )
-def test_a_baseline_is_taken_anew_when_what_it_knows_is_void(
-    project: Path, over: str | None, extra: dict[str, object], why: str
-) -> None:
-    """When its own task is over, when it is enabled again, when it looks elsewhere: without a call, and said why."""
+def test_a_baseline_is_taken_anew_when_what_it_knows_is_void(project: Path, extra: dict[str, object], why: str) -> None:
+    """When it is enabled again, when it looks elsewhere: without a call, and said why."""
     first = after(project, None)
     put(project / "src" / "a.ts", "A")
     other = Watched(**{"project": project, "globs": ("src/**/*.ts",), **extra})  # type: ignore[arg-type]
-    second = files.looked(first, other, over, NOW + 10 * SECOND)
+    second = files.looked(first, other, NOW + 10 * SECOND)
 
     assert (second.why, second.pending is None) == (why or "the first look", bool(why))
-    assert files.looked(second, other, over, NOW + 20 * SECOND) == second
+    assert files.looked(second, other, NOW + 20 * SECOND) == second
 
 
 def test_a_baseline_is_read_back_as_it_was_written(tmp_path: Path, project: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,7 +45,7 @@ def drop(home: Path, name: str, data: bytes | object) -> Path:
 def calls(home: Path, *triggers: Trigger) -> list[Call]:
     """What the inbox asks for, in a world with two projects."""
     paths = {"default": home / "project", "web": home.parent / "web"}
-    return inbox.calls(inbox.read(home), {one.id: one for one in triggers}, paths.get, home)
+    return inbox.calls(inbox.read(home), {one.id: one for one in triggers}, paths.get, home, home / "state" / "specs")
 
 
 def ci(**changed: object) -> Trigger:
@@ -328,6 +329,23 @@ def test_a_request_that_is_gone_already_is_taken(home: Path) -> None:
     inbox.take(path)
 
     assert left(home) == {}
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_named_as_the_folder_of_what_is_put_aside_is_in_nobodys_way(home: Path, kind: str) -> None:
+    """It is a request like any other, under another name: here one that is none, so that it is put aside as well."""
+    rejected = home / "state" / "inbox" / "rejected"
+    rejected.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        rejected.write_text("{")
+    else:
+        rejected.symlink_to("nowhere")
+    (rejected.parent / "bad").write_text("{")
+    for _ in range(2):
+        inbox.settle(home, calls(home))
+
+    assert inbox.read(home) == []
+    assert sorted(re.sub("-.{8}", "", path.name) for path in rejected.iterdir()) == ["bad", "bad.why", "odd", "odd.why"]
 
 
 def test_only_what_was_asked_for_is_settled(home: Path) -> None:

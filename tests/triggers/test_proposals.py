@@ -33,7 +33,7 @@ HOSTILE = st.text(st.characters(codec="utf-8")) | st.lists(
 
 
 def spec_of(home: Path, text: str) -> Spec:
-    path = proposals.write_spec(home, Proposal(id="p1", project="docs", task="D1", text=text))
+    path = proposals.write_spec(home / "state" / "specs", Proposal(id="p1", project="docs", task="D1", text=text))
     found = specfile.read(path, "docs-p1", home)
     assert isinstance(found, Spec), found
     return found
@@ -56,4 +56,4 @@ def test_a_task_of_a_proposal_has_an_id_however_long_its_project_is_named(tmp_pa
     proposal = Proposal(id=f"p{10**11}", project="x" * 64, task="D1", text="go on")
 
     assert proposals.task_of(proposal) == "x" * 50 + "-p100000000000"
-    assert proposals.write_spec(tmp_path, proposal).name == f"{proposals.task_of(proposal)}.md"
+    assert proposals.write_spec(tmp_path / "specs", proposal).name == f"{proposals.task_of(proposal)}.md"

@@ -91,7 +91,7 @@ def test_a_template_of_the_home_comes_before_a_shipped_one(home: Path) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_template_is_a_spec_without_a_slip(home: Path, name: str) -> None:
     """Each has a title, a type and a length, no line that is nearly a header, and nothing that is run."""
-    path = templates.render(home, name, FAILURE, "S1")
+    path = templates.render(home, name, FAILURE, home / "state" / "specs" / "S1.md")
     spec = specfile.read(path, "S1", home)
 
     assert isinstance(spec, Spec)
@@ -107,7 +107,9 @@ def test_a_shipped_template_is_a_spec_without_a_slip(home: Path, name: str) -> N
 
 def test_the_broken_build_tells_what_broke(home: Path) -> None:
     """The shipped template of the fourth use case: title, priority, and each value as quoted data (SPEC 13.4)."""
-    spec = specfile.read(templates.render(home, "broken-build", FAILURE, "ci-1"), "ci-1", home)
+    spec = specfile.read(
+        templates.render(home, "broken-build", FAILURE, home / "state" / "specs" / "ci-1.md"), "ci-1", home
+    )
 
     assert isinstance(spec, Spec)
     assert (spec.title, spec.priority, spec.commit) == (
@@ -127,7 +129,7 @@ def test_the_broken_build_tells_what_broke(home: Path) -> None:
 
 def test_a_rendered_spec_lies_in_the_state_and_is_ours_alone(home: Path) -> None:
     """`state/specs/<task>.md`, 0600 in a directory of 0700 (SPEC 3.3)."""
-    path = templates.render(home, "nightly-review", {}, "nightly-20261121T0200")
+    path = templates.render(home, "nightly-review", {}, home / "state" / "specs" / "nightly-20261121T0200.md")
 
     assert path == home / "state" / "specs" / "nightly-20261121T0200.md"
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -136,11 +138,11 @@ def test_a_rendered_spec_lies_in_the_state_and_is_ours_alone(home: Path) -> None
 def test_a_spec_rendered_before_stays_as_it_is(home: Path) -> None:
     """The same call comes again after a crash; what an agent may be reading is not changed under it."""
     name = template(home, "# One $x\n")
-    path = templates.render(home, name, {"x": "a"}, "S1")
+    path = templates.render(home, name, {"x": "a"}, home / "state" / "specs" / "S1.md")
     before = path.stat()
     template(home, "# Another $x\n")
 
-    assert templates.render(home, name, {"x": "b"}, "S1") == path
+    assert templates.render(home, name, {"x": "b"}, home / "state" / "specs" / "S1.md") == path
     assert (path.read_text(), path.stat().st_mtime_ns) == ("# One a\n", before.st_mtime_ns)
 
 

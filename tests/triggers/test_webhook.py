@@ -7,6 +7,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from awm_loop.triggers.webhook import Form, MalformedError, Message
 
 SECRET = b"x" * 32
 NOW = 1_800_000_000.0
+OLDEST_SECONDS = HOOK_SEEN_SECONDS - HOOK_WINDOW_SECONDS
 
 
 def sign(signed: bytes, secret: bytes = SECRET) -> bytes:
@@ -106,7 +108,7 @@ def test_any_headers_and_any_body_are_answered(headers: list[tuple[bytes, bytes]
     if form is not None:
         assert signatures in ([sign(body)], [sign(b"1800000000." + body)])
         with suppress(MalformedError):
-            webhook.delivery(Message(headers, body), form)
+            webhook.delivery(Message(headers, body), form, NOW)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("failure")
@@ -126,16 +128,44 @@ def test_any_payload_is_texts_under_names(payload: dict[str, object], is_failure
     for message, form in ((ours(body), Form.AWM), (github(body), Form.GITHUB)):
         values: Mapping[str, str] | None = {}
         with suppress(MalformedError):
-            values = webhook.delivery(message, form).values
+            values = webhook.delivery(message, form, NOW).values
         assert {type(value) for value in (values or {}).values()} <= {str}
         assert "".join((values or {}).values()).encode().decode() is not None
         assert form is Form.AWM or (values is not None) >= is_failure
 
 
+def failed_run(updated_at: object) -> bytes:
+    run = {"conclusion": "failure", "updated_at": updated_at}
+    return json.dumps({"action": "completed", "workflow_run": run}).encode()
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "is_taken"),
+    [(-3600, True), (0, True), (OLDEST_SECONDS, True), (OLDEST_SECONDS + 1, False), (10**9, False)],
+)
+def test_a_run_of_github_counts_no_longer_than_its_delivery_is_known(age_seconds: int, is_taken: bool) -> None:
+    """So one that is replayed under another id is either known or too old (SPEC 13.4)."""
+    message = github(failed_run(datetime.fromtimestamp(NOW - age_seconds, UTC).isoformat()))
+    found = None
+    with suppress(MalformedError):
+        found = webhook.delivery(message, Form.GITHUB, NOW).values
+
+    assert (found is not None) is is_taken
+
+
+@pytest.mark.parametrize(
+    "updated_at", [None, 5, "", "yesterday", "2027-01-15", "2027-01-15T08:00:00", "0001-01-01T00:00:00+23:59", {}]
+)
+def test_a_run_of_github_that_does_not_say_when_it_ended_is_refused(updated_at: object) -> None:
+    """Nobody could say then whether it is a replay (SPEC 13.4)."""
+    with pytest.raises(MalformedError):
+        webhook.delivery(github(failed_run(updated_at)), Form.GITHUB, NOW)
+
+
 def test_a_number_of_thousands_of_digits_is_refused() -> None:
     """Python would not print it."""
     with pytest.raises(MalformedError):
-        webhook.delivery(ours(b'{"a": ' + b"9" * 5000 + b"}"), Form.AWM)
+        webhook.delivery(ours(b'{"a": ' + b"9" * 5000 + b"}"), Form.AWM, NOW)
 
 
 def test_names_are_those_a_placeholder_can_have() -> None:
@@ -143,12 +173,12 @@ def test_names_are_those_a_placeholder_can_have() -> None:
     good = {f"n{n}": "x" for n in range(webhook.VALUES_MAX + 1)}
     body = json.dumps({"a-b": "", "": "", "ä": "", "1a": "", "_": "y", "x" * 64: "", "x" * 65: ""}).encode()
 
-    assert webhook.delivery(ours(body), Form.AWM).values == {"_": "y", "x" * 64: ""}
-    assert len(webhook.delivery(ours(json.dumps(good).encode()), Form.AWM).values or ()) == webhook.VALUES_MAX
+    assert webhook.delivery(ours(body), Form.AWM, NOW).values == {"_": "y", "x" * 64: ""}
+    assert len(webhook.delivery(ours(json.dumps(good).encode()), Form.AWM, NOW).values or ()) == webhook.VALUES_MAX
 
 
-def test_what_was_seen_is_known_for_a_day(tmp_path: Path) -> None:
-    """24 hours to the second, over restarts; a clock that was ahead makes nobody forget (SPEC 13.4)."""
+def test_what_was_seen_is_known_for_three_days(tmp_path: Path) -> None:
+    """To the second, over restarts; a clock that was ahead makes nobody forget (SPEC 13.4)."""
     path = tmp_path / "seen"
     Seen(path, NOW).add(["a" * 32, "b" * 32], NOW)
     again = Seen(path, NOW + HOOK_SEEN_SECONDS - 1)
@@ -173,7 +203,7 @@ def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_file_does_not_grow_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is a day old is left out from time to time, while the receiver runs."""
+    """What is that old is left out from time to time, while the receiver runs."""
     path = tmp_path / "seen"
     monkeypatch.setattr(seen, "REWRITE_AFTER", 10)
     known = Seen(path, NOW)
