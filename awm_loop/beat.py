@@ -102,7 +102,7 @@ def _is_held(work: Work, effect: Effect, moment: Moment) -> bool:
     attempt = work.attempt(effect.key) if isinstance(effect, Launch) else None
     if attempt is None:
         return False
-    return work.paused or bool(projects.barred(work, attempt.project_id, moment.now, moment.policy))
+    return work.paused or bool(projects.barred(attempt.project_id, moment.now, moment.policy))
 
 
 def _learnt(work: Work, tasks: Iterable[str], ports: Ports, policy: Policy) -> tuple[Work, list[str]]:
@@ -202,7 +202,7 @@ def _limit_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
                 work = step.work
                 yield step
     for project_id in dict.fromkeys((*work.closed, *moment.policy.projects, DEFAULT_PROJECT, projects.ALL)):
-        gone = _gone(work, project_id, ports, moment) if project_id in work.closed else ""
+        gone = _gone(work, project_id, ports) if project_id in work.closed else ""
         judged = classify_project(work, project_id, gone, moment.policy)
         if judged is not None:
             step = take_project(work, project_id, judged, moment)
@@ -211,12 +211,12 @@ def _limit_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
                 yield step
 
 
-def _gone(work: Work, project_id: str, ports: Ports, moment: Moment) -> str:
+def _gone(work: Work, project_id: str, ports: Ports) -> str:
     """Why the directory of a project is not to be had, "" where it is."""
     if project_id == projects.ALL:
         return ""
     try:
-        ports.head(projects.path_of(work, project_id, moment.policy))
+        ports.head(work, project_id)
     except ConfigError as error:
         return error.message
     return ""
@@ -261,10 +261,10 @@ def _seen(work: Work, names: Sequence[str], spec: Spec, ports: Ports, policy: Po
         next_spec = ports.read_spec(work, following)
         next_up = (following, "its spec cannot be read" if isinstance(next_spec, SpecBad) else next_spec.title)
     try:
-        head, branch = ports.head(projects.path_of(work, projects.project_of(work, task_id), policy))
+        site = ports.head(work, projects.project_of(work, task_id))
     except ConfigError as error:
         if not policy.projects:
             raise  # nothing else could go on
-        return ProjectGone(reason=error.message)
+        return ProjectGone(reason=f"{error.message}: {error.hint}")
     past, worktree = tuple(ports.past()), ports.worktree(task_id)
-    return SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=past, next_up=next_up)
+    return SpecRead(spec=spec, site=site, worktree=worktree, past=past, next_up=next_up)

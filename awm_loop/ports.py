@@ -8,7 +8,7 @@ from typing import Protocol
 
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Ended, Instant, Notice, Policy, Spec, Task, Work
-from awm_loop.core.observation import AttemptSeen, Call, SpecBad
+from awm_loop.core.observation import AttemptSeen, Call, Site, SpecBad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Ports:
     clock: Callable[[], Instant]
     policy: Callable[[Settings, Instant], Policy]
     read_spec: Callable[[Work, str], Spec | SpecBad]
-    head: Callable[[str], tuple[str | None, str]]  # a project's commit and branch; raises AwmError where there is none
+    head: Callable[[Work, str], Site]  # a project by its id; raises ConfigError where its directory is not there
     worktree: Callable[[str], str]  # the path of a task's own
     past: Callable[[], Sequence[Past]]
     remember: Callable[[Work, str], None]  # write the memory file of a reset, once for its key; raises DiskError

@@ -17,7 +17,7 @@ from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
-from awm_loop.core.observation import Call, SpecBad
+from awm_loop.core.observation import Call, Site, SpecBad
 from awm_loop.core.project import DEFAULT_PROJECT, Project, ProjectStatus
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
@@ -132,10 +132,10 @@ class Home:
     def project_path(self, project: str) -> Path:
         return self.path / os.path.expanduser(project)  # noqa: PTH111
 
-    def head(self, project: str) -> tuple[str | None, str]:
-        """The commit and branch of a project. Raises ConfigError where its directory is not there."""
-        path = self.project_path(project)
-        if not project:
+    def head(self, work: Work, project_id: str) -> Site:
+        """A project's directory. Raises ConfigError where it is not there."""
+        path, is_default = self.directory_of(work, project_id), project_id == DEFAULT_PROJECT
+        if is_default and not work.project:
             raise ConfigError(f"{self.store.path}: `project` is empty", "set it to the directory agents work in")
         try:
             is_there = stat.S_ISDIR(path.stat().st_mode)
@@ -145,11 +145,11 @@ class Home:
         except OSError as error:
             is_there, why = False, f"cannot be had: {error.strerror}"
         if not is_there:
-            raise ConfigError(
-                f"{self.store.path}: project directory {path} {why}",
-                "correct `project`, or make the directory (is it on a disk that is not mounted?)",
-            )
-        return git.head(path), git.branch(path)
+            where = f"{self.store.path}:" if is_default else f"{self.projects_path}: {project_id}:"
+            mend = "correct `project`" if is_default else f"awm projects edit {project_id} --path DIR"
+            hint = f"{mend}, or make the directory (is it on a disk that is not mounted?)"
+            raise ConfigError(f"{where} project directory {path} {why}", hint)
+        return Site(os.path.realpath(path), git.head(path), git.branch(path))
 
     def worktree(self, task_id: str) -> str:
         """Where a task's worktree lies, by a name that is no byte of the user's."""

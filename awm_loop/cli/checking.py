@@ -26,9 +26,9 @@ from awm_loop.core import choice
 from awm_loop.core.machine import Signal, classify_queued
 from awm_loop.core.model import Spec, Work
 from awm_loop.core.notice import counted
-from awm_loop.core.observation import SpecRead
-from awm_loop.core.project import ProjectStatus
-from awm_loop.core.projects import hindrance, path_of, project_of
+from awm_loop.core.observation import Site, SpecRead
+from awm_loop.core.project import DEFAULT_PROJECT, ProjectStatus
+from awm_loop.core.projects import hindrance, project_of
 from awm_loop.errors import AwmError, BadFileError, ConfigError
 from awm_loop.notify import apprise_urls, ping
 from awm_loop.ports import Settings
@@ -117,10 +117,10 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
     if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, {task_id: spec}, policy), task_id)):
         return why
     try:
-        head, branch = home.head(path_of(work, project_of(work, task_id), policy))
+        site = home.head(work, project_of(work, task_id))
     except ConfigError:  # told once, of the project
-        head, branch = "", ""
-    read = SpecRead(spec=spec, head=head, branch=branch, past=(), next_up=None) if isinstance(spec, Spec) else spec
+        site = Site("", "", "")
+    read = SpecRead(spec=spec, site=site, past=(), next_up=None) if isinstance(spec, Spec) else spec
     not_waiting = replace(work, tasks={}, accounts={})
     judged = classify_queued(not_waiting, task_id, read, now, policy)
     return judged.reason if judged.signal is Signal.UNFIT else ""
@@ -130,13 +130,13 @@ def _check_project(home: Home, work: Work, found: Verdict) -> None:
     """Each project's directory, and the files beside the state."""
     with suppress(BadFileError):
         home.triggers()
-    others = [(one.id, one.path) for one in home.project_entries() if one.status is ProjectStatus.ACTIVE]
+    others = [one.id for one in home.project_entries() if one.status is ProjectStatus.ACTIVE]
     found.problems += [error.message for error in home.bad.values()]
-    for project_id, path in [("", work.project), *others]:
+    for project_id in (DEFAULT_PROJECT, *others):
         try:
-            home.head(path)
+            home.head(work, project_id)
         except ConfigError as error:
-            found.problems.append(f"project {project_id}: {error.message}" if project_id else error.message)
+            found.problems.append(error.message)
 
 
 def program(agent: config.AgentConfig) -> str:

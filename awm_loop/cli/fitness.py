@@ -26,6 +26,7 @@ from awm_loop.cli.setting_up import CONFIG_NAME
 from awm_loop.core import choice
 from awm_loop.core.model import Work, task_key
 from awm_loop.core.notice import counted
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError
 from awm_loop.ports import Loaded
 from awm_loop.store import metrics
@@ -228,7 +229,7 @@ def _project(home: Home, work: Work) -> Iterator[Finding]:
     """The directory agents work in: there, in git, with a name to commit under, and nobody at it (SPEC 10)."""
     project, loop = home.project_path(work.project), home.config.loop
     try:
-        head, _ = home.head(work.project)
+        head = home.head(work, DEFAULT_PROJECT).head
         dirs = locks.git_dirs(project) if head is not None else None
         if head is None or dirs is None:
             what = f"{project} is no git repository: what agents change there cannot be told apart or taken back"

@@ -76,7 +76,7 @@ def _standing(work: Work, project_id: str, policy: Policy, now: Instant) -> dict
     """What the state says of a project."""
     queued = [task_id for task_id in work.queue if project_of(work, task_id) == project_id]
     counts = {name: sum(project_of(work, one) == project_id for one in getattr(work, name)) for name in LISTS}
-    known = project_found(work, project_id, policy)  # None where the file was changed this very moment
+    known = project_found(project_id, policy)  # None where the file was changed this very moment
     bounds = policy.own if project_id == DEFAULT_PROJECT else known.bounds if known else Bounds()
     spent = work.spent.get(project_id) or Spent()
     used = replace(spent, day=policy.today, today=spent.today if spent.day == policy.today else Use())

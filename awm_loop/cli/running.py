@@ -108,7 +108,7 @@ def _shut(home: Home, work: Work) -> str:
     policy = home.policy(Settings(), now)
     if work.attempts or not work.queue or choice.next_due(work, now, policy) is not None:
         return ""
-    whys = {projects.barred(work, projects.project_of(work, task), now, policy) for task in work.queue}
+    whys = {projects.barred(projects.project_of(work, task), now, policy) for task in work.queue}
     return "" if "" in whys else "; ".join(sorted(whys))
 
 

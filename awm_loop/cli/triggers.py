@@ -145,7 +145,7 @@ def _fields(home: Home, trigger_id: str, given: dict[str, Any], now: Instant) ->
 
 def _project(home: Home, project_id: str, now: Instant) -> Path:
     """Its directory. Raises AwmError."""
-    known = home.projects(now)
+    known = {one.id: one for one in home.project_entries()}
     if project_id != DEFAULT_PROJECT and project_id not in known:
         near = difflib.get_close_matches(project_id, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "`awm projects list` lists them"

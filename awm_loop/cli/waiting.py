@@ -60,7 +60,7 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
 def _opens(work: Work, task_id: str, policy: Policy) -> str:
     """What to type about a project that is shut."""
     project_id = projects.project_of(work, task_id)
-    project = projects.found(work, project_id, policy)
+    project = projects.found(project_id, policy)
     if project_id == DEFAULT_PROJECT:
         return ""
     if project is None:
@@ -90,11 +90,11 @@ def _hindrances(home: Home, work: Work, task_id: str, now: Instant, policy: Poli
     if isinstance(spec, SpecBad):
         return [Wait(f"nothing, but the next beat blocks it: {spec.reason}")]
     try:
-        head, branch = home.head(projects.path_of(work, projects.project_of(work, task_id), policy))
+        site = home.head(work, projects.project_of(work, task_id))
     except ConfigError as error:
         return [Wait(f"you: {error.message}")]
     worktree = home.worktree(task_id)
-    seen = SpecRead(spec=spec, head=head, branch=branch, worktree=worktree, past=tuple(home.past()), next_up=None)
+    seen = SpecRead(spec=spec, site=site, worktree=worktree, past=tuple(home.past()), next_up=None)
     judged = classify_queued(work, task_id, seen, now, policy)
     match judged.signal:
         case Signal.UNFIT:

@@ -10,7 +10,7 @@ from awm_loop.core.estimate import Past, best, estimate
 from awm_loop.core.model import AUTO, Agent, Deadline, Instant, Outcome, Policy, Spec, Task, Work
 from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.core.project import Bounds, Priority
-from awm_loop.core.projects import found, path_of, project_of, shut, waits
+from awm_loop.core.projects import found, project_of, shut, waits
 
 MINUTE = timedelta(minutes=1)
 LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
@@ -69,7 +69,7 @@ def learnt(work: Work, specs: Mapping[str, Spec], policy: Policy) -> Work:
     """
     news = dict[str, Task]()
     for task_id, spec in specs.items():
-        task, project = work.task(task_id), found(work, project_of(work, task_id), policy)
+        task, project = work.task(task_id), found(project_of(work, task_id), policy)
         priority = task.priority if task_id in work.tasks else spec.priority or (project or task).priority
         new = replace(task, priority=priority, depends=spec.depends or task.depends)
         news |= {} if new == task else {task_id: new}
@@ -100,24 +100,24 @@ def is_before(deadline: Deadline | None, now: Instant) -> bool:
 
 def workspace(work: Work, task_id: str, seen: SpecRead, policy: Policy) -> Place | SpecBad:
     """SPEC 10.3: where the task is to work."""
-    project = found(work, project_of(work, task_id), policy)
+    project = found(project_of(work, task_id), policy)
     wanted = seen.spec.isolation or (project.isolation if project else "") or policy.isolation
-    can_branch = bool(seen.head) and bool(seen.branch or work.task(task_id).branch)
+    can_branch = bool(seen.site.head) and bool(seen.site.branch or work.task(task_id).branch)
     if wanted == "worktree" and not can_branch:
-        why = "the project is not in git" if seen.head is None else "the project has no commit on a branch"
+        why = "the project is not in git" if seen.site.head is None else "the project has no commit on a branch"
         return SpecBad(reason=f"it is to work in a worktree, and {why}")
     is_worktree = can_branch and (wanted == "worktree" or (wanted == "auto" and policy.max_parallel > 1))
-    return Place(seen.worktree if is_worktree else path_of(work, project_of(work, task_id), policy), is_worktree)
+    return Place(seen.worktree if is_worktree else seen.site.directory, is_worktree)
 
 
-def is_occupied(work: Work, place: Place, path: str) -> bool:
+def is_occupied(work: Work, place: Place, directory: str) -> bool:
     """One attempt per workspace; beside one in the project's own directory nobody may move its branch.
 
-    `path` is the project's directory: two projects may share one.
+    Two projects may share one `directory`.
     """
     return any(
         attempt.workspace == place.workspace
-        or (attempt.project == path and not (attempt.is_worktree and place.is_worktree))
+        or (attempt.project == directory and not (attempt.is_worktree and place.is_worktree))
         for attempt in work.attempts
     )
 
@@ -142,7 +142,7 @@ def next_due(work: Work, now: Instant, policy: Policy) -> datetime | None:
     deadlines += [channel.not_before for channel in work.channels.values() if work.outbox]
     waits = [deadline.remaining_seconds(now) for deadline in deadlines if deadline and is_before(deadline, now)]
     named = {project_of(work, task_id) for task_id in work.queue}
-    windows = [one.bounds for name in named if (one := found(work, name, policy))]
+    windows = [one.bounds for name in named if (one := found(name, policy))]
     times = [policy.day_ends_at if work.closed else None]
     times += [bounds.opens_at for bounds in (policy.bounds, *windows) if named]
     waits += [(one - now.wall).total_seconds() for one in times if one is not None and one > now.wall]

@@ -93,7 +93,7 @@ def take_project(work: Work, project_id: str, judged: Judged, moment: Moment) ->
     closed = {name: why for name, why in work.closed.items() if name != project_id}
     if step.row.then is Phase.CLOSED:
         closed[project_id] = judged.reason
-    text = notice.budget(project_id, judged.reason, work, moment.policy)
+    text = notice.budget(project_id, judged.reason, moment.policy)
     return _written(step, replace(work, closed=closed), text, moment)
 
 
@@ -163,15 +163,15 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
     if agent is None or not isinstance(seen, SpecRead):
         raise AssertionError("READY without an agent and a spec")
     project_id = projects.project_of(work, step.task)
-    project = projects.found(work, project_id, policy)
+    project = projects.found(project_id, policy)
     if judged.place is None or project is None:
         raise AssertionError("READY without a place or a project")
-    spec, task, head = seen.spec, work.task(step.task), seen.head
+    spec, task, site = seen.spec, work.task(step.task), seen.site
     is_analysis = task.analysis == "due"
     session = work.sessions.get(agent.name, "") if policy.resume_sessions and not judged.place.is_worktree else ""
     if task.verify is None:  # its first attempt: the gate and the base are taken now, and stay (SPEC 10.1)
         task = replace(
-            task, verify=spec.verify or project.verify, gate_number=work.next_attempt, branch=task.branch or seen.branch
+            task, verify=spec.verify or project.verify, gate_number=work.next_attempt, branch=task.branch or site.branch
         )
     guess = estimate(seen.past, agent.name, spec.type)
     eta_minutes = guess.minutes if guess else spec.estimate_minutes
@@ -179,15 +179,16 @@ def _launched(step: Step, judged: Judged, moment: Moment) -> Step:
         task=task.id, number=work.next_attempt, phase=step.row.then, promised_at=moment.now.wall,
         agent=agent.name, account=agent.account, model=agent.model, chain=judged.chain,
         title=spec.title, spec_path=spec.path, type=spec.type,
-        project_id=project_id, project=projects.path_of(work, project_id, policy), workspace=judged.place.workspace,
+        project_id=project_id, project=site.directory, workspace=judged.place.workspace,
         is_worktree=judged.place.is_worktree, is_analysis=is_analysis,
-        require_commit=policy.require_commit and spec.commit and head is not None and not is_analysis,
+        require_commit=policy.require_commit and spec.commit and site.head is not None and not is_analysis,
         verify="" if is_analysis else task.verify or "", gate_files=spec.gate_files, gate_first=policy.gate_first,
         session=task.sessions.get(agent.name) or session,
         limit_seconds=policy.attempt_max_seconds if spec.timeout_minutes is None else spec.timeout_minutes * 60,
         eta_seconds=None if eta_minutes is None else eta_minutes * 60,
     )  # fmt: skip
-    task = replace(task, not_before=None, attempts=task.attempts + 1, base=head if task.base is None else task.base)
+    base = site.head if task.base is None else task.base
+    task = replace(task, not_before=None, attempts=task.attempts + 1, base=base)
     queue = tuple(other for other in work.queue if other != task.id)
     changed = replace(work, queue=queue, attempts=(*work.attempts, attempt), tasks={**work.tasks, task.id: task})
     spent = projects.charged(work, project_id, Use(attempts=1), policy.today, attempt.number)

@@ -158,7 +158,7 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, poli
         case observation.ProjectGone(reason=why):
             return Judged(Signal.HOMELESS, why)
     project_id = projects.project_of(work, task_id)
-    project = projects.found(work, project_id, policy)
+    project = projects.found(project_id, policy)
     preferred = project.agent if project else ""
     agents = choice.fit_agents(seen.spec, work.task(task_id), policy, seen.past, preferred)
     if isinstance(agents, SpecBad):
@@ -166,7 +166,7 @@ def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, poli
     place = choice.workspace(work, task_id, seen, policy)
     if isinstance(place, SpecBad):
         return Judged(Signal.UNFIT, place.reason)
-    if choice.is_occupied(work, place, projects.path_of(work, project_id, policy)):
+    if choice.is_occupied(work, place, seen.site.directory):
         return Judged(Signal.OCCUPIED)
     agent = next((one for one in agents if choice.is_open(work, one, now)), None)
     if agent is None:
@@ -194,7 +194,7 @@ def classify_live(work: Work, attempt: Attempt, seen: AttemptSeen, now: Instant,
             return Judged(Signal.UNATTENDED, "its directory is gone")
         case _ if attempt.stop and attempt.phase is not Phase.STOPPING:
             return Judged(Signal.UNWANTED, attempt.stop.value)
-        case observation.NotStarted() if work.paused or projects.barred(work, attempt.project_id, now, policy):
+        case observation.NotStarted() if work.paused or projects.barred(attempt.project_id, now, policy):
             return Judged(Signal.HELD)
         case observation.NotStarted():
             signal = Signal.NEVER_BEGAN if attempt.launches < policy.launches_max else Signal.CANNOT_BEGIN

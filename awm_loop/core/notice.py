@@ -15,7 +15,7 @@ ALWAYS_SENT = {  # SPEC 12.2
 OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
 ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
-HOMELESS = "✋ Project {project} waits — {why}. It goes on when that is mended; the others go on now"
+HOMELESS = "✋ Project {project} waits — {why}. The others go on now"
 BUDGET = "💰 Nothing new starts — {why}. What runs is {then}"
 TRIGGER = "⚠️ Trigger {trigger} could not queue its task — {why}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
@@ -80,9 +80,9 @@ def blocked(work: Work, task_id: str, judged: Judged) -> tuple[str, list[str]]:
     return told + (f"\nSo are: {more}" if others else ""), others
 
 
-def budget(project_id: str, why: str, work: Work, policy: Policy) -> str:
+def budget(project_id: str, why: str, policy: Policy) -> str:
     """A budget that is reached, of a project or of all; a hard one ends what runs."""
-    project = found(work, project_id, policy)
+    project = found(project_id, policy)
     is_hard = policy.bounds.is_hard if project_id == ALL else bool(project and project.bounds.is_hard)
     return BUDGET.format(why=why, then="stopped" if is_hard else "finished")
 

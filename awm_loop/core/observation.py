@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Advised, Outcome, Spec
@@ -99,13 +100,20 @@ class ProbeFailed:
     reason: str
 
 
+class Site(NamedTuple):
+    """A project's directory, as it is found: absolute, by the one name it has after symlinks."""
+
+    directory: str
+    head: str | None  # its commit; "" where there is none yet, None outside git
+    branch: str  # checked out there; "" where none is
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecRead:
     """The next task's spec and what is known beside it."""
 
     spec: Spec
-    head: str | None  # the project's commit; "" where there is none yet, None outside git
-    branch: str = ""  # checked out there; "" where none is
+    site: Site  # of its project
     worktree: str = ""  # where the task's worktree lies, or would
     past: tuple[Past, ...]  # finished tasks, for the ETA
     next_up: tuple[str, str] | None  # id and title of the task after this one

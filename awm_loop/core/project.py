@@ -66,7 +66,6 @@ class Project:
     """What the core needs to know of a project (SPEC 13.1)."""
 
     id: str
-    path: str  # as people wrote it
     status: ProjectStatus = ProjectStatus.ACTIVE
     priority: Priority = Priority.MEDIUM  # of its tasks that name none
     agent: str = ""  # "" for the routes

@@ -17,22 +17,16 @@ def project_of(work: Work, task_id: str) -> str:
     return work.project_of.get(task_id, DEFAULT_PROJECT)
 
 
-def found(work: Work, project_id: str, policy: Policy) -> Project | None:
+def found(project_id: str, policy: Policy) -> Project | None:
     """A project by its id; None for one that nobody knows any more."""
     if project_id != DEFAULT_PROJECT:
         return policy.projects.get(project_id)
-    return Project(id=project_id, path=work.project, verify=policy.verify, bounds=policy.own)
+    return Project(id=project_id, verify=policy.verify, bounds=policy.own)
 
 
-def path_of(work: Work, project_id: str, policy: Policy) -> str:
-    """The directory of a project, as people wrote it: of the default one, what the state file says (SPEC 4.2)."""
-    known = policy.projects.get(project_id)
-    return work.project if known is None or project_id == DEFAULT_PROJECT else known.path
-
-
-def barred(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
+def barred(project_id: str, now: Instant, policy: Policy) -> str:
     """Why not even what was promised for a project starts at this moment, in words; "" where it may (SPEC 15.6)."""
-    project = found(work, project_id, policy)
+    project = found(project_id, policy)
     if project is None:
         return f"project {project_id} is in no projects.json"
     if project.status is not ProjectStatus.ACTIVE:
@@ -45,7 +39,7 @@ def barred(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
 
 def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
     """Why nothing new of a project starts at this moment, in words; "" where something may."""
-    project, why = found(work, project_id, policy), barred(work, project_id, now, policy)
+    project, why = found(project_id, policy), barred(project_id, now, policy)
     if project is None or why:
         return why
     if closed := work.closed.get(ALL) or work.closed.get(project_id):
@@ -65,7 +59,7 @@ def overspent(work: Work, project_id: str, policy: Policy, running: Use | None =
     With what a live attempt has taken so far (`running`): whether that is to be stopped, as a hard budget wants. The
     number of attempts is no reason for that.
     """
-    project = found(work, project_id, policy)
+    project = found(project_id, policy)
     bounds = policy.bounds if project_id == ALL else project.bounds if project else Bounds()
     if running is not None and not bounds.is_hard:
         return ""

@@ -195,7 +195,6 @@ def core_projects(entries: Sequence[ProjectEntry], now: datetime) -> dict[str, P
     return {
         entry.id: Project(
             id=entry.id,
-            path=entry.path,
             status=entry.status,
             priority=entry.priority,
             agent=entry.agent,

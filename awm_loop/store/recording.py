@@ -27,7 +27,8 @@ from pydantic import ValidationError
 from awm_loop import __version__, fault
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, Policy, Spec, Task, Work
-from awm_loop.core.observation import AttemptSeen, Call, SpecBad
+from awm_loop.core.observation import AttemptSeen, Call, Site, SpecBad
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import BadFileError, ConfigError, DiskError
 from awm_loop.ports import Loaded, Ports, Settings
@@ -49,8 +50,8 @@ class Heard:
     unread: Sequence[str] | None = None  # after somebody else's edit: the tasks whose specs were read for the order
     probed: Mapping[str, AttemptSeen] = field(default_factory=dict)  # by attempt key
     specs: dict[str, Spec | SpecBad] = field(default_factory=dict)  # by task, without their text: no row reads it
-    heads: dict[str, tuple[str | None, str]] = field(default_factory=dict)  # by project directory
-    gone: dict[str, str] = field(default_factory=dict)  # those that are not there, and why
+    heads: dict[str, Site] = field(default_factory=dict)  # by project
+    gone: dict[str, tuple[str, str]] = field(default_factory=dict)  # those that are not there: why, and a hint
     calls: Sequence[Call] = ()
     worktrees: dict[str, str] = field(default_factory=dict)  # by task
     past: Sequence[Past] | None = None
@@ -162,15 +163,17 @@ def record_of(line: Mapping[str, Any]) -> Record:
     """
     past, before, is_of_one_project = line["past"], line["before"], "heads" not in line  # 0.1.0
     all_unread = {None: None, False: [], True: before["queue"]}[line.get("isEdited")]  # 0.1.0
-    heads = ({before["project"]: line["head"]} if line["head"] else {}) if is_of_one_project else line["heads"]
+    heads = line.get("heads", {})
+    if is_of_one_project and line["head"]:
+        heads = {DEFAULT_PROJECT: [before["project"], *line["head"]]}
     heard = Heard(
         now=_noun(Instant, line["now"]),
         policy=_noun(Policy, line["policy"]),
         unread=line.get("unread", all_unread),
         probed={key: _unnamed(seen) for key, seen in line["probed"].items()},
         specs={task: _unnamed(spec) for task, spec in line["specs"].items()},
-        heads={path: tuple(head) for path, head in heads.items()},
-        gone=line.get("gone", {}),
+        heads={project: Site(*site) for project, site in heads.items()},
+        gone={project: tuple(said) for project, said in line.get("gone", {}).items()},
         calls=_noun(tuple[Call, ...], line.get("calls", ())),
         worktrees=line["worktrees"],
         past=None if past is None else list(_flat(past)),
@@ -257,12 +260,12 @@ class _Ear:
             self._heard.specs[task] = replace(spec, text="") if isinstance(spec, Spec) else spec
         return self._heard.specs[task]
 
-    def head(self, project: str) -> tuple[str | None, str]:
+    def head(self, work: Work, project: str) -> Site:
         if project not in self._heard.heads:
             try:
-                self._heard.heads[project] = self._ports.head(project)
+                self._heard.heads[project] = self._ports.head(work, project)
             except ConfigError as error:
-                self._heard.gone[project] = error.message
+                self._heard.gone[project] = error.message, error.hint
                 raise
         return self._heard.heads[project]
 
@@ -306,10 +309,10 @@ class _Replayed:
     def probe(self, *_: object, **__: object) -> Mapping[str, AttemptSeen]:
         return self._record.heard.probed
 
-    def head(self, project: str) -> tuple[str | None, str]:
+    def head(self, _: Work, project: str) -> Site:
         heard = self._record.heard
         if project in heard.gone:
-            raise ConfigError(heard.gone[project])
+            raise ConfigError(*heard.gone[project])
         return _given(heard.heads.get(project), f"the commit of {project}")  # type: ignore[no-any-return]
 
     @staticmethod

@@ -44,7 +44,18 @@ from awm_loop.core.model import (
     Task,
     Work,
 )
-from awm_loop.core.observation import Advice, Alive, AttemptSeen, Call, Exited, ProbeFailed, Result, SpecRead, TaskSeen
+from awm_loop.core.observation import (
+    Advice,
+    Alive,
+    AttemptSeen,
+    Call,
+    Exited,
+    ProbeFailed,
+    Result,
+    Site,
+    SpecRead,
+    TaskSeen,
+)
 from awm_loop.core.project import Project, Spent, Use
 
 NOW = Instant(wall=datetime(2026, 1, 1, 3, 0, tzinfo=UTC), boottime=1_000.0, boot_id="boot 1")
@@ -81,6 +92,7 @@ POLICY = Policy(
     notify_user=True,
     channels=("console",),
 )
+SITE = Site(directory="/project", head="base", branch="main")
 SPEC = Spec(path="/specs/S1.md", text="# Sprint S1: Search bar\n", title="Search bar", type="coding")
 HEALTHY = Alive(idle_seconds=0.0, busy_seconds=0.0, running_seconds=60.0)
 STUCK = Alive(idle_seconds=900.0, busy_seconds=0.0, running_seconds=1_000.0)
@@ -97,7 +109,8 @@ def later(seconds: float, now: Instant = NOW) -> Instant:
 def read(spec: Spec = SPEC, *, past: tuple[float, ...] = (), **changes: Any) -> SpecRead:
     """A spec in a git repository at commit `base` of `main`, with like tasks that took `past` minutes."""
     told = tuple(Past(agent="codex", type="coding", minutes=minutes) for minutes in past)
-    usual = SpecRead(spec=spec, head="base", branch="main", worktree="/worktrees/S1", past=told, next_up=None)
+    site = SITE._replace(**{name: changes.pop(name) for name in Site._fields if name in changes})
+    usual = SpecRead(spec=spec, site=site, worktree="/worktrees/S1", past=told, next_up=None)
     return replace(usual, **changes)
 
 
@@ -182,7 +195,7 @@ def spent(project: str = "default", last_attempt: int = 0, **use: Any) -> dict[s
 
 def project(name: str, **changes: Any) -> Project:
     """An active project without bounds."""
-    return replace(Project(id=name, path=f"/{name}"), **changes)
+    return replace(Project(id=name), **changes)
 
 
 def changing(work: Work) -> dict[str, Any]:

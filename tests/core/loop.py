@@ -11,7 +11,8 @@ from awm_loop import beat
 from awm_loop.core.consequence import Step
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, LogEntry, Policy, Spec, Task, Work
-from awm_loop.core.observation import AttemptSeen, Call, SpecBad
+from awm_loop.core.observation import AttemptSeen, Call, Site, SpecBad
+from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Loaded, Ports, Settings
 from awm_loop.store import guarantee
@@ -31,7 +32,7 @@ class Loop:
         self.specs: dict[str, Spec | SpecBad] = {}
         self.seen: Seen = CANNOT_LOOK
         self.branch = "main"
-        self.gone: dict[str, str] = {}  # directories that are not there, and why
+        self.gone: dict[str, str] = {}  # projects whose directory is not there, and why
         self.journal: list[LogEntry] = []
         self.started: list[str] = []
         self.stopped: list[str] = []
@@ -57,10 +58,10 @@ class Loop:
             taken=lambda calls, _: self.does(lambda: self._take(calls)),
         )
 
-    def _head(self, project: str) -> tuple[str, str]:
+    def _head(self, _: Work, project: str) -> Site:
         if project in self.gone:
-            raise ConfigError(self.gone[project])
-        return "base", self.branch
+            raise ConfigError(self.gone[project], f"awm projects edit {project} --path DIR")
+        return Site("/project" if project == DEFAULT_PROJECT else f"/{project}", "base", self.branch)
 
     def _take(self, calls: Sequence[Call]) -> None:
         self.taken += calls

@@ -82,12 +82,12 @@ def a_task_that_would_not_end_in_its_window_is_not_started_late() -> None:
 def a_project_whose_directory_is_gone_waits_alone() -> None:
     """Issue 6, error recovery: one notice, the others go on; it opens by itself when the directory is back."""
     loop = with_projects(project("web"), S1="web", S2="default")
-    loop.gone = {"/web": "project directory /web does not exist"}
+    loop.gone = {"web": "project directory /web does not exist"}
     assert loop.beat() == ["queued homeless -> queued", READY]
     assert loop.beat(SUCCESS) == DONE
     assert loop.beat() == []
-    told = "✋ Project web waits — project directory /web does not exist. It goes on when that is mended"
-    assert [text for text in loop.told if text.startswith("✋")] == [f"{told}; the others go on now"]
+    told = "✋ Project web waits — project directory /web does not exist: awm projects edit web --path DIR"
+    assert [text for text in loop.told if text.startswith("✋")] == [f"{told}. The others go on now"]
     loop.gone = {}
     assert loop.beat() == ["closed available -> open", READY]
     assert (loop.live, loop.work.closed) == (["S1"], {})

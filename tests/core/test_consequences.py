@@ -107,7 +107,7 @@ def test_what_the_spec_says_is_asked_of_the_attempt() -> None:
 @pytest.mark.parametrize(("wanted", "head"), [(False, "base"), (True, None)])
 def test_no_commit_is_asked_where_none_can_be(wanted: bool, head: str | None) -> None:
     """With `require_commit = false`, or outside git (SPEC 10.1)."""
-    seen = replace(read(), head=head)
+    seen = read(head=head)
 
     (new,) = seen_queued(working("S1"), "S1", seen, policy=replace(POLICY, require_commit=wanted)).work.attempts
 

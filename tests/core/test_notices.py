@@ -311,9 +311,9 @@ def kinds(policy: Policy) -> Iterator[str]:
     loops[-1].specs["S1"] = SpecBad(reason="empty")
     loops.append(Loop(working(), policy))
     loops[-1].calls = [BROKEN]
-    limited = replace(policy, own=Bounds(in_all=Use(attempts=3)), projects={"web": Project(id="web", path="/web")})
+    limited = replace(policy, own=Bounds(in_all=Use(attempts=3)), projects={"web": Project(id="web")})
     loops.append(Loop(working("S1"), limited))
-    loops[-1].gone = {"/project": "project directory /project does not exist"}
+    loops[-1].gone = {"default": "project directory /project does not exist"}
     loops.append(Loop(working(spent=spent(attempts=3)), limited))
     for loop in (*loops, Loop(live(), policy), Loop(working("S1"), policy)):
         loop.beat(late)

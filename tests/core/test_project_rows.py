@@ -55,7 +55,7 @@ def test_a_directory_that_is_gone_closes_its_project() -> None:
 
     step = seen_queued(before, "S1", GONE, policy=replace(POLICY, projects={"web": project("web")}))
 
-    text = f"✋ Project web waits — {GONE.reason}. It goes on when that is mended; the others go on now"
+    text = f"✋ Project web waits — {GONE.reason}. The others go on now"
     assert step.work == replace(
         before,
         closed={"api": "its budget", "web": GONE.reason},
@@ -290,7 +290,9 @@ def test_a_project_gives_its_tasks_their_directory_gate_and_agent() -> None:
     web = project("web", verify="make", agent="opus", isolation="in-place")
     policy = replace(POLICY, projects={"web": web}, max_parallel=2)
 
-    (one,) = seen_queued(working("S1", project_of={"S1": "web"}), "S1", read(), policy=policy).work.attempts
+    work, seen = working("S1", project_of={"S1": "web"}), read(directory="/web")
+
+    (one,) = seen_queued(work, "S1", seen, policy=policy).work.attempts
 
     assert (one.project_id, one.project, one.workspace, one.is_worktree) == ("web", "/web", "/web", False)
     assert (one.verify, one.agent) == ("make", "opus")

@@ -228,3 +228,45 @@ git commit -q --allow-empty -m "$AWM_TASK"
 
     assert (state["completed"], state["proposals"]) == (["A1", "a-p1"], [])
     assert commits(home, home.root / "a") == ["A1", "a-p1"]
+
+
+def test_one_directory_by_several_names_is_one_workspace(home: Home) -> None:
+    """A symlink, a slash at the end, a way round: two attempts never work in one directory at once (SPEC 7.5, 15.1)."""
+    home.config(f'{QUICK}max_parallel = 4\nisolation = "in-place"\n')
+    entry = project(home, "a")
+    path = Path(str(entry["path"]))
+    (home.root / "link").symlink_to(path)
+    names = {"A1": path, "B1": home.root / "link", "C1": f"{path}/", "D1": f"{path}/../a"}
+    script = f"""\
+mkdir {home.root}/at-work || echo "double $AWM_TASK" >> {home.truth_path}
+sleep 0.3
+git commit -q --allow-empty -m "$AWM_TASK"
+rmdir {home.root}/at-work"""
+    for task in names:
+        home.spec(task, script)
+    projects(home, *({"id": task.lower(), "path": str(where)} for task, where in names.items()))
+    home.queue(*names, projectOf={task: task.lower() for task in names})
+
+    state = home.finish()
+
+    assert sorted(state["completed"]) == sorted(names)
+    assert not home.truth_path.exists()
+    assert sorted(commits(home, path)) == sorted(names)
+
+
+def test_a_project_whose_directory_is_gone_is_named_with_its_file_and_the_remedy(home: Home) -> None:
+    """Not the state file, which does not say where it is (issue 6, error recovery)."""
+    home.config(QUICK)
+    home.spec("A1")
+    path = home.root / "nowhere"
+    projects(home, {"id": "a", "path": str(path)})
+    home.queue("A1", projectOf={"A1": "a"})
+    file = home.path / "state" / "projects.json"
+    said = f"{file}: a: project directory {path} does not exist"
+
+    home.beat()
+    checked = awm(home, "check")
+
+    remedy = "awm projects edit a --path DIR, or make the directory (is it on a disk that is not mounted?)"
+    assert home.texts("project") == [f"✋ Project a waits — {said}: {remedy}. The others go on now"]
+    assert (checked.code, said in checked.out) == (78, True)

@@ -23,7 +23,7 @@ from awm_loop.core.model import (
     Policy,
     Work,
 )
-from awm_loop.core.observation import Call
+from awm_loop.core.observation import Call, Site
 from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Project, ProjectStatus, Use
 from awm_loop.errors import ConfigError
 
@@ -69,7 +69,6 @@ class Estate:
         draw = self.world.chance.choice
         return Project(
             id=name,
-            path=f"project-{name}",
             max_parallel=draw((0, 0, 1)),
             bounds=self._bounds(),
         )
@@ -92,7 +91,7 @@ class Estate:
             self.projects[name] = replace(self.projects[name], status=status)
             self.world.says("PROJECT", name, "is", status)
         else:
-            self.gone ^= {self.projects[name].path}
+            self.gone ^= {name}
             self.world.says("GONE are", self.gone)
 
     def calls_out(self) -> None:
@@ -138,10 +137,10 @@ class Estate:
             return {"opened_at": opens, "closes_at": shuts}
         return {"opens_at": opens if now < opens else opens + DAY}
 
-    def head(self, path: str) -> tuple[str, str]:
-        if path in self.gone:
-            raise ConfigError(f"project directory {path} does not exist")
-        return "c0ffee", "main"
+    def head(self, _: Work, project: str) -> Site:
+        if project in self.gone:
+            raise ConfigError(f"project {project} has no directory", f"awm projects edit {project} --path DIR")
+        return Site(f"/project-{project}", "c0ffee", "main")
 
     def calls(self, _: Work, __: Instant) -> Sequence[Call]:
         return list(self.waiting)
@@ -165,7 +164,7 @@ class Estate:
             project = self.projects.get(name)
             expect(name == DEFAULT_PROJECT or project is not None, "13", task, "is of no project")
             expect(project is None or project.status is ProjectStatus.ACTIVE, "13", task, "is of a paused project")
-            expect(project is None or project.path not in self.gone, "13", task, "starts in a directory that is gone")
+            expect(name not in self.gone, "13", task, "starts in a directory that is gone")
             expect("opens_at" not in policy, "13", task, "starts outside of the window")
             depends = doc["tasks"].get(task, {}).get("depends", ())
             expect({*depends} <= {*doc["completed"]}, "7.5", task, "starts before", depends)

@@ -27,7 +27,7 @@ from awm_loop.cli import delivery, steering
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.replaying import difference
 from awm_loop.core.model import Attempt, Effect, Instant, Launch, Notice, Outcome, Reset, Stop, Task, Work, attempt_key
-from awm_loop.core.observation import Alive, AttemptSeen, Exited, Limit, NotStarted, Result
+from awm_loop.core.observation import Alive, AttemptSeen, Exited, Limit, NotStarted, Result, Site
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import AwmError, BadFileError
 from awm_loop.ports import Ports
@@ -122,7 +122,11 @@ class World:
     def ports(self) -> Ports:
         launcher = _Launcher(self)
         return replace(
-            self.home.ports(), launcher=launcher, clock=self.clock, head=lambda _: ("abc1234", "main"), worktree=str
+            self.home.ports(),
+            launcher=launcher,
+            clock=self.clock,
+            head=lambda *_: Site("project", "abc1234", "main"),
+            worktree=str,
         )
 
     def hear(self, notice: Notice) -> str | None:

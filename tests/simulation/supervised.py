@@ -13,7 +13,7 @@ from scenes import Scene, World, beat, ended, queued
 
 from awm_loop.attempt.directory import AttemptDirectory, Marker, let_go, take_lock
 from awm_loop.core.model import Outcome
-from awm_loop.core.observation import Exited
+from awm_loop.core.observation import Exited, Site
 from awm_loop.ports import Ports
 
 NOBODY = (2**22 + 1, 1)  # above the largest pid there is
@@ -32,7 +32,7 @@ class Supervised(World):
 
     def ports(self) -> Ports:
         real = self.home.ports(self.begin)
-        return replace(real, clock=self.clock, head=lambda _: ("abc1234", "main"), worktree=str)
+        return replace(real, clock=self.clock, head=lambda *_: Site("project", "abc1234", "main"), worktree=str)
 
     def begin(self, directory: AttemptDirectory) -> None:
         """What a supervisor does first, in a process of its own: its lock outlives the beat, and its agent runs."""

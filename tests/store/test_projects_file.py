@@ -72,7 +72,6 @@ def test_what_a_person_wrote_of_a_project_is_what_the_core_gets(path: Path) -> N
     assert core == {
         "docs": Project(
             id="docs",
-            path="../src/app",
             status=ProjectStatus.PAUSED,
             priority=Priority.LOW,
             agent="codex",
@@ -87,7 +86,7 @@ def test_what_a_person_wrote_of_a_project_is_what_the_core_gets(path: Path) -> N
                 is_hard=True,
             ),
         ),
-        "audits": Project(id="audits", path="/srv/audits"),
+        "audits": Project(id="audits"),
     }
 
 
