@@ -34,9 +34,13 @@ TEXT_CHARS_MAX = 1000  # of what a tool says of its failure
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there is no answer; `text` is one line for people, without a secret in it."""
+    """Why there is no answer; `text` is one line for people, without a secret in it.
+
+    With `is_final` nothing was done, and asking again will not help before somebody has changed something.
+    """
 
     text: str
+    is_final: bool = False
 
 
 class Unreachable(Trouble):
@@ -48,15 +52,15 @@ class Starting(Trouble):
 
 
 class Refused(Trouble):
-    """It does not take the token. Nothing was done."""
+    """It does not take the token. Final."""
 
 
 class NotAllowed(Trouble):
-    """The tool is not opened in its configuration, or does not exist. Nothing was done."""
+    """The tool is not opened in its configuration, or does not exist. Final."""
 
 
 class ToolFailed(Trouble):
-    """The tool says so, in its words; where these are "tool execution failed", it may have been done all the same."""
+    """The tool says so, in its words. Final, but where the gateway does not say why: it may have been done then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +84,15 @@ class Gateway:
             case 200 if isinstance(result := said.get("result"), dict):
                 return _details(result)
             case 401 | 403:
-                return Refused(f"the gateway at {self.url} does not take the token (HTTP {status})")
+                return Refused(f"the gateway at {self.url} does not take the token (HTTP {status})", is_final=True)
             case 404 if said.get("ok") is False:
-                return NotAllowed(f"the gateway at {self.url} does not allow the tool {tool}")
+                return NotAllowed(f"the gateway at {self.url} does not allow the tool {tool}", is_final=True)
             case 500:
                 return self.ready() or ToolFailed(_message(said) or "HTTP 500")
             case 503:
                 return Starting(f"the gateway at {self.url} is starting")
             case 400 | 413 | 429:
-                return ToolFailed(_message(said) or f"HTTP {status}")
+                return ToolFailed(_message(said) or f"HTTP {status}", is_final=True)
             case _:
                 return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
 
@@ -149,7 +153,8 @@ def _details(result: Mapping[str, object]) -> Mapping[str, Any] | Trouble:
         return {}
     if details.get("status") in {"error", "forbidden"}:
         error = details.get("error")
-        return ToolFailed(error[:TEXT_CHARS_MAX] if isinstance(error, str) else str(details["status"]))
+        said = error if isinstance(error, str) else str(details.get("reason") or details["status"])
+        return ToolFailed(said[:TEXT_CHARS_MAX], is_final=True)
     return details
 
 
