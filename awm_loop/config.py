@@ -1,7 +1,6 @@
 """Every setting, default and limit of AWM, once (SPEC 16). Others import them from here or get them in a `Policy`.
 
-`awm.toml` is read here into pydantic models that refuse unknown keys with the nearest known name. Keys of SPEC 16 whose
-feature is not built yet are accepted at their default value, which changes nothing, and refused at any other.
+`awm.toml` is read here into pydantic models that refuse unknown keys with the nearest known name.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -108,6 +109,20 @@ def _opening(window: str) -> str:
     return window
 
 
+def _private(url: str) -> str:
+    """A token goes there: over plain HTTP only to this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    with suppress(ValueError):
+        host = "localhost" if ip_address(host).is_loopback else host
+    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("it must be http://HOST:PORT or https://HOST:PORT")
+    if parts.scheme == "http" and host != "localhost":
+        raise ValueError("its token would go over the network as plain text: https://, or a tunnel to this machine")
+    return url
+
+
+GatewayUrl = Annotated[str, StringConstraints(pattern=r"^[!-~]*$"), AfterValidator(lambda url: url and _private(url))]
 KnownWindow = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _opening(text))]
 WindowText = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: text and _in_form(text))]
 Limit = Annotated[int, Field(ge=0, le=COUNT_MAX)]
@@ -129,6 +144,7 @@ class LoopConfig(_Table):
     retry_backoff_seconds: Annotated[list[NotNegative], Field(min_length=1)] = [30.0, 60.0, 120.0, 300.0, 900.0]
     stop_grace_seconds: NotNegative = 10.0
     sample_seconds: Positive = 20.0
+    registration_grace_seconds: NotNegative = 60.0  # SPEC 7.3: of gateways
     require_commit: bool = True
     allow_overtake: bool = False
     limit_margin_seconds: NotNegative = 60.0
@@ -146,7 +162,7 @@ class LoopConfig(_Table):
 class AgentConfig(_Table):
     """`[agents.NAME]`. `command` belongs to kind "command" alone, the other programs' options to the CLIs."""
 
-    kind: Literal["shell", "command", "claude", "codex", "gemini", "opencode", "aider"]
+    kind: Literal["shell", "command", "claude", "codex", "gemini", "opencode", "aider", "openclaw"]
     command: list[str] = []
     executable: Annotated[PathText, AfterValidator(os.path.expanduser)] = ""  # "": its usual name, found on PATH
     extra_args: list[str] = []
@@ -159,7 +175,9 @@ class AgentConfig(_Table):
 
 
 KINDS: tuple[str, ...] = get_args(AgentConfig.model_fields["kind"].annotation)
-CLIS = KINDS[2:]  # programs that AWM knows how to call and to read
+CLIS = KINDS[2:]  # programs that AWM knows how to call and to read; "openclaw" is one of its own, `cli/attend.py`
+GATEWAY_KIND = "openclaw"
+PROGRAMS = tuple(kind for kind in CLIS if kind != GATEWAY_KIND)  # of others, which people install
 
 
 class BudgetConfig(_Table):
@@ -203,6 +221,16 @@ class HookConfig(_Table):
     hosts: list[str] = []
 
 
+class OpenClawConfig(_Table):
+    """`[openclaw]`: a gateway (`gateway.of`), the assistant's session in it, and where it sends messages."""
+
+    url: GatewayUrl = ""
+    token: EnvironmentName = "env:OPENCLAW_GATEWAY_TOKEN"  # noqa: S105  its name
+    session: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] = "agent:main:main"
+    channel: str = ""
+    target: str = ""
+
+
 class Config(_Table):
     """The whole of `awm.toml`."""
 
@@ -212,6 +240,7 @@ class Config(_Table):
     routes: dict[str, str] = {}
     notify: NotifyConfig = NotifyConfig()
     hook: HookConfig = HookConfig()
+    openclaw: OpenClawConfig = OpenClawConfig()
     budget: BudgetConfig = BudgetConfig()
 
 
@@ -221,11 +250,8 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "agents": AgentConfig,
     "notify": NotifyConfig,
     "hook": HookConfig,
+    "openclaw": OpenClawConfig,
     "budget": BudgetConfig,
-}
-
-UNBUILT: Mapping[tuple[str, str], object] = {
-    ("loop", "registration_grace_seconds"): 60,
 }
 
 
@@ -240,7 +266,6 @@ def read(text: str, path: Path) -> Config:
         raw = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # not TOML; a number of thousands of digits; nested without an end
         raise ConfigError(f"{path}: {error}", "TOML wants one `key = value` a line and quotes around text") from error
-    _drop_unbuilt(raw, path, text)
     agents = raw.setdefault("agents", {})
     if isinstance(agents, dict):
         agents.setdefault("local", {"kind": "shell"})  # SPEC 8.7: always there, unless [agents.local] says otherwise
@@ -280,19 +305,6 @@ def environment_value(value: str, environ: Mapping[str, str] = os.environ) -> st
     return environ[name]
 
 
-def _drop_unbuilt(raw: dict[str, object], path: Path, text: str) -> None:
-    for (table, key), default in UNBUILT.items():
-        section = raw.get(table)
-        if not isinstance(section, dict) or key not in section:
-            continue
-        value = section.pop(key)
-        allowed = default if isinstance(default, tuple) else (default,)
-        if not any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in allowed):
-            where = f"{path}:{_line_of(text, table, key)}: [{table}] {key}"
-            hint = f"remove the line (only {allowed[0]!r} works today)"
-            raise ConfigError(f"{where} = {_shown(value)} is not built yet in this version", hint)
-
-
 def _shown(value: object) -> str:
     try:
         text = repr(value)
@@ -315,16 +327,13 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
     if location[-1] == "kind":
         what = _shown(problem["input"])
         return ConfigError(f"{where}: {what} is not an agent kind that works today", f"{', '.join(KINDS)}")
-    # What stands under [notify] and [hook] may be a secret.
-    found = "" if table in {"notify", "hook"} else f", but it is {_shown(problem['input'])}"
+    # What stands there may be a secret.
+    found = "" if table in {"notify", "hook", "openclaw"} else f", but it is {_shown(problem['input'])}"
     return ConfigError(f"{where}: {problem['msg']}{found}", "see the comments `awm init` writes")
 
 
 def _known(parents: list[str]) -> list[str]:
-    if not parents:
-        return [*Config.model_fields]
-    model: type[BaseModel] = TABLES.get(parents[0], _Table)
-    return [*model.model_fields, *(key for table, key in UNBUILT if table == parents[0])]
+    return [*(TABLES.get(parents[0], _Table) if parents else Config).model_fields]
 
 
 def _line_of(text: str, table: str, key: str | None) -> int:
@@ -370,10 +379,10 @@ def _cross_check(config: Config, path: Path, text: str) -> None:
         line = _line_of(text, f"agents.{name}", None)
         if not re.fullmatch(ID_PATTERN, name):
             raise ConfigError(f"{path}:{line}: agent name {name!r} is not an id", "letters, digits, `.`, `_`, `-`")
-        if agent.kind not in CLIS and {"executable", "extra_args", "sandbox"} & agent.model_fields_set:
+        if agent.kind not in PROGRAMS and {"executable", "extra_args", "sandbox"} & agent.model_fields_set:
             raise ConfigError(
                 f"{path}:{line}: agents.{name}: `executable`, `extra_args` and `sandbox` are for the kinds of CLIs",
-                f"kinds of CLIs: {', '.join(CLIS)}",
+                f"kinds of CLIs: {', '.join(PROGRAMS)}",
             )
         if (agent.kind == "command") != bool(agent.command):
             raise ConfigError(

@@ -247,7 +247,7 @@ def agents_of(settings: config.Config) -> dict[str, Agent]:
             account=one.account or name,
             fallback=tuple(one.fallback),
             roles=tuple(role.casefold() for role in one.roles),
-            has_sessions=one.kind in config.CLIS,
+            has_sessions=one.kind in config.PROGRAMS,
         )
         for name, one in settings.agents.items()
     }

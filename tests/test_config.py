@@ -39,7 +39,7 @@ def test_every_key_has_a_default(tmp_path: Path, text: str | None) -> None:
 
 
 def test_the_shape_of_the_contract_is_read(tmp_path: Path) -> None:
-    """SPEC 16's example, one key a line, without the kinds of agents that are not built yet."""
+    """SPEC 16's example, one key a line."""
     found = load(
         tmp_path,
         """\
@@ -156,15 +156,30 @@ WRONG = {
     "in a project": ("[project]\nverfy = 1\n", "2: project.verfy: unknown key", "did you mean `verify`?"),
     "in an agent": (MINE + "env_pas = []\n", "4: agents.mine.env_pas: unknown key", "did you mean `env_pass`?"),
     "in notify": ("[notify]\nurl = []\n", "2: notify.url: unknown key", "did you mean `urls`?"),
-    "unbuilt": (
-        "[loop]\nregistration_grace_seconds = 5\n",
-        "2: [loop] registration_grace_seconds = 5 is not built yet in this version",
-        "remove the line (only 60 works today)",
-    ),
     "true for a length": (
         "[loop]\nregistration_grace_seconds = true\n",
-        "2: [loop] registration_grace_seconds = True is not built yet in this version",
-        "remove the line (only 60 works today)",
+        "2: loop.registration_grace_seconds: Input should be a valid number, but it is True",
+        "see the comments `awm init` writes",
+    ),
+    "a gateway far away in plain text": (
+        '[openclaw]\nurl = "http://claw.example.org:18789"\n',
+        "2: openclaw.url: Value error, its token would go over the network as plain text: https://, or a tunnel to this machine",
+        "see the comments `awm init` writes",
+    ),
+    "no address of a gateway": (
+        '[openclaw]\nurl = "ws://127.0.0.1:18789"\n',
+        "2: openclaw.url: Value error, it must be http://HOST:PORT or https://HOST:PORT",
+        "see the comments `awm init` writes",
+    ),
+    "half an address": (
+        '[openclaw]\nurl = "http://[::1"\n',
+        "2: openclaw.url: Value error, Invalid IPv6 URL",
+        "see the comments `awm init` writes",
+    ),
+    "a gateway with a program": (
+        '[agents.claw]\nkind = "openclaw"\nextra_args = ["-v"]\n',
+        "1: agents.claw: `executable`, `extra_args` and `sandbox` are for the kinds of CLIs",
+        "kinds of CLIs: claude, codex, gemini, opencode, aider",
     ),
     "one for false": (
         "[loop]\nresume_sessions = 0\n",
@@ -233,9 +248,9 @@ WRONG = {
     ),
     "a table for a number": ("agents = 5\n", "1: agents: Input should be a valid dictionary, but it is 5", "see the comments `awm init` writes"),
     "no such kind": (
-        '[agents.claw]\nkind = "openclaw"\n',
-        "2: agents.claw.kind: 'openclaw' is not an agent kind that works today",
-        "shell, command, claude, codex, gemini, opencode, aider",
+        '[agents.claw]\nkind = "openclam"\n',
+        "2: agents.claw.kind: 'openclam' is not an agent kind that works today",
+        "shell, command, claude, codex, gemini, opencode, aider, openclaw",
     ),
     "a program for a script": (
         '[agents.mine]\nkind = "shell"\nexecutable = "/bin/sh"\n',
@@ -342,7 +357,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, name: str) -> None:
-    """Unknown keys with the nearest name, what is not built yet, wrong types, references to nowhere (SPEC 16)."""
+    """Unknown keys with the nearest name, wrong types, references to nowhere (SPEC 16)."""
     text, message, hint = WRONG[name]
 
     assert refusal(tmp_path, text) == (message, hint)
@@ -404,6 +419,10 @@ def test_a_secret_under_notify_is_never_shown(tmp_path: Path) -> None:
     """A URL holds one; the message of a wrong type goes to a terminal, a mail, a log (SPEC 3.3)."""
     assert refusal(tmp_path, '[notify]\nurls = "https://hooks.example/SECRET"\n') == (
         "2: notify.urls: Input should be a valid list",
+        "see the comments `awm init` writes",
+    )
+    assert refusal(tmp_path, '[openclaw]\ntoken = "SECRET"\n') == (
+        "2: openclaw.token: String should match pattern '^env:[A-Za-z_][A-Za-z0-9_]*$'",
         "see the comments `awm init` writes",
     )
 

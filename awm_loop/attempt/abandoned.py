@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from awm_loop import clock, fault
@@ -20,9 +20,12 @@ from awm_loop.core.observation import Result
 UNSEEN_SECONDS_MAX = 30.0  # beyond the grace, a reaper looks for one who still holds `agent.lock`
 
 
-def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
+def reap_attempt(
+    directory: AttemptDirectory, lock_fd: int, elsewhere: Callable[[AttemptDirectory], None] = lambda _: None
+) -> None:
     """Fence and sweep an attempt nobody tends, and write the result that proves its end; then let `sup.lock` go.
 
+    `elsewhere` ends what it left outside of this machine's processes, after the sweep: nobody starts more of it then.
     Raises DiskError.
     """
     try:
@@ -30,7 +33,9 @@ def reap_attempt(directory: AttemptDirectory, lock_fd: int) -> None:
             fault.point("abandoned.fence:before")
             never_started = directory.pass_start(marker(fenced=True))
             fault.point("abandoned.fence:after")
-            directory.write_result(_swept(directory, never_started))
+            result = _swept(directory, never_started)
+            elsewhere(directory)
+            directory.write_result(result)
             fault.point("abandoned.result:written")
     finally:
         let_go(lock_fd)

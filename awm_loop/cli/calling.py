@@ -19,7 +19,8 @@ from awm_loop.attempt.directory import Order, put
 from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
 from awm_loop.attempt.stage import RUNS_ALREADY, End, Stage, Tended
-from awm_loop.config import BESIDE_BYTES_MAX, CLIS, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
+from awm_loop.cli import attend
+from awm_loop.config import BESIDE_BYTES_MAX, CLIS, GATEWAY_KIND, PROMPT_TAIL_BYTES, RESULT_FILE_BYTES_MAX
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Advice
 from awm_loop.durable import disk_trouble
@@ -121,6 +122,8 @@ def run_agent(tended: Tended) -> Generator[Stage, End, tuple[End, Reading]]:
     if order.session and end.cut_short is None and _is_gone(kind, reading):
         afresh = order.model_copy(update={"session": ""})
         end, reading = yield from _run_cli(kind, invocation(afresh))
+    if order.kind == GATEWAY_KIND:
+        attend.call_off(tended.directory)
     report = _report(tended)
     reading = _with_remedy(order, kind, _of_this_run(tended, kind, reading))
     if report is not None and reading.outcome is Outcome.SUCCEEDED:

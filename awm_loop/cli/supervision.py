@@ -22,7 +22,7 @@ from awm_loop.attempt import abandoned, supervise
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
-from awm_loop.cli import delivery, tending
+from awm_loop.cli import attend, delivery, tending
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import CLIS
 from awm_loop.core.model import Spec, Work
@@ -89,7 +89,7 @@ def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
     """Start the attempt, or reap it where a stop was asked; None when there is nothing to watch."""
     os.set_inheritable(lock_fd, False)
     if directory.stop_request() is not None:
-        abandoned.reap_attempt(directory, lock_fd)
+        abandoned.reap_attempt(directory, lock_fd, attend.call_off)
         with suppress(AwmError):
             tending.restore(directory)
         return None

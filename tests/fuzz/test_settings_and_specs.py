@@ -13,15 +13,20 @@ from awm_loop import clock
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.cli import checking
 from awm_loop.cli.setting_up import CONFIG_TEMPLATE
-from awm_loop.config import UNBUILT, AgentConfig, LoopConfig, NotifyConfig, ProjectConfig
+from awm_loop.config import AgentConfig, LoopConfig, NotifyConfig, OpenClawConfig, ProjectConfig
 from awm_loop.core.model import Launch, Spec, attempt_key
 from awm_loop.errors import ConfigError
 from awm_loop.store import specfile
 
-TABLES = {"loop": LoopConfig, "project": ProjectConfig, "agents.local": AgentConfig, "notify": NotifyConfig}
+TABLES = {
+    "loop": LoopConfig,
+    "project": ProjectConfig,
+    "agents.local": AgentConfig,
+    "notify": NotifyConfig,
+    "openclaw": OpenClawConfig,
+}
 KEYS = [
     *((table, key) for table, model in TABLES.items() for key in model.model_fields),
-    *UNBUILT,
     ("agents.mine", "kind"),
     ("agents.mine", "command"),
     ("agents.a b", "kind"),
@@ -31,7 +36,7 @@ KEYS = [
 LITERALS = [
     "0", "1", "-1", "15", "0.5", "1e300", "1e9", "nan", "-inf", "0x10", "9" * 30, "9" * 5000, "true", "false",
     "2026-01-01", "2026-01-01T00:00:00Z", "07:00:00", "[]", "[0]", "[1, 1e9]", '["true"]', '["local"]', "{}", "{a = 1}",
-    '"shell"', '"command"', '"local"', '"mine"', '"worktree"', '"env:NOPE"', '"discord://x"', '"http://127.0.0.1:1/"',
+    '"shell"', '"command"', '"local"', '"mine"', '"worktree"', '"env:NOPE"', '"discord://x"', '"http://127.0.0.1:1/"', '"http://[::1"',
     '"\\u0000"', '"~/x"', '""', "[" * 2000,
 ]  # fmt: skip
 SPEC = """# Sprint S2: Search bar

@@ -1,0 +1,197 @@
+"""An OpenClaw gateway over HTTP: one call of one tool, and what went wrong as data (docs/OPENCLAW.md).
+
+What it does was recorded of 2026.9.6. Three things are not what one would think. HTTP 200 with `ok` may be a tool that
+failed: that is told here as trouble. HTTP 500 says neither that a tool failed nor that it did nothing: it is `Starting`
+where the gateway is not ready, else `ToolFailed`. And no request is known not to have been carried out because its
+answer did not come.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from awm_loop.config import OpenClawConfig
+from awm_loop.regular import read_regular
+
+if TYPE_CHECKING:
+    import httpx
+
+CONFIG_PATH = "OPENCLAW_CONFIG_PATH"
+PORT = 18789  # its own default
+CONNECT_SECONDS_MAX = 5.0
+ANSWER_SECONDS_MAX = 30.0  # a spawn was seen to take 2 s on a quiet machine
+ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a list holds the prompts of all that ended in the last half hour, twice
+CONFIG_BYTES_MAX = 1024 * 1024
+TEXT_CHARS_MAX = 1000  # of what a tool says of its failure
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why there is no answer; `text` is one line for people, without a secret in it.
+
+    With `is_final` nothing was done, and asking again will not help before somebody has changed something.
+    """
+
+    text: str
+    is_final: bool = False
+
+
+class Unreachable(Trouble):
+    """Nobody answers there, or not as a gateway does. What was asked may have been done all the same."""
+
+
+class Starting(Trouble):
+    """It answers, and is not ready. What was asked may have been done all the same."""
+
+
+class Refused(Trouble):
+    """It does not take the token. Final."""
+
+
+class NotAllowed(Trouble):
+    """The tool is not opened in its configuration, or does not exist. Final."""
+
+
+class ToolFailed(Trouble):
+    """The tool says so, in its words. Final, but where the gateway does not say why: it may have been done then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where one is, and the token it takes; "" where none is known."""
+
+    url: str
+    token: str = field(default="", repr=False)
+
+    def invoke(self, tool: str, args: Mapping[str, object], session_key: str = "") -> Mapping[str, Any] | Trouble:
+        """Call one tool, in the name of the session `session_key`; the `details` of its answer, or why there are none.
+
+        Takes `ANSWER_SECONDS_MAX` at most, and `CONNECT_SECONDS_MAX` more where it is not ready.
+        """
+        body = {"tool": tool, "args": dict(args), **({"sessionKey": session_key} if session_key else {})}
+        answer = self._ask("POST", "/tools/invoke", body, ANSWER_SECONDS_MAX)
+        if isinstance(answer, Trouble):
+            return answer
+        status, said = answer
+        match status:
+            case 200 if isinstance(result := said.get("result"), dict):
+                return _details(result)
+            case 401 | 403:
+                return Refused(f"the gateway at {self.url} does not take the token (HTTP {status})", is_final=True)
+            case 404 if said.get("ok") is False:
+                return NotAllowed(f"the gateway at {self.url} does not allow the tool {tool}", is_final=True)
+            case 500:
+                return self.ready() or ToolFailed(_message(said) or "HTTP 500")
+            case 503:
+                return Starting(f"the gateway at {self.url} is starting")
+            case 400 | 413 | 429:
+                return ToolFailed(_message(said) or f"HTTP {status}", is_final=True)
+            case _:
+                return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
+
+    def ready(self) -> Trouble | None:
+        """None where it says that it is."""
+        answer = self._ask("GET", "/readyz", None, CONNECT_SECONDS_MAX)
+        if isinstance(answer, Trouble):
+            return answer
+        status, said = answer
+        if status == 200 and said.get("ready") is True:
+            return None
+        if status == 503 or said.get("ready") is False:
+            return Starting(f"the gateway at {self.url} is starting")
+        return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
+
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, object] | None, seconds_max: float
+    ) -> tuple[int, Mapping[str, Any]] | Trouble:
+        """Status and JSON object of one answer; {} where it is anything else. A connection of its own for each: one
+        kept open would break in the middle when the gateway is restarted."""
+        import httpx  # noqa: PLC0415  slow to import, and most homes have no gateway
+
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        ends_at = time.monotonic() + seconds_max
+        data = bytearray()
+        try:
+            with _client().stream(
+                method,
+                self.url + path,
+                json=body,
+                headers=headers,
+                timeout=httpx.Timeout(seconds_max, connect=min(CONNECT_SECONDS_MAX, seconds_max)),
+            ) as response:
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > ANSWER_BYTES_MAX or time.monotonic() > ends_at:
+                        return Unreachable(f"the gateway at {self.url} does not come to an end of its answer")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return Unreachable(f"the gateway at {self.url} does not answer ({type(error).__name__})")
+        try:
+            said = json.loads(data)
+        except (ValueError, RecursionError):
+            said = None
+        return response.status_code, said if isinstance(said, dict) else {}
+
+
+@lru_cache(maxsize=1)
+def _client() -> httpx.Client:
+    """Proxies and other settings of the environment are not for it: the token goes to the gateway and nowhere else."""
+    import httpx  # noqa: PLC0415  as above
+
+    return httpx.Client(follow_redirects=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def _details(result: Mapping[str, object]) -> Mapping[str, Any] | Trouble:
+    details = result.get("details")
+    if not isinstance(details, dict):
+        return {}
+    if details.get("status") in {"error", "forbidden"}:
+        error = details.get("error")
+        said = error if isinstance(error, str) else str(details.get("reason") or details["status"])
+        return ToolFailed(said[:TEXT_CHARS_MAX], is_final=True)
+    return details
+
+
+def _message(said: Mapping[str, Any]) -> str:
+    error = said.get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    return message[:TEXT_CHARS_MAX] if isinstance(message, str) else ""
+
+
+def of(config: OpenClawConfig, environ: Mapping[str, str] = os.environ) -> Gateway:
+    """The gateway that `[openclaw]` means: what it leaves open stands in the gateway's own file, where that is JSON."""
+    own = _own_config(environ)
+    port, token = own.get("port"), environ.get(config.token.removeprefix("env:"), "").strip()
+    if not token:
+        auth = own.get("auth")
+        found = auth.get("token") if isinstance(auth, dict) else None
+        token = found if isinstance(found, str) and "${" not in found else ""
+    is_port = isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536
+    url = config.url.rstrip("/") or f"http://127.0.0.1:{port if is_port else PORT}"
+    return Gateway(url, token if token.isascii() and token.isprintable() else "")
+
+
+def environment(config: OpenClawConfig, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a process of ours must be given to find the same gateway and token by `of`."""
+    return {name: environ[name] for name in (config.token.removeprefix("env:"), CONFIG_PATH) if name in environ}
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the gateway's own configuration lies."""
+    return Path(environ.get(CONFIG_PATH) or Path("~/.openclaw/openclaw.json")).expanduser()
+
+
+def _own_config(environ: Mapping[str, str]) -> Mapping[str, object]:
+    """Its table `gateway`; {} where there is none that can be read: it may be JSON5, which only the gateway reads."""
+    try:
+        said = json.loads(read_regular(config_path(environ), CONFIG_BYTES_MAX))
+    except (OSError, ValueError, RecursionError, RuntimeError):  # RuntimeError: there is no home directory
+        return {}
+    found = said.get("gateway") if isinstance(said, dict) else None
+    return found if isinstance(found, dict) else {}
