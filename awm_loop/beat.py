@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from awm_loop import fault
-from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX
+from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX, RESET_REFUSED_SECONDS_MAX
 from awm_loop.core import choice, projects
 from awm_loop.core.consequence import (
     Moment,
     Step,
+    note,
     take_account,
     take_call,
     take_live,
@@ -23,6 +24,8 @@ from awm_loop.core.consequence import (
     take_queued,
 )
 from awm_loop.core.machine import (
+    ROWS,
+    Signal,
     classify_account,
     classify_call,
     classify_live,
@@ -30,11 +33,14 @@ from awm_loop.core.machine import (
     classify_project,
     classify_queued,
 )
-from awm_loop.core.model import Effect, Launch, Policy, Reset, Spec, Stop, Work
+from awm_loop.core.model import Effect, Instant, Launch, LogEntry, Phase, Policy, Reset, Spec, Stop, Work
 from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Changed, Loaded, Ports
+
+NOT_RESET = "the assistant's session is not reset yet"  # in the journal, with the reason
+GIVEN_UP = "⚠️ What was done is saved. The assistant's session could not be reset: {why}. The work goes on."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +79,11 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     redone = loaded.work.pending
     if redone is not None and not dry_run and not _is_held(loaded.work, redone, moment):
         fault.point("beat.redo:before")
-        _perform(ports, loaded.work, redone)
+        refused = _perform(ports, loaded.work, redone)
         fault.point("beat.redo:after")
+        if refused is not None:
+            kept, why = _put_off(ports, loaded, refused)
+            return Beat(work=kept, lines=why)
     unread = () if loaded.work.paused or not loaded.work.queue else ports.store.unread_specs(loaded)
     learnt, bad = _learnt(loaded.work, unread, ports, moment.policy)
     start = replace(learnt, pending=None)
@@ -92,13 +101,17 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
         ports.taken(taken, now)
     effect = steps[-1].work.pending if steps else None
     has_room = bool(work.queue) and len(work.attempts) < moment.policy.max_parallel
-    is_cut = isinstance(effect, Reset) or (isinstance(effect, Launch) and has_room) or len(steps) >= BEAT_STEPS_MAX
-    is_cut = is_cut or len(taken) < len(calls)
+    is_cut = isinstance(effect, Launch) and has_room
+    is_cut = is_cut or (isinstance(effect, Reset) and work.pending is None)
+    is_cut = is_cut or len(steps) >= BEAT_STEPS_MAX or len(taken) < len(calls)
     return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
 
 
 def _is_held(work: Work, effect: Effect, moment: Moment) -> bool:
-    """A launch that was promised before a pause, or before its project's window closed: not now (SPEC 15.6)."""
+    """A launch that was promised before a pause, or before its project's window closed: not now (SPEC 15.6). A reset
+    that was refused for too long: not any more (SPEC 11.1)."""
+    if isinstance(effect, Reset):
+        return bool(_given_up(work, moment.now))
     attempt = work.attempt(effect.key) if isinstance(effect, Launch) else None
     if attempt is None:
         return False
@@ -122,8 +135,10 @@ def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, 
         fault.point("beat.promise:before-save")
         loaded = ports.store.save(loaded, work, ports.clock())
         fault.point("beat.effect:before")
-        _perform(ports, work, work.pending)
+        refused = _perform(ports, work, work.pending)
         fault.point("beat.effect:after")
+        if refused is not None:
+            return _put_off(ports, loaded, refused)
         work = replace(loaded.work, pending=None)
     fault.point("beat.record:before")
     set_aside = ports.record(news, ports.clock()) if news else None
@@ -131,7 +146,30 @@ def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, 
     return ports.store.save(loaded, work, ports.clock()).work, (set_aside,) if set_aside else ()
 
 
-def _perform(ports: Ports, work: Work, effect: Effect) -> None:
+def _put_off(ports: Ports, loaded: Loaded, why: str) -> tuple[Work, tuple[str, ...]]:
+    """The world refused the effect: it stays promised, the next beat does it again, and the journal says why, once."""
+    if not why or refusal(loaded.work):
+        return loaded.work, ()
+    now = ports.clock()
+    return ports.store.save(loaded, note(loaded.work, now, NOT_RESET, reason=why), now).work, (f"{NOT_RESET}: {why}",)
+
+
+def refusal(work: Work) -> LogEntry | None:
+    """Since when, and why, the reset that is under way is refused; None where it is not."""
+    begun = str(ROWS[Phase.WORKING, Signal.FULL])
+    newest = next((entry for entry in reversed(work.log) if entry.what in {NOT_RESET, begun}), None)
+    return newest if work.reset is Phase.RESETTING and newest and newest.what == NOT_RESET else None
+
+
+def _given_up(work: Work, now: Instant) -> str:
+    """What is told instead of a reset that was refused for too long; "" where none was."""
+    entry = refusal(work)
+    is_over = entry and abs((now.wall - entry.at).total_seconds()) >= RESET_REFUSED_SECONDS_MAX
+    return GIVEN_UP.format(why=entry.note) if entry and is_over else ""
+
+
+def _perform(ports: Ports, work: Work, effect: Effect) -> str | None:
+    """None: done. Else why the world refuses it now."""
     match effect:
         case Launch(key=key):
             attempt = work.attempt(key)
@@ -140,7 +178,8 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> None:
         case Stop(key=key, why=why):
             ports.launcher.stop(key, why)
         case Reset(key=key):
-            ports.remember(work, key)
+            return ports.remember(work, key)
+    return None
 
 
 def _advance(work: Work, calls: Sequence[Call], ports: Ports, moment: Moment) -> Iterator[Step]:
@@ -223,7 +262,10 @@ def _gone(work: Work, project_id: str, ports: Ports) -> str:
 
 
 def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
-    step = take_loop(work, classify_loop(work, moment.policy), moment)
+    judged = classify_loop(work, moment.policy)
+    if judged.signal is Signal.SAVED:
+        judged = judged._replace(reason=_given_up(work, moment.now))
+    step = take_loop(work, judged, moment)
     if not step.row.is_quiet:
         yield step
 

@@ -19,9 +19,10 @@ from awm_loop.cli.pulse import LOOKS_MAX
 from awm_loop.core.model import Notice
 from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError, DiskError
 from awm_loop.notify import outbox
+from awm_loop.notify.channels import names, senders
 from awm_loop.notify.ping import ping
 from awm_loop.ports import Send
-from awm_loop.wiring import Home, channel_names, senders
+from awm_loop.wiring import Home
 
 LATE_SECONDS = 60.0  # an older notice on the console says of when it is
 
@@ -32,7 +33,7 @@ def deliver(home: Home, console: Send | None) -> None:
     with home.store.delivering() as is_ours:
         if is_ours:
             fault.point("delivery.outbox:locked")
-            outbox.deliver(home.store, channels, channel_names(home.config), clock.now)
+            outbox.deliver(home.store, channels, names(home.config), clock.now)
             fault.point("delivery.outbox:after")
 
 
@@ -43,20 +44,27 @@ def console_text(notice: Notice, now: datetime) -> str:
 
 
 def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], Sequence[Beat]]) -> None:
-    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2).
+    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2). Also
+    where a reset waits for its notice.
 
     Where `beat` finds another process at it, that one looks again.
     """
     for _ in range(LOOKS_MAX):
+        is_resetting = _waits_for_us(home)
         deliver(home, console)
-        if not home.store.mark_path.exists() or not beat():
+        if not (is_resetting or home.store.mark_path.exists()) or not beat():
             return
+
+
+def _waits_for_us(home: Home) -> bool:
+    now = clock.now()
+    loaded = home.store.load(now) if home.config.openclaw.session else None
+    return loaded is not None and home.is_to_be_told(loaded.work, now)
 
 
 def has_channels(home: Home) -> bool:
     """Whether a supervisor's beat has anyone to tell: most homes have only the console, which it lacks."""
-    notify = home.config.notify
-    return bool(notify.urls or notify.command or notify.ping_url)
+    return bool(senders(home.config) or home.config.notify.ping_url)
 
 
 def tell_bad_file(home: Home, path: Path, error: BadFileError) -> None:

@@ -19,7 +19,8 @@ from awm_loop.cli.fitness import Finding, Mark
 from awm_loop.cli.setting_up import find_home
 from awm_loop.core.model import Notice
 from awm_loop.errors import AwmError
-from awm_loop.wiring import Home, senders
+from awm_loop.notify.channels import senders
+from awm_loop.wiring import Home
 
 BARE = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}  # cron's (docs/MEASURED.md 1)
 STYLES = {Mark.OK: "green", Mark.WARNING: "yellow", Mark.PROBLEM: "red"}

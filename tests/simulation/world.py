@@ -48,8 +48,9 @@ from awm_loop.core.model import (
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, BadFileError, DiskError
+from awm_loop.notify.channels import names as channel_names
 from awm_loop.ports import Ports, Send, Settings
-from awm_loop.wiring import Home, channel_names
+from awm_loop.wiring import Home
 
 EPOCH = datetime(2026, 6, 1, tzinfo=UTC)
 LEAPS_SECONDS = (0, 0, 3_600, -3_600, 86_400, -86_400, 2_600_000, -2_600_000, 63_000_000, -63_000_000)
