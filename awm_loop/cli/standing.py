@@ -111,7 +111,7 @@ def standing(home: Home, work: Work) -> Standing:
 def _loop(work: Work) -> str:
     if work.paused:
         return "paused"
-    if work.phase is not Phase.WORKING or work.attempts:
+    if work.reset is not None or work.attempts:
         return str(work.phase)
     return "waiting" if work.queue else "idle"
 

@@ -373,7 +373,7 @@ def test_the_first_of_several_reasons_is_told() -> None:
     """In the order of the spec; one that can be completed is none (SPEC 7.5)."""
     work = working("S1", "S2", failed=("S4",), tasks=depending(S1=("S2", "S3", "S4")))
 
-    assert projects.hindrance(work, "S1") == "it depends on S3, which is not there"
+    assert projects.waits(work)["S1"] == "it depends on S3, which is not there"
     assert projects.unmet(work, "S1") == ["S2", "S3", "S4"]
 
 
@@ -422,9 +422,9 @@ def test_a_circle_that_is_blocked_hides_no_other() -> None:
     """Each is found, whatever became of the one before it (SPEC 13.5)."""
     work = working("S3", "S4", blocked=("S1", "S2"), tasks=depending(S1=("S2",), S2=("S1",), S3=("S4",), S4=("S3",)))
 
-    assert projects.hindrance(work, "S4") == f"{CIRCLE}S3 -> S4 -> S3"
+    assert projects.waits(work)["S4"] == f"{CIRCLE}S3 -> S4 -> S3"
     half = replace(work, queue=("S4",), blocked=("S1", "S2", "S3"))
-    assert projects.hindrance(half, "S4") == f"{CIRCLE}S3 -> S4 -> S3"
+    assert projects.waits(half)["S4"] == f"{CIRCLE}S3 -> S4 -> S3"
 
 
 @pytest.mark.parametrize(
