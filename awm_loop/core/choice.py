@@ -29,7 +29,7 @@ def in_order(work: Work) -> Sequence[str]:
     The project that started longest ago is first (SPEC 7.5).
     """
     rank = {priority: index for index, priority in enumerate(Priority)}
-    special = {task.id: rank[task.priority] for task in work.tasks.values() if task.priority is not Priority.MEDIUM}
+    special = {task.id: rank[task.priority] for task in work.tasks.values() if task.priority is not None}
     if not special and not work.project_of:
         return work.queue
     newest = {project_id: spent.last_attempt for project_id, spent in work.spent.items()}
@@ -65,11 +65,11 @@ def candidates(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
 def learnt(work: Work, task_id: str, spec: Spec, policy: Policy) -> Work:
     """What a spec says of the order, its project where it is silent; what it is silent on stands as in the state.
 
-    Its word on the priority counts until the task is known: then a person may have set another.
+    Its word on the priority counts until there is one: then a person may have set it.
     """
     task, project = work.task(task_id), found(project_of(work, task_id), policy)
-    usual = project.priority if project else task.priority
-    priority = task.priority if task_id in work.tasks else spec.priority or usual
+    said = task.priority or spec.priority or (project.priority if project else None)
+    priority = task.priority if said is Priority.MEDIUM else said
     new = replace(task, priority=priority, depends=spec.depends or task.depends)
     return work if new == task else replace(work, tasks={**work.tasks, task_id: new})
 

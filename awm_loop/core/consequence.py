@@ -8,7 +8,7 @@ from awm_loop.core.estimate import estimate
 from awm_loop.core.machine import ROWS, Count, Do, Judged, Row, Signal, Tell
 from awm_loop.core.model import Account, Attempt, Ended, Instant, Launch, Phase, Policy, Stop, StopReason, Task, Work
 from awm_loop.core.observation import Advice, Call, Result, SpecRead
-from awm_loop.core.project import DEFAULT_PROJECT, NEVER, Fired, Proposal, Use
+from awm_loop.core.project import DEFAULT_PROJECT, NEVER, Fired, Priority, Proposal, Use
 
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 PROPOSALS_MAX = 50  # kept until a person has looked
@@ -98,8 +98,8 @@ def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
         queue, spec_files = (*work.queue, call.task), {**work.spec_files, call.task: call.spec_path}
         project = {} if call.project == DEFAULT_PROJECT else {call.task: call.project}
         of = {name: one for name, one in work.project_of.items() if name != call.task} | project
-        task = Task(id=call.task, priority=call.priority)
-        tasks = work.tasks if task == Task(id=call.task) else {**work.tasks, call.task: task}
+        is_usual = call.priority is Priority.MEDIUM
+        tasks = work.tasks if is_usual else {**work.tasks, call.task: Task(id=call.task, priority=call.priority)}
         left = tuple(one for one in work.proposals if call.trigger or one.id != call.key)
         changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks, proposals=left)
     return _written(step, changed, notice.TRIGGER.format(trigger=call.trigger or call.task, why=judged.reason), moment)

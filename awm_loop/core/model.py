@@ -180,7 +180,7 @@ class Task:
     """What is known of a task beyond its place in a list; most tasks are all defaults and are not written down."""
 
     id: str
-    priority: Priority = Priority.MEDIUM
+    priority: Priority | None = None  # None is medium where nobody says otherwise, MEDIUM where a person said so
     not_before: Deadline | None = None
     depends: tuple[str, ...] = ()  # tasks that are to be completed first
     tries: int = 0

@@ -440,19 +440,21 @@ def test_the_spec_says_what_a_task_depends_on_else_the_state(
 
 
 @pytest.mark.parametrize(
-    ("said", "of_project", "is_known", "after"),
+    ("said", "of_project", "by_hand", "after"),
     [
-        (None, Priority.MEDIUM, False, Priority.MEDIUM),
-        (None, Priority.HIGH, False, Priority.HIGH),
-        (Priority.LOW, Priority.HIGH, False, Priority.LOW),
-        (Priority.LOW, Priority.HIGH, True, Priority.MEDIUM),
+        (None, Priority.MEDIUM, None, None),
+        (None, Priority.HIGH, None, Priority.HIGH),
+        (Priority.LOW, Priority.HIGH, None, Priority.LOW),
+        (Priority.MEDIUM, Priority.HIGH, None, None),
+        (Priority.LOW, Priority.HIGH, Priority.MEDIUM, Priority.MEDIUM),
+        (None, Priority.HIGH, Priority.LOW, Priority.LOW),
     ],
 )
 def test_the_priority_is_the_specs_else_the_projects(
-    said: Priority | None, of_project: Priority, is_known: bool, after: Priority
+    said: Priority | None, of_project: Priority, by_hand: Priority | None, after: Priority | None
 ) -> None:
-    """Until the task is known: then a person may have set another (SPEC 5.1, 13.1)."""
-    work = replace(of(S1="web"), tasks={"S1": Task(id="S1", tries=1)} if is_known else {})
+    """Until a person sets another; medium is not written down but by a person (SPEC 5.1, 13.1)."""
+    work = replace(of(S1="web"), tasks={"S1": Task(id="S1", tries=1, priority=by_hand)})
     policy = known(project("web", priority=of_project))
 
     assert choice.learnt(work, "S1", replace(SPEC, priority=said), policy).task("S1").priority is after
