@@ -28,7 +28,7 @@ from awm_loop.core.model import Spec, Work
 from awm_loop.core.notice import counted
 from awm_loop.core.observation import Site, SpecRead
 from awm_loop.core.project import DEFAULT_PROJECT, ProjectStatus
-from awm_loop.core.projects import hindrance, project_of
+from awm_loop.core.projects import project_of, waits
 from awm_loop.errors import AwmError, BadFileError, ConfigError
 from awm_loop.notify import apprise_urls, ping
 from awm_loop.ports import Settings
@@ -114,7 +114,7 @@ def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> st
     """Why a beat would block this task as its spec is now; "" where it would not."""
     spec, now = home.read_spec(work, task_id), clock.now()
     policy = home.policy(settings, now)
-    if isinstance(spec, Spec) and (why := hindrance(choice.learnt(work, {task_id: spec}, policy), task_id)):
+    if isinstance(spec, Spec) and (why := waits(choice.learnt(work, {task_id: spec}, policy)).get(task_id)):
         return why
     try:
         site = home.head(work, project_of(work, task_id))

@@ -30,7 +30,7 @@ def named(work: Work, proposal_id: str) -> Proposal:
 def accepted(work: Work, proposal_id: str, spec_path: Path, priority: Priority, now: Instant) -> Work:
     """The proposal becomes a queued task of its project. Raises AwmError where it is gone or its task is there."""
     proposal = named(work, proposal_id)
-    task = Task(id=proposals.task_of(proposal), priority=priority)
+    task = Task(id=proposals.task_of(proposal), priority=None if priority is Priority.MEDIUM else priority)
     return steering.add(_without(work, proposal), task, str(spec_path), proposal.project, now)
 
 

@@ -63,7 +63,7 @@ def prioritize(work: Work, task_id: str, priority: Priority, now: Instant) -> Wo
     """Raises AwmError for a task that is not in the queue."""
     _check_queued(work, task_id)
     task = work.task(task_id)
-    if task.priority is priority and task_id in work.tasks:
+    if task.priority is priority:
         return work
     tasks = {**work.tasks, task_id: replace(task, priority=priority)}
     return note(replace(work, tasks=tasks), now, f"priority {priority}", task_id)
@@ -136,7 +136,7 @@ def entries(home: Home, work: Work, settings: Settings, now: Instant) -> Iterato
             "place": place,
             "task": task_id,
             "project": project,
-            "priority": task.priority.value,
+            "priority": (task.priority or Priority.MEDIUM).value,
             "spec": work.spec_files.get(task_id),
             "after": after,
             "notBefore": iso(until.until) if until else None,

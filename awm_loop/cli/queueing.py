@@ -107,8 +107,8 @@ def queue_specs(
             spec = specfile.read(full, name, home.directory_of(work, project_id))
             if isinstance(spec, SpecBad):
                 raise AwmError(spec.reason, "a spec is a Markdown file; see the README")
-            priority = spec.priority or (entry.priority if entry else Priority.MEDIUM)
-            task = Task(id=name, priority=priority, depends=spec.depends)
+            said = spec.priority or (entry.priority if entry else None)
+            task = Task(id=name, priority=None if said is Priority.MEDIUM else said, depends=spec.depends)
             work = steering.add(work, task, str(full), project_id, now)
             added.append(name)
         return work

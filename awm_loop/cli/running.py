@@ -20,7 +20,7 @@ from awm_loop import clock, durable
 from awm_loop.cli import delivery, standing
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core import choice, projects
+from awm_loop.core import projects
 from awm_loop.core.consequence import Step
 from awm_loop.core.machine import Signal, Tell
 from awm_loop.core.model import Notice, Phase, Work
@@ -89,27 +89,16 @@ def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType
             is_first = is_first or _is_had(lock)
             delivery.deliver(home, hear if is_first else None)
             had_work = had_work or bool(work.queue or work.attempts)
-            if why := _shut(home, work):
-                say(f"nothing can start: {why}")
-                return work
             if standing.rests(work):
-                if work.paused:
+                if whys := projects.stuck(work, home.policy(Settings(), clock.now())):
+                    say(f"nothing can start: {'; '.join(whys)}")
+                elif work.paused:
                     say("paused; `awm resume` goes on")
                 elif not had_work:
                     say("nothing queued: awm add SPEC.md")
                 return work
             took_seconds = time.monotonic() - began_at
             _watch(home, work, show, until=time.monotonic() + max(BEAT_SECONDS, took_seconds / BEAT_SHARE_MAX))
-
-
-def _shut(home: Home, work: Work) -> str:
-    """Why none of what is queued will ever start by itself, in words: its projects are paused, over, or not known."""
-    now = clock.now()
-    policy = home.policy(Settings(), now)
-    if work.attempts or not work.queue or choice.next_due(work, now, policy) is not None:
-        return ""
-    whys = {projects.barred(projects.project_of(work, task), now, policy) for task in work.queue}
-    return "" if "" in whys else "; ".join(sorted(whys))
 
 
 def _console_lock(home: Home) -> TextIO:

@@ -111,7 +111,7 @@ def standing(home: Home, work: Work) -> Standing:
 def _loop(work: Work) -> str:
     if work.paused:
         return "paused"
-    if work.phase is not Phase.WORKING or work.attempts:
+    if work.reset is not None or work.attempts:
         return str(work.phase)
     return "waiting" if work.queue else "idle"
 
@@ -252,7 +252,7 @@ def stamp(path: Path) -> tuple[int, int] | None:
 def _queued(work: Work, task_id: str, now: Instant) -> dict[str, object]:
     task = work.task(task_id)
     entry: dict[str, object] = {"task": task_id, "spec": Path(work.spec_files.get(task_id, "")).name}
-    if task.priority is not Priority.MEDIUM:
+    if task.priority not in {None, Priority.MEDIUM}:
         entry["priority"] = task.priority.value
     if task.not_before is not None and task.not_before.remaining_seconds(now) > 0:
         entry["notBefore"] = iso(task.not_before.until)

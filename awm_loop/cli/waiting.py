@@ -44,7 +44,7 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
         found.append(Wait(f"the session reset that is due{f': {refused.note}' if refused else ''}"))
     if why := projects.shut(work, projects.project_of(work, task_id), now, policy):
         found.append(Wait(why, policy.day_ends_at if "budget" in why else None, _opens(work, task_id, policy)))
-    if why := projects.hindrance(work, task_id):
+    if why := projects.waits(work).get(task_id, ""):
         return [Wait(f"nothing, but the next beat blocks it: {why}")]
     if others := projects.unmet(work, task_id):
         found.append(Wait(f"{', '.join(others)}, which it depends on"))

@@ -29,7 +29,7 @@ def in_order(work: Work) -> Sequence[str]:
     The project that started longest ago is first (SPEC 7.5).
     """
     rank = {priority: index for index, priority in enumerate(Priority)}
-    special = {task.id: rank[task.priority] for task in work.tasks.values() if task.priority is not Priority.MEDIUM}
+    special = {task.id: rank[task.priority] for task in work.tasks.values() if task.priority is not None}
     if not special and not work.project_of:
         return work.queue
     newest = {project_id: spent.last_attempt for project_id, spent in work.spent.items()}
@@ -65,12 +65,13 @@ def candidates(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
 def learnt(work: Work, specs: Mapping[str, Spec], policy: Policy) -> Work:
     """What specs say of the order, the project where one is silent; what it is silent on stands as in the state.
 
-    Its word on the priority counts until the task is known: then a person may have set another.
+    Its word on the priority counts until there is one: then a person may have set it.
     """
     news = dict[str, Task]()
     for task_id, spec in specs.items():
         task, project = work.task(task_id), found(project_of(work, task_id), policy)
-        priority = task.priority if task_id in work.tasks else spec.priority or (project or task).priority
+        said = task.priority or spec.priority or (project.priority if project else None)
+        priority = task.priority if said is Priority.MEDIUM else said
         new = replace(task, priority=priority, depends=spec.depends or task.depends)
         news |= {} if new == task else {task_id: new}
     return replace(work, tasks={**work.tasks, **news}) if news else work

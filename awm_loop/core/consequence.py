@@ -6,22 +6,9 @@ from typing import Any, NamedTuple
 from awm_loop.core import model, notice, projects
 from awm_loop.core.estimate import estimate
 from awm_loop.core.machine import ROWS, Count, Do, Judged, Row, Signal, Tell
-from awm_loop.core.model import (
-    Account,
-    Attempt,
-    Effect,
-    Ended,
-    Instant,
-    Launch,
-    Phase,
-    Policy,
-    Stop,
-    StopReason,
-    Task,
-    Work,
-)
+from awm_loop.core.model import Account, Attempt, Ended, Instant, Launch, Phase, Policy, Stop, StopReason, Task, Work
 from awm_loop.core.observation import Advice, Call, Result, SpecRead
-from awm_loop.core.project import DEFAULT_PROJECT, NEVER, Fired, Proposal, Use
+from awm_loop.core.project import DEFAULT_PROJECT, NEVER, Fired, Priority, Proposal, Use
 
 EARLIER_MAX = 5  # ended attempts remembered for the next prompt
 PROPOSALS_MAX = 50  # kept until a person has looked
@@ -73,7 +60,7 @@ def take_live(work: Work, attempt: Attempt, judged: Judged, moment: Moment) -> S
     launches = attempt.launches + (row.do is Do.LAUNCH)
     moved = replace(attempt, phase=row.then, launches=launches, stop=stop, told_late=told_late)
     attempts = tuple(moved if other is attempt else other for other in work.attempts)
-    effects: dict[Do, Effect] = {Do.LAUNCH: Launch(key=moved.key), Do.STOP: Stop(key=moved.key, why=str(stop))}
+    effects: dict[Do, model.Effect] = {Do.LAUNCH: Launch(key=moved.key), Do.STOP: Stop(key=moved.key, why=str(stop))}
     changed = replace(work, attempts=attempts, pending=effects.get(row.do, work.pending))
     text = notice.of_attempt(work.task(attempt.task), attempt, judged, moment.policy)
     return _written(step, changed, text, moment)
@@ -111,8 +98,8 @@ def take_call(work: Work, call: Call, judged: Judged, moment: Moment) -> Step:
         queue, spec_files = (*work.queue, call.task), {**work.spec_files, call.task: call.spec_path}
         project = {} if call.project == DEFAULT_PROJECT else {call.task: call.project}
         of = {name: one for name, one in work.project_of.items() if name != call.task} | project
-        task = Task(id=call.task, priority=call.priority)
-        tasks = work.tasks if task == Task(id=call.task) else {**work.tasks, call.task: task}
+        is_usual = call.priority is Priority.MEDIUM
+        tasks = work.tasks if is_usual else {**work.tasks, call.task: Task(id=call.task, priority=call.priority)}
         left = tuple(one for one in work.proposals if call.trigger or one.id != call.key)
         changed = replace(changed, queue=queue, spec_files=spec_files, project_of=of, tasks=tasks, proposals=left)
     return _written(step, changed, notice.TRIGGER.format(trigger=call.trigger or call.task, why=judged.reason), moment)
@@ -123,7 +110,8 @@ def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
     step = Step(work=work, row=ROWS[work.phase, judged.signal], reason=judged.reason)
     match step.row.then:
         case Phase.IDLE:
-            return _written(step, replace(work, active=False, idle_since=moment.now.wall), notice.report(work), moment)
+            resting = replace(work, active=False, idle_since=moment.now.wall)
+            return _written(step, resting, notice.report(work, judged.reason), moment)
         case Phase.RESETTING:
             begun = replace(work, reset=step.row.then, pending=model.Reset(key=f"reset.{work.seq}"))
             return _written(step, begun, judged.reason, moment)
@@ -225,7 +213,8 @@ def _settled(step: Step, attempt: Attempt, result: Result, judged: Judged, momen
     changed = replace(changed, context_share=share, since_reset=work.since_reset + (row.then is Phase.COMPLETED))
     if row.then is Phase.QUEUED:
         is_on = work.active and judged.signal is not Signal.CALLED_OFF
-        at = _place_in(work.queue, attempt) if attempt.stop is StopReason.REQUEUED else 0
+        place = work.queue.index(attempt.before) if attempt.before in work.queue else len(work.queue)
+        at = place if attempt.stop is StopReason.REQUEUED else 0
         queue = (*work.queue[:at], task.id, *work.queue[at:])
         changed = replace(changed, queue=queue, tasks={**work.tasks, task.id: task}, active=is_on)
     elif row.then is Phase.REMOVED:
@@ -280,10 +269,6 @@ def _cut_short(task: Task, attempt: Attempt, result: Result) -> dict[str, str]:
     is_cut_short = result.outcome is outcomes.LIMITED and bool(result.session_id)
     kept = dict(task.sessions) if is_of_account else {}
     return kept | {attempt.agent: result.session_id} if is_cut_short else kept
-
-
-def _place_in(queue: tuple[str, ...], attempt: Attempt) -> int:
-    return queue.index(attempt.before) if attempt.before in queue else len(queue)
 
 
 def _counted(task: Task, attempt: Attempt, result: Result, step: Step) -> Task:

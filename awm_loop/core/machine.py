@@ -10,20 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
-from awm_loop.core import choice, observation, projects
-from awm_loop.core.model import (
-    Account,
-    Advised,
-    Agent,
-    Attempt,
-    Deadline,
-    Instant,
-    Outcome,
-    Phase,
-    Policy,
-    StopReason,
-    Work,
-)
+from awm_loop.core import choice, model, observation, projects
+from awm_loop.core.model import Account, Agent, Attempt, Deadline, Instant, Outcome, Phase, Policy, StopReason, Work
 from awm_loop.core.observation import AttemptSeen, Call, Limit, Result, SpecBad, TaskSeen
 from awm_loop.core.project import Use
 
@@ -150,7 +138,7 @@ class Judged(NamedTuple):
 
 def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, policy: Policy) -> Judged:
     """The queued task that `choice.candidate` named: it is due."""
-    if why := projects.hindrance(work, task_id):
+    if projects.unmet(work, task_id) and (why := projects.waits(work).get(task_id, "")):
         return Judged(Signal.HINDERED, why)
     match seen:
         case SpecBad(reason=why):
@@ -231,7 +219,7 @@ def _verdict(work: Work, attempt: Attempt, result: Result, now: Instant, policy:
         case _ if attempt.stop in BY_HAND:
             signal, why = BY_HAND[attempt.stop]
         case Outcome.SUCCEEDED:
-            is_given_up = result.advice is None or result.advice.action is Advised.SKIP
+            is_given_up = result.advice is None or result.advice.action is model.Advised.SKIP
             signal = Signal.GIVEN_UP if is_given_up else Signal.ADVISED
             why = result.advice.cause if result.advice else "its analysis gave no answer"
         case Outcome.REBOOTED:
@@ -322,10 +310,12 @@ def classify_call(work: Work, call: Call) -> Judged | None:
 
 
 def classify_loop(work: Work, policy: Policy) -> Judged:
-    """The loop itself: work to do, or none left; a reset that is due at rest, or under way (SPEC 11.1)."""
+    """The loop itself: work to do, or none left that starts; a reset that is due at rest, or under way (SPEC 11.1)."""
     if work.reset is not None:
         return Judged(Signal.SAVED if work.reset is Phase.RESETTING else Signal.TOLD)
     why = choice.reset_due(work, policy)
     if why and not work.attempts and work.phase is Phase.WORKING:
         return Judged(Signal.FULL, why)
-    return Judged(Signal.FED if work.queue or work.attempts else Signal.DRAINED)
+    stuck = [] if work.attempts else projects.stuck(work, policy)
+    is_fed = work.attempts or (work.queue and not stuck)
+    return Judged(Signal.FED) if is_fed else Judged(Signal.DRAINED, "; ".join(stuck))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from awm_loop.core.project import DEFAULT_PROJECT, UNBOUNDED, Bounds, Fired, Priority, Project, Proposal, Spent
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Fired, Priority, Project, Proposal, Spent
 
 # Where a subject of the table stands. A task: LAUNCHING is promised and not yet seen to run, STOPPING was asked to end,
 # ENDED has its result, BLOCKED waits for a person, REMOVED is a task no more. An account or project is CLOSED or OPEN,
@@ -99,6 +99,7 @@ class Agent:
     has_sessions: bool = False  # can be told to go on in one
 
 
+UNBOUNDED = Bounds()
 AUTO = "auto"  # the route that learns (SPEC 7.6)
 
 
@@ -179,7 +180,7 @@ class Task:
     """What is known of a task beyond its place in a list; most tasks are all defaults and are not written down."""
 
     id: str
-    priority: Priority = Priority.MEDIUM
+    priority: Priority | None = None  # None is medium where nobody says otherwise, MEDIUM where a person said so
     not_before: Deadline | None = None
     depends: tuple[str, ...] = ()  # tasks that are to be completed first
     tries: int = 0

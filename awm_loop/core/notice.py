@@ -156,16 +156,18 @@ def standing(work: Work) -> str:
     return f"📊 {len(work.completed)} done, {left}"
 
 
-def report(work: Work) -> str:
-    """The one message at the end of a queue, "" where there is nothing to say.
+def report(work: Work, why: str) -> str:
+    """The one message where nothing is left, or nothing that starts, and `why`; "" where there is nothing to say.
 
     Per task, by its present standing: outcome, time, attempts, cost and commit.
     """
     newest = {line.task: line for line in work.report}
     lines = [line for line in newest.values() if line.task in getattr(work, line.outcome.value)]
     done = sum(line.outcome is Phase.COMPLETED for line in lines)
-    head = f"🏁 Queue finished — {done} of {len(lines)} sprints completed"
+    what = "All that can start is done" if work.queue else "Queue finished"
+    head = f"🏁 {what} — {done} of {len(lines)} sprints completed"
     left = [f"✋ Waiting for you: {', '.join(work.blocked)}"] if work.blocked else []
+    left += [f"⏸️ Still queued: {counted(len(work.queue), 'sprint')} — {one_line(why)}"] if work.queue else []
     return "\n".join((head, *map(_report_line, lines), *left)) if lines else ""
 
 

@@ -74,6 +74,3 @@ class Project:
     max_parallel: int = 0  # attempts at once; 0 for the loop's
     depends: tuple[str, ...] = ()  # projects that are to be completed first
     bounds: Bounds = Bounds()
-
-
-UNBOUNDED = Bounds()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from awm_loop.core.model import Instant, Policy, Work
 from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Project, ProjectStatus, Spent, Use
 
+A_DAY = " a day"
 ALL = ""  # stands for all projects together where budgets are counted
 CIRCLE_SHOWN_MAX = 8
 COUNT_MAX = 10**15  # of what is counted: far from what the state file can hold
@@ -24,13 +25,24 @@ def found(project_id: str, policy: Policy) -> Project | None:
     return Project(id=project_id, verify=policy.verify, bounds=policy.own)
 
 
-def barred(project_id: str, now: Instant, policy: Policy) -> str:
-    """Why not even what was promised for a project starts at this moment, in words; "" where it may (SPEC 15.6)."""
+def halted(project_id: str, policy: Policy) -> str:
+    """Why a person keeps a project from starting anything, in words; "" where nobody does."""
     project = found(project_id, policy)
     if project is None:
         return f"project {project_id} is in no projects.json"
     if project.status is not ProjectStatus.ACTIVE:
         return f"project {project_id} is {project.status}"
+    others = {name: policy.projects.get(name) for name in project.depends}
+    if before := [name for name, one in others.items() if not one or one.status is not ProjectStatus.COMPLETED]:
+        return f"project {project_id} comes after {', '.join(before)}"
+    return ""
+
+
+def barred(project_id: str, now: Instant, policy: Policy) -> str:
+    """Why not even what was promised for a project starts at this moment, in words; "" where it may (SPEC 15.6)."""
+    project, why = found(project_id, policy), halted(project_id, policy)
+    if project is None or why:
+        return why
     for bounds, whose in ((policy.bounds, "the work window"), (project.bounds, f"the window of project {project_id}")):
         if bounds.opens_at is not None and now.wall < bounds.opens_at:
             return f"{whose} is closed"
@@ -44,13 +56,26 @@ def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
         return why
     if closed := work.closed.get(ALL) or work.closed.get(project_id):
         return closed
-    others = {name: policy.projects.get(name) for name in project.depends}
-    if before := [name for name, one in others.items() if not one or one.status is not ProjectStatus.COMPLETED]:
-        return f"project {project_id} comes after {', '.join(before)}"
     live = sum(attempt.project_id == project_id for attempt in work.attempts)
     if 0 < project.max_parallel <= live:
         return f"{live} attempts of project {project_id} are live, and no more may be"
     return ""
+
+
+def stuck(work: Work, policy: Policy) -> list[str]:
+    """Why nothing that is queued starts before a person acts, in words; [] where something may, now or in time."""
+    kept = {name: _kept(work, name, policy) for name in {project_of(work, task_id) for task_id in work.queue}}
+    after_others = [one for one, why in waits(work).items() if not why]
+    after = {one: f"{one} depends on {', '.join(work.task(one).depends)}" for one in after_others}
+    found = [kept[project_of(work, task_id)] or after.get(task_id, "") for task_id in work.queue]
+    return [] if "" in found else [*dict.fromkeys(found)]
+
+
+def _kept(work: Work, project_id: str, policy: Policy) -> str:
+    """Why a project starts nothing before a person acts; the budget of a day is one tomorrow."""
+    closed = [one for one in (ALL, project_id) if one in work.closed]
+    lasting = [work.closed[one] for one in closed if not overspent(work, one, policy).endswith(A_DAY)]
+    return lasting[0] if lasting else halted(project_id, policy)
 
 
 def overspent(work: Work, project_id: str, policy: Policy, running: Use | None = None) -> str:
@@ -64,7 +89,7 @@ def overspent(work: Work, project_id: str, policy: Policy, running: Use | None =
     if running is not None and not bounds.is_hard:
         return ""
     spent = list(work.spent.values()) if project_id == ALL else [work.spent.get(project_id) or Spent()]
-    for limit, name, words in ((bounds.by_day, "today", " a day"), (bounds.in_all, "in_all", " in all")):
+    for limit, name, words in ((bounds.in_all, "in_all", " in all"), (bounds.by_day, "today", A_DAY)):
         used = [getattr(one, name) for one in spent if name == "in_all" or one.day == policy.today]
         for unit, noun in UNITS.items():
             allowed = getattr(limit, unit)
@@ -102,11 +127,6 @@ def _sum(one: Use, other: Use) -> Use:
 def unmet(work: Work, task_id: str) -> list[str]:
     """The tasks it depends on that are not completed."""
     return [other for other in work.task(task_id).depends if other not in work.completed]
-
-
-def hindrance(work: Work, task_id: str) -> str:
-    """Why the dependencies of a queued task can never be completed as things stand, in words; "" where they may."""
-    return waits(work).get(task_id, "") if unmet(work, task_id) else ""
 
 
 def waits(work: Work) -> dict[str, str]:

@@ -203,7 +203,7 @@ def test_a_task_without_options_has_nothing_against_it() -> None:
     nothing = {"tries": 0, "strikes": 0, "reboots": 0, "attempts": 0, "seconds": 0.0, "cost_usd": None, "base": None}
 
     assert work.task("S1") == known["S1"]
-    assert work.task("S2") == Task(id="S2", priority=Priority.MEDIUM, not_before=None, earlier=(), **nothing)
+    assert work.task("S2") == Task(id="S2", priority=None, not_before=None, earlier=(), **nothing)
 
 
 @pytest.mark.parametrize(

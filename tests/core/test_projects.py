@@ -373,7 +373,7 @@ def test_the_first_of_several_reasons_is_told() -> None:
     """In the order of the spec; one that can be completed is none (SPEC 7.5)."""
     work = working("S1", "S2", failed=("S4",), tasks=depending(S1=("S2", "S3", "S4")))
 
-    assert projects.hindrance(work, "S1") == "it depends on S3, which is not there"
+    assert projects.waits(work)["S1"] == "it depends on S3, which is not there"
     assert projects.unmet(work, "S1") == ["S2", "S3", "S4"]
 
 
@@ -422,9 +422,9 @@ def test_a_circle_that_is_blocked_hides_no_other() -> None:
     """Each is found, whatever became of the one before it (SPEC 13.5)."""
     work = working("S3", "S4", blocked=("S1", "S2"), tasks=depending(S1=("S2",), S2=("S1",), S3=("S4",), S4=("S3",)))
 
-    assert projects.hindrance(work, "S4") == f"{CIRCLE}S3 -> S4 -> S3"
+    assert projects.waits(work)["S4"] == f"{CIRCLE}S3 -> S4 -> S3"
     half = replace(work, queue=("S4",), blocked=("S1", "S2", "S3"))
-    assert projects.hindrance(half, "S4") == f"{CIRCLE}S3 -> S4 -> S3"
+    assert projects.waits(half)["S4"] == f"{CIRCLE}S3 -> S4 -> S3"
 
 
 @pytest.mark.parametrize(
@@ -440,19 +440,21 @@ def test_the_spec_says_what_a_task_depends_on_else_the_state(
 
 
 @pytest.mark.parametrize(
-    ("said", "of_project", "is_known", "after"),
+    ("said", "of_project", "by_hand", "after"),
     [
-        (None, Priority.MEDIUM, False, Priority.MEDIUM),
-        (None, Priority.HIGH, False, Priority.HIGH),
-        (Priority.LOW, Priority.HIGH, False, Priority.LOW),
-        (Priority.LOW, Priority.HIGH, True, Priority.MEDIUM),
+        (None, Priority.MEDIUM, None, None),
+        (None, Priority.HIGH, None, Priority.HIGH),
+        (Priority.LOW, Priority.HIGH, None, Priority.LOW),
+        (Priority.MEDIUM, Priority.HIGH, None, None),
+        (Priority.LOW, Priority.HIGH, Priority.MEDIUM, Priority.MEDIUM),
+        (None, Priority.HIGH, Priority.LOW, Priority.LOW),
     ],
 )
 def test_the_priority_is_the_specs_else_the_projects(
-    said: Priority | None, of_project: Priority, is_known: bool, after: Priority
+    said: Priority | None, of_project: Priority, by_hand: Priority | None, after: Priority | None
 ) -> None:
-    """Until the task is known: then a person may have set another (SPEC 5.1, 13.1)."""
-    work = replace(of(S1="web"), tasks={"S1": Task(id="S1", tries=1)} if is_known else {})
+    """Until a person sets another; medium is not written down but by a person (SPEC 5.1, 13.1)."""
+    work = replace(of(S1="web"), tasks={"S1": Task(id="S1", tries=1, priority=by_hand)})
     policy = known(project("web", priority=of_project))
 
     assert choice.learnt(work, {"S1": replace(SPEC, priority=said)}, policy).task("S1").priority is after

@@ -240,7 +240,8 @@ echo "end $AWM_TASK $AWM_ATTEMPT" >> {self.truth_path}"""
 
     @property
     def is_idle(self) -> bool:
-        return bool(self.state().get("idleSince"))
+        state = self.state()
+        return bool(state.get("idleSince")) and not state["queue"]
 
     def journal(self) -> list[dict[str, Any]]:
         path = self.seen(self.path / "state" / "log.jsonl")

@@ -70,6 +70,27 @@ def test_a_paused_project_starts_nothing_and_holds_up_nobody(home: Home) -> None
     assert (state["completed"], home.begun()) == (["D1", "A1"], ["D1", "A1"])
 
 
+def test_the_loop_reports_when_all_that_is_left_waits_for_a_person(home: Home) -> None:
+    """Once, with what is still queued and why; `awm run` ends with it, `awm status` says it (SPEC 4.4, 6.6)."""
+    home.config(QUICK)
+    home.spec("A1")
+    home.spec("D1")
+    projects(home, project(home, "a", status="paused"))
+    home.queue("A1", "D1", projectOf={"A1": "a"})
+
+    done = awm(home, "run")
+    home.beat()
+    home.beat()
+    status = awm(home, "status").out
+
+    left = "⏸️ Still queued: 1 sprint — project a is paused"
+    assert (done.code, done.out.count("🏁 All that can start is done — 1 of 1"), done.out.count(left)) == (0, 1, 1)
+    assert done.out.endswith("\n\nnothing can start: project a is paused\n")
+    assert home.texts("report") == []
+    assert "● waiting" in status
+    assert "A1 waits for project a is paused" in status
+
+
 def test_a_budget_that_is_reached_lets_nothing_new_start_and_is_told_once(home: Home) -> None:
     """SPEC 13.3: running work finishes; the other projects go on; a larger budget opens it again."""
     home.config(QUICK)

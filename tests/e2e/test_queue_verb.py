@@ -140,3 +140,18 @@ def test_an_empty_queue_says_how_to_fill_it(home: Home) -> None:
     assert said(home, "queue") == "nothing waits: awm add SPEC.md queues a task\n"
     assert said(home, "queue", "--json") == "[]\n"
     assert Path(home.state_path).exists() is False
+
+
+def test_a_persons_priority_wins_for_good_over_the_specs(home: Home) -> None:
+    """Also the usual one, and when specs are read again after a hand edit of the file (SPEC 4.6, 5.1)."""
+    for task, header in (("S1", ""), ("S2", "**Priority:** P1"), ("S3", "")):
+        home.spec(task, header=f"**Commit:** no\n{header}")
+    home.queue("S1", "S2", active=False)
+    home.beat()
+
+    said(home, "queue", "priority", "S2", "medium")
+    spec = str(home.root / "SPRINT_S3_SPEC.md")
+    state = home.state()
+    home.put(state | {"active": True, "queue": ["S1", "S2", "S3"], "specFiles": state["specFiles"] | {"S3": spec}})
+
+    assert home.finish(0.2)["completed"] == ["S1", "S2", "S3"]
