@@ -49,10 +49,13 @@ def test_triggers_and_windows_that_cannot_work_are_named(home: Home) -> None:
     said = json.loads(done.out)
 
     assert done.code == 78
-    wrong = [line.partition(" (")[0] for line in said["problems"] if not line.startswith("project gone:")]
+    wrong = [
+        line.partition(" (")[0].partition(": a name")[0]
+        for line in said["problems"]
+        if not line.startswith("project gone:")
+    ]
     assert [line.replace(str(SHIPPED_PATH), "") for line in wrong] == [
-        "project mars: its window never opens: this machine knows no time zone Mars/Olympus: a name such as "
-        "Europe/Berlin, America/New_York, UTC",
+        "project mars: its window never opens: this machine knows no time zone Mars/Olympus",
         "trigger no-spec: the spec 'none.md' cannot be read: No such file or directory",
         "trigger no-template: there is no template 'nighly-review'",
         "trigger no-value: /broken-build.md: no value is given for $branch, $commit, $repository, $run, $url, $workflow",
