@@ -20,7 +20,7 @@ import click
 
 from awm_loop import clock, config
 from awm_loop.agents import kinds
-from awm_loop.cli import timers
+from awm_loop.cli import checking_calls, timers
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
 from awm_loop.core import choice
 from awm_loop.core.machine import Signal, classify_queued
@@ -56,7 +56,7 @@ class Verdict:
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
 def check(context: click.Context, file: Path | None, as_json: bool) -> None:
-    """Look for mistakes in awm.toml, the state and the queued specs. Exit 78 where something cannot work.
+    """Look for mistakes in awm.toml, the state, the triggers and the queued specs. Exit 78 where something cannot work.
 
     \b
     Example:  awm check
@@ -80,6 +80,8 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     findings, unfit = [f"{home.path / CONFIG_NAME}: {said_of_config}", read], ""
     if work is not None:
         _check_project(home, work, found)
+        found.problems += checking_calls.problems(home, work)
+        found.warnings += checking_calls.warnings(home)
         for gate in gates(home, work):
             check_gate(gate, project, found)
         of_tasks = verdict(home, work, settings, work.queue)

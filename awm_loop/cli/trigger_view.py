@@ -196,7 +196,7 @@ def _files_lines(baseline: Mapping[str, Any] | None) -> Iterator[tuple[str, str]
 @AS_JSON
 @click.pass_context
 def next_times(context: click.Context, trigger_id: str | None, count: int, as_json: bool) -> None:
-    """When triggers of type time fire next.
+    """When triggers of type time fire next. Of all, each is shown once at least, before there is more of busy ones.
 
     Where a clock is put forward or back meanwhile, the times are those at which they really fire.
 
@@ -205,7 +205,9 @@ def next_times(context: click.Context, trigger_id: str | None, count: int, as_js
     """
     home, now = open_home(context), clock.now().wall
     chosen = [named(home, trigger_id)] if trigger_id else store.read(home.triggers_path)
-    found = list(islice(heapq.merge(*(coming(one, now) for one in chosen)), count))
+    every = [coming(one, now) for one in chosen]
+    firsts = sorted(first for times in every if (first := next(times, None)) is not None)[:count]
+    found = sorted([*firsts, *islice(heapq.merge(*every), count - len(firsts))])
     if as_json:
         look.print_json([{"trigger": one.trigger, "at": iso(one.at), "local": one.local.isoformat()} for one in found])
         return

@@ -235,11 +235,21 @@ def _entries(project: Path, parts: tuple[str, ...]) -> list[os.DirEntry[str]]:
 
 def _matches(parts: Sequence[str], glob: Sequence[str]) -> bool:
     """Whether a path matches: `**` is any number of folders, also none, the rest as in a shell, hidden names too."""
-    if not parts or not glob:
-        return not parts and (not glob or glob == ("**",))
-    if glob[0] == "**":
-        return _matches(parts, glob[1:]) or _matches(parts[1:], glob)
-    return fnmatchcase(parts[0], glob[0]) and _matches(parts[1:], glob[1:])
+    places = _and_behind_stars({0}, glob)  # in the glob, where its rest may begin
+    for part in parts:
+        there = {at for at in places if at < len(glob)}
+        stayed = {at for at in there if glob[at] == "**"}
+        passed = {at + 1 for at in there - stayed if fnmatchcase(part, glob[at])}
+        places = _and_behind_stars(stayed | passed, glob)
+    return len(glob) in places
+
+
+def _and_behind_stars(places: set[int], glob: Sequence[str]) -> set[int]:
+    """The places, and those that `**` for no folder at all leads to."""
+    for at, pattern in enumerate(glob):
+        if at in places and pattern == "**":
+            places.add(at + 1)
+    return places
 
 
 def _leads_to(parts: Sequence[str], glob: Sequence[str]) -> bool:

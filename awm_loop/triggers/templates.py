@@ -52,6 +52,11 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def wanted(home: Path, template: str) -> set[str]:
+    """The names that a task template wants values for. Raises ConfigError."""
+    return _wanted(_read(home, template, TASK)[1])
+
+
 def fill(home: Path, template: str, values: Mapping[str, str]) -> str:
     """The text of a task template with its placeholders filled. Raises ConfigError."""
     path, text = _read(home, template, TASK)

@@ -171,6 +171,17 @@ def test_next_shows_ten_times_with_their_zone(home: Home) -> None:
     assert len(every) == 30
 
 
+def test_a_busy_trigger_hides_no_other(home: Home) -> None:
+    """The next time of each is shown, as far as there is room, the earliest first (issue 6)."""
+    triggers(home, *NIGHTLY)
+    triggers(home, "create", "busy", "--at", "* * * * *", "--spec", "review.md")
+    triggers(home, "create", "yearly", "--at", "0 0 29 2 *", "--spec", "review.md")
+    found = [json.loads(triggers(home, "next", "-n", n, "--json")) for n in ("10", "2")]
+    shown = [sorted(one["trigger"] for one in times) for times in found]
+
+    assert shown == [["busy"] * 8 + ["nightly", "yearly"], ["busy", "nightly"]]
+
+
 def test_a_disabled_trigger_rests_until_it_is_enabled(home: Home) -> None:
     """It has no next time and cannot be fired; enabled again it counts from then on (SPEC 13.2)."""
     triggers(home, *NIGHTLY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +69,25 @@ def test_folders_of_tools_are_seen_only_where_a_glob_names_them(project: Path) -
 
     assert sorted(files.look(ours, {}, NOW)) == ["src/a.ts", "src/deep/b.ts"]
     assert names(project, "node_modules/**/*.ts", ".git/*") == [".git/config.ts", "node_modules/x/i.ts"]
+
+
+def test_a_project_may_be_deeper_than_python_recurses(tmp_path: Path) -> None:
+    """An agent may make a thousand folders in each other: no traceback, and what is in there counts (SPEC 13.2)."""
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1500):
+            os.mkdir("d")  # noqa: PTH102  its whole path is too long for most calls
+            os.chdir("d")
+        put(Path("x.ts"), "")
+        os.fchdir(here)
+        found = [len(names(tmp_path, glob)) for glob in ("**/*.ts", "d/**/d/**/*.ts", "**/d/x.ts", "d/*/*.ts")]
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # Python's own way recurses
+
+    assert found == [1, 1, 1, 0]
 
 
 def test_no_symlink_is_followed(project: Path) -> None:
