@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from awm_loop import clock, terminal
 from awm_loop.beat import Beat
-from awm_loop.cli import delivery
+from awm_loop.cli import delivery, resting
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
 from awm_loop.core import choice
@@ -70,14 +70,17 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
     said = _Said(is_json=options.json, is_dry_run=options.dry_run)
     exit_code = EXIT_OK
     try:
+        before: resting.Looks = []
         if not options.dry_run:
             home.store.prepare()
+            before = resting.look(home)
         for _ in range(SETTLE_BEATS_MAX if options.settle and not options.dry_run else 1):
             beats = said.add(pulse(home.store, home.ports(), dry_run=options.dry_run))
             if not any(beat.effect or beat.redone for beat in beats):
                 break
         if not options.dry_run:
             delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
+            resting.keep(home, before, said.beats)
         for path, trouble in home.bad.items():
             exit_code = trouble.show()
             if not options.dry_run:
@@ -96,13 +99,13 @@ class _Said:
     def __init__(self, *, is_json: bool, is_dry_run: bool) -> None:
         self._is_json = is_json
         self._is_dry_run = is_dry_run
-        self._beats: list[Beat] = []
+        self.beats: list[Beat] = []
         self._notices: list[Notice] = []
         self._is_silent = True
 
     def add(self, beats: Sequence[Beat]) -> Sequence[Beat]:
         """Say what these beats did; returns them."""
-        self._beats += beats
+        self.beats += beats
         for line in [text for beat in beats for text in _lines(beat, is_dry_run=self._is_dry_run)]:
             self._print(line)
         return beats
@@ -129,15 +132,15 @@ class _Said:
         return None
 
     def _object(self, home: Home) -> dict[str, object]:
-        last = self._beats[-1] if self._beats else None
-        effect = next((beat.effect for beat in reversed(self._beats) if beat.effect), None)
+        last = self.beats[-1] if self.beats else None
+        effect = next((beat.effect for beat in reversed(self.beats) if beat.effect), None)
         due = None
         if last is not None and last.work is not None:
             now = clock.now()
             due = choice.next_due(last.work, now, home.policy(Settings(), now))
         return {
-            "beat": {"at": iso(clock.now().wall), "home": str(home.path), "count": len(self._beats)},
-            "rows": [_row(step) for beat in self._beats for step in beat.steps],
+            "beat": {"at": iso(clock.now().wall), "home": str(home.path), "count": len(self.beats)},
+            "rows": [_row(step) for beat in self.beats for step in beat.steps],
             "effect": _effect(effect),
             "notices": [
                 {"id": one.id, "kind": one.kind, "task": one.task, "at": iso(one.at), "text": one.text}
