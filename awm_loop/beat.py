@@ -53,6 +53,7 @@ class Beat:
     redone: Effect | None = None  # an earlier beat's promise
     lines: tuple[str, ...] = field(default=())  # what else is worth a line: a metrics file set aside
     wants_another: bool = False  # more can be done at once than one beat may (SPEC 6.2)
+    misses_specs: bool = False  # since an edit some could not be read: the next beat tries again
 
 
 def run(ports: Ports, *, dry_run: bool = False) -> Beat:
@@ -104,7 +105,15 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     is_cut = isinstance(effect, Launch) and has_room
     is_cut = is_cut or (isinstance(effect, Reset) and work.pending is None)
     is_cut = is_cut or len(steps) >= BEAT_STEPS_MAX or len(taken) < len(calls)
-    return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
+    return Beat(
+        work=work,
+        steps=steps,
+        effect=effect,
+        redone=redone,
+        lines=lines,
+        wants_another=is_cut,
+        misses_specs=bool(bad),
+    )
 
 
 def _is_held(work: Work, effect: Effect, moment: Moment) -> bool:

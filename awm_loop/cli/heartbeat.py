@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from awm_loop import clock, durable, terminal
 from awm_loop.beat import Beat, run
-from awm_loop.cli import delivery
+from awm_loop.cli import delivery, resting
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
 from awm_loop.core import choice
@@ -74,11 +74,13 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
             said.add([_foreseen(home)])
         else:
             home.store.prepare()
+            before = resting.look(home)
             for _ in range(SETTLE_BEATS_MAX if options.settle else 1):
                 beats = said.add(pulse(home.store, home.ports()))
                 if not any(beat.effect or beat.redone for beat in beats):
                     break
             delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
+            resting.keep(home, before, said.beats)
         for path, trouble in home.bad.items():
             exit_code = trouble.show()
             if not options.dry_run:
@@ -107,13 +109,13 @@ class _Said:
     def __init__(self, *, is_json: bool, is_dry_run: bool) -> None:
         self._is_json = is_json
         self._is_dry_run = is_dry_run
-        self._beats: list[Beat] = []
+        self.beats: list[Beat] = []
         self._notices: list[Notice] = []
         self._is_silent = True
 
     def add(self, beats: Sequence[Beat]) -> Sequence[Beat]:
         """Say what these beats did; returns them."""
-        self._beats += beats
+        self.beats += beats
         for line in [text for beat in beats for text in _lines(beat, is_dry_run=self._is_dry_run)]:
             self._print(line)
         return beats
@@ -140,15 +142,15 @@ class _Said:
         return None
 
     def _object(self, home: Home) -> dict[str, object]:
-        last = self._beats[-1] if self._beats else None
-        effect = next((beat.effect for beat in reversed(self._beats) if beat.effect), None)
+        last = self.beats[-1] if self.beats else None
+        effect = next((beat.effect for beat in reversed(self.beats) if beat.effect), None)
         due = None
         if last is not None and last.work is not None:
             now = clock.now()
             due = choice.next_due(last.work, now, home.policy(Settings(), now))
         return {
-            "beat": {"at": iso(clock.now().wall), "home": str(home.path), "count": len(self._beats)},
-            "rows": [_row(step) for beat in self._beats for step in beat.steps],
+            "beat": {"at": iso(clock.now().wall), "home": str(home.path), "count": len(self.beats)},
+            "rows": [_row(step) for beat in self.beats for step in beat.steps],
             "effect": _effect(effect),
             "notices": [
                 {"id": one.id, "kind": one.kind, "task": one.task, "at": iso(one.at), "text": one.text}
