@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from awm_loop import fault
 from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX, RESET_REFUSED_SECONDS_MAX
@@ -24,7 +25,6 @@ from awm_loop.core.consequence import (
     take_queued,
 )
 from awm_loop.core.machine import (
-    ROWS,
     Signal,
     classify_account,
     classify_call,
@@ -33,7 +33,7 @@ from awm_loop.core.machine import (
     classify_project,
     classify_queued,
 )
-from awm_loop.core.model import Effect, Instant, Launch, LogEntry, Phase, Policy, Reset, Spec, Stop, Work
+from awm_loop.core.model import Effect, Instant, Launch, Policy, Reset, Spec, Stop, Work
 from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import ConfigError
@@ -54,6 +54,13 @@ class Beat:
     lines: tuple[str, ...] = field(default=())  # what else is worth a line: a metrics file set aside
     wants_another: bool = False  # more can be done at once than one beat may (SPEC 6.2)
     misses_specs: bool = False  # since an edit some could not be read: the next beat tries again
+
+
+class _News(NamedTuple):
+    """What a beat is told before it looks at anything: what calls for work, and what of a reset was given up."""
+
+    calls: Sequence[Call]
+    given_up: str
 
 
 def run(ports: Ports, *, dry_run: bool = False) -> Beat:
@@ -89,7 +96,7 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     learnt, bad = _learnt(loaded.work, unread, ports, moment.policy)
     start = replace(learnt, pending=None)
     calls = ports.calls(start, now)
-    steps = tuple(_advance(start, calls, ports, moment))
+    steps = tuple(_advance(start, _News(calls, _given_up(loaded.work, now)), ports, moment))
     work = steps[-1].work if steps else start
     lines: tuple[str, ...] = ()
     if not dry_run and work != loaded.work:
@@ -157,24 +164,20 @@ def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, 
 
 def _put_off(ports: Ports, loaded: Loaded, why: str) -> tuple[Work, tuple[str, ...]]:
     """The world refused the effect: it stays promised, the next beat does it again, and the journal says why, once."""
-    if not why or refusal(loaded.work):
+    effect, now = loaded.work.pending, ports.clock()
+    if not why or not isinstance(effect, Reset) or effect.refused:
         return loaded.work, ()
-    now = ports.clock()
-    return ports.store.save(loaded, note(loaded.work, now, NOT_RESET, reason=why), now).work, (f"{NOT_RESET}: {why}",)
-
-
-def refusal(work: Work) -> LogEntry | None:
-    """Since when, and why, the reset that is under way is refused; None where it is not."""
-    begun = str(ROWS[Phase.WORKING, Signal.FULL])
-    newest = next((entry for entry in reversed(work.log) if entry.what in {NOT_RESET, begun}), None)
-    return newest if work.reset is Phase.RESETTING and newest and newest.what == NOT_RESET else None
+    work = replace(loaded.work, pending=replace(effect, refused=(why, now.wall)))
+    return ports.store.save(loaded, note(work, now, NOT_RESET, reason=why), now).work, (f"{NOT_RESET}: {why}",)
 
 
 def _given_up(work: Work, now: Instant) -> str:
-    """What is told instead of a reset that was refused for too long; "" where none was."""
-    entry = refusal(work)
-    is_over = entry and abs((now.wall - entry.at).total_seconds()) >= RESET_REFUSED_SECONDS_MAX
-    return GIVEN_UP.format(why=entry.note) if entry and is_over else ""
+    """What is told instead of a reset that was refused for too long, wherever the clock went; "" where none was."""
+    if work.paused or not isinstance(work.pending, Reset) or not work.pending.refused:
+        return ""
+    why, since = work.pending.refused
+    is_over = abs((now.wall - since).total_seconds()) >= RESET_REFUSED_SECONDS_MAX
+    return GIVEN_UP.format(why=why) if is_over else ""
 
 
 def _perform(ports: Ports, work: Work, effect: Effect) -> str | None:
@@ -191,26 +194,24 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> str | None:
     return None
 
 
-def _advance(work: Work, calls: Sequence[Call], ports: Ports, moment: Moment) -> Iterator[Step]:
+def _advance(work: Work, news: _News, ports: Ports, moment: Moment) -> Iterator[Step]:
     """Rows until one has an effect or nothing changes: live attempts oldest first, what calls, accounts and projects,
     the loop, the next task."""
     seen = ports.launcher.probe(work.attempts) if work.attempts else {}
     fault.point("beat.probe:after")
-    for count, step in enumerate(_rows(work, seen, calls, ports, moment), start=1):
+    for count, step in enumerate(_rows(work, seen, news, ports, moment), start=1):
         yield step
         if step.work.pending is not None or count >= BEAT_STEPS_MAX:
             return
 
 
-def _rows(
-    work: Work, seen: Mapping[str, AttemptSeen], calls: Sequence[Call], ports: Ports, moment: Moment
-) -> Iterator[Step]:
+def _rows(work: Work, seen: Mapping[str, AttemptSeen], news: _News, ports: Ports, moment: Moment) -> Iterator[Step]:
     for attempt in work.attempts:
         for step in _live_rows(work, attempt.key, seen, moment):
             work = step.work
             yield step
     first: dict[str, Call] = {}  # of each trigger, one a beat: what it did last is all that is kept
-    for call in calls:
+    for call in news.calls:
         first.setdefault(call.trigger, call)
     for call in first.values():
         judged = classify_call(work, call)
@@ -224,7 +225,7 @@ def _rows(
     if work.paused:
         return
     for subject in ("loop", "loop", "loop", "queue", "loop"):  # the last two steps of a reset, then what there is to do
-        for step in _loop_row(work, moment) if subject == "loop" else _queue_rows(work, ports, moment):
+        for step in _loop_row(work, news, moment) if subject == "loop" else _queue_rows(work, ports, moment):
             work = step.work
             yield step
 
@@ -270,10 +271,10 @@ def _gone(work: Work, project_id: str, ports: Ports) -> str:
     return ""
 
 
-def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
+def _loop_row(work: Work, news: _News, moment: Moment) -> Iterator[Step]:
     judged = classify_loop(work, moment.policy)
     if judged.signal is Signal.SAVED:
-        judged = judged._replace(reason=_given_up(work, moment.now))
+        judged = judged._replace(reason=news.given_up)
     step = take_loop(work, judged, moment)
     if not step.row.is_quiet:
         yield step

@@ -16,7 +16,7 @@ from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
 from awm_loop.core.machine import Tell
-from awm_loop.core.model import Agent, Attempt, Ended, Instant, Policy, Reset, Spec, Work, task_key
+from awm_loop.core.model import Agent, Attempt, Ended, Instant, Policy, Spec, Work, task_key
 from awm_loop.core.notice import one_line
 from awm_loop.core.observation import Call, Site, SpecBad
 from awm_loop.core.project import DEFAULT_PROJECT, Project, ProjectStatus
@@ -249,16 +249,14 @@ class Home:
         What is to come is told before it comes. A loop that is paused keeps its session.
         """
         now, session = clock.now(), self.config.openclaw.session
-        if session and (work.paused or self.is_to_be_told(work, now)):
+        if session and (work.paused or self._is_to_be_told(work, now)):
             return ""
         memory.write(self.path / self.config.loop.memory, work, key, now)
         trouble = assistant.reset(gateway.of(self.config.openclaw), session) if session else None
         return one_line(terminal.plain(trouble.text)) if trouble else None
 
-    def is_to_be_told(self, work: Work, now: Instant) -> bool:
-        """Whether the first notice of a promised reset still waits for a channel that can be asked at any moment."""
-        if not self.config.openclaw.session or not isinstance(work.pending, Reset):
-            return False
+    def _is_to_be_told(self, work: Work, now: Instant) -> bool:
+        """Whether the first notice of a reset still waits for a channel that can be asked at any moment."""
         waiting = outbox.due(work, tuple(channels.senders(self.config)), now)
         told = [notice for notices in waiting.values() for notice in notices if notice.kind == Tell.RESET]
         return any((now.wall - notice.at).total_seconds() < TELLING_SECONDS_MAX for notice in told)

@@ -42,6 +42,7 @@ MOODS: dict[str, Any] = {
     "lose": {},  # how many answers of a tool this process keeps to itself, its deed done
     "lose_share": 0.0,  # the same by chance, of any tool
     "tokens": {},  # of sessions, by key: [used, window]
+    "busy": [],  # keys of those whose assistant is at work
     "channels": ["test"],
     "word": "running",  # what is listed of those that run
     "rows": [],  # what is listed beside the sub-agents
@@ -261,7 +262,10 @@ class Server(ThreadingHTTPServer):
         }
 
     def sessions_list(self, args: dict[str, Any], _parent: str) -> dict[str, Any]:
-        rows = [session_row(key, *told) for key, told in self.moods()["tokens"].items()]
+        moods = self.moods()
+        rows = [session_row(key, *told) for key, told in moods["tokens"].items()]
+        for row in rows:
+            row["status"] = "running" if row["key"] in moods["busy"] else row["status"]
         wanted = [row for row in rows if args.get("search", "") in row["key"]][: args.get("limit", 100)]
         return {"count": len(wanted), "sessions": wanted, "hasMore": False, "limitApplied": args.get("limit", 100)}
 
