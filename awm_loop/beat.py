@@ -242,7 +242,7 @@ def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
             is_done = work is old
             if not is_done:
                 break
-            seen = spec if isinstance(spec, SpecBad) else _seen(work, task_id, spec, ports, moment.policy)
+            seen = spec if isinstance(spec, SpecBad) else _seen(work, task_id, spec, ports, moment)
             step = take_queued(work, task_id, classify_queued(work, task_id, seen, moment.now, moment.policy), moment)
             if not step.row.is_quiet:
                 work, is_done = step.work, False
@@ -250,8 +250,8 @@ def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
                 break
 
 
-def _seen(work: Work, task_id: str, spec: Spec, ports: Ports, policy: Policy) -> TaskSeen:
-    following = next((other for other in choice.in_order(work) if other != task_id), None)
+def _seen(work: Work, task_id: str, spec: Spec, ports: Ports, moment: Moment) -> TaskSeen:
+    following = choice.following(work, task_id, moment.now, moment.policy)
     next_up = None
     if following is not None:
         next_spec = ports.read_spec(work, following)
@@ -259,7 +259,7 @@ def _seen(work: Work, task_id: str, spec: Spec, ports: Ports, policy: Policy) ->
     try:
         site = ports.head(work, projects.project_of(work, task_id))
     except ConfigError as error:
-        if not policy.projects:
+        if not moment.policy.projects:
             raise  # nothing else could go on
         return ProjectGone(reason=f"{error.message}: {error.hint}")
     past, worktree = tuple(ports.past()), ports.worktree(task_id)
