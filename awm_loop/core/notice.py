@@ -16,7 +16,7 @@ OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
 ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
 HOMELESS = "✋ Project {project} waits — {why}. The others go on now"
-BUDGET = "💰 Nothing new starts — {why}. What runs is {then}"
+BUDGET = "💰 Nothing new starts — {why}. What runs {then}"
 TRIGGER = "⚠️ Trigger {trigger} could not queue its task — {why}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
@@ -85,7 +85,7 @@ def budget(project_id: str, why: str, policy: Policy) -> str:
     """A budget that is reached, of a project or of all; a hard one ends what runs."""
     project = found(project_id, policy)
     is_hard = policy.bounds.is_hard if project_id == ALL else bool(project and project.bounds.is_hard)
-    return BUDGET.format(why=why, then="stopped" if is_hard else "finished")
+    return BUDGET.format(why=why, then="is stopped" if is_hard else "goes on to its end")
 
 
 def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:

@@ -136,7 +136,7 @@ def a_budget_that_is_reached_lets_nothing_new_start() -> None:
     assert loop.beat(SUCCESS) == ["running ended -> ended", DONE[1]]
     assert loop.beat() == []
     why = "the budget of project default is reached: 1 attempt a day"
-    assert loop.told[-2] == f"💰 Nothing new starts — {why}. What runs is finished"
+    assert loop.told[-2] == f"💰 Nothing new starts — {why}. What runs goes on to its end"
     loop.policy = replace(loop.policy, today="2026-01-02")
     assert loop.beat() == ["closed available -> open", READY]
 

@@ -103,7 +103,7 @@ def test_a_budget_that_is_reached_lets_nothing_new_start_and_is_told_once(home: 
     home.beat()
     home.beat()
     assert home.texts("budget") == [
-        "💰 Nothing new starts — the budget of project a is reached: 1 attempt in all. What runs is finished"
+        "💰 Nothing new starts — the budget of project a is reached: 1 attempt in all. What runs goes on to its end"
     ]
     projects(home, project(home, "a", budget={"attempts": 2}))
     home.finish()
