@@ -297,8 +297,7 @@ def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
                 work, _ = _learnt(work, order[start : start + ahead_count], ports, moment.policy)
                 is_done, ahead_count = False, ahead_count * 2
                 break
-            names = (task_id, *(one for one in order[:2] if one != task_id))
-            seen = spec if isinstance(spec, SpecBad) else _seen(work, names, spec, ports, moment.policy)
+            seen = spec if isinstance(spec, SpecBad) else _seen(work, task_id, spec, ports, moment)
             step = take_queued(work, task_id, classify_queued(work, task_id, seen, moment.now, moment.policy), moment)
             if not step.row.is_quiet:
                 work, is_done = step.work, False
@@ -306,16 +305,16 @@ def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
                 break
 
 
-def _seen(work: Work, names: Sequence[str], spec: Spec, ports: Ports, policy: Policy) -> TaskSeen:
-    """Of the first of `names`; those behind it are next up."""
-    task_id, next_up = names[0], None
-    for following in names[1:2]:
+def _seen(work: Work, task_id: str, spec: Spec, ports: Ports, moment: Moment) -> TaskSeen:
+    following = choice.following(work, task_id, moment.now, moment.policy)
+    next_up = None
+    if following is not None:
         next_spec = ports.read_spec(work, following)
         next_up = (following, "its spec cannot be read" if isinstance(next_spec, SpecBad) else next_spec.title)
     try:
         site = ports.head(work, projects.project_of(work, task_id))
     except ConfigError as error:
-        if not policy.projects:
+        if not moment.policy.projects:
             raise  # nothing else could go on
         return ProjectGone(reason=f"{error.message}: {error.hint}")
     past, worktree = tuple(ports.past()), ports.worktree(task_id)

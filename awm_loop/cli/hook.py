@@ -39,7 +39,7 @@ def hook(context: click.Context, host: str, port: int) -> None:
     try:
         from awm_loop.cli import receiver  # noqa: PLC0415  only this verb needs the extra
     except ModuleNotFoundError as error:
-        hint = "pip install 'awm-loop[web]'; in a checkout: ./scripts/setup dev"
+        hint = "in the checkout: .venv/bin/pip install --editable '.[web]'"
         raise AwmError(f"`awm hook` needs {error.name}, which is not installed", hint) from error
     home.store.prepare()
     with listening(host, port) as listener:

@@ -18,6 +18,7 @@ from awm_loop.attempt.output import tail
 from awm_loop.cli import standing, steering, waiting
 from awm_loop.cli.following import follow
 from awm_loop.cli.setting_up import open_home
+from awm_loop.core import choice
 from awm_loop.core.machine import TABLE, Count, Do, Tell
 from awm_loop.core.model import Outcome, Work
 from awm_loop.core.notice import counted, one_line
@@ -104,7 +105,7 @@ def hints(home: Home, loaded: Loaded, found: standing.Standing) -> list[str]:
     elif not found.queue and not found.running:
         said.append("awm add SPEC.md queues more")
     elif not found.running:
-        task_id = str(found.queue[0]["task"])
+        task_id = next(choice.in_turn(loaded.work, now, home.policy(loaded.settings, now)), str(found.queue[0]["task"]))
         waits = waiting.waits(home, loaded, task_id, now)
         said += [f"{task_id} waits for {waiting.text_of(wait, now.wall)}" for wait in waits[:1] if wait.until is None]
         if not waits:
@@ -133,6 +134,7 @@ def status_lines(found: standing.Standing, hints: Sequence[str]) -> list[str]:
     for index, task in enumerate(found.queue):
         extra = [str(task["priority"])] if "priority" in task else []
         extra += [standing.wait_text(str(task["notBefore"]), now)] if "notBefore" in task else []
+        extra += [str(task["waitsFor"])] if "waitsFor" in task else []
         extra += [f"tries {task['tries']}, strikes {task['strikes']}"] if "tries" in task else []
         why = f" — {task['why']}" if task.get("why") else ""
         row("queue" if index == 0 else "", str(task["task"]) + (f"  ({', '.join(extra)})" if extra else "") + why)

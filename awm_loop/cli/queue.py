@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from awm_loop import clock
-from awm_loop.cli import look, project_view, standing, steering
+from awm_loop.cli import look, project_view, standing, steering, waiting
 from awm_loop.cli.columns import columns
 from awm_loop.cli.queueing import AS_JSON, edit
 from awm_loop.cli.setting_up import open_home
@@ -19,7 +19,7 @@ from awm_loop.core import choice
 from awm_loop.core.consequence import note
 from awm_loop.core.model import Instant, Phase, Work
 from awm_loop.core.project import Priority
-from awm_loop.core.projects import project_of, shut, unmet
+from awm_loop.core.projects import project_of, shut
 from awm_loop.errors import AwmError
 from awm_loop.ports import Settings
 from awm_loop.store.shape import iso
@@ -131,7 +131,7 @@ def entries(home: Home, work: Work, settings: Settings, now: Instant) -> Iterato
         if project not in reasons:
             reasons[project] = shut(work, project, now, policy)
         until = task.not_before if task.not_before and choice.is_waiting(work, task_id, now) else None
-        after = unmet(work, task_id)
+        after = waiting.unmet(work, task_id)
         yield {
             "place": place,
             "task": task_id,

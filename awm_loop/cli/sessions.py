@@ -12,7 +12,7 @@ import click
 
 from awm_loop import clock, terminal
 from awm_loop.attempt.directory import AttemptDirectory
-from awm_loop.cli import look, standing
+from awm_loop.cli import look, project_view, standing, steering
 from awm_loop.cli.columns import columns
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
@@ -96,10 +96,14 @@ def _session(number: int, directory: AttemptDirectory, is_live: bool) -> WorkSes
     )
 
 
+OF_PROJECT = click.option("--project", "project_id", metavar="ID", default="", help="Only those of this project.")
+
+
 @click.group(invoke_without_command=True)
+@OF_PROJECT
 @AS_JSON
 @click.pass_context
-def sessions(context: click.Context, as_json: bool) -> None:
+def sessions(context: click.Context, as_json: bool, project_id: str) -> None:
     """Every attempt: how it went, how long, what it cost.
 
     \b
@@ -108,11 +112,11 @@ def sessions(context: click.Context, as_json: bool) -> None:
                awm sessions show S1.3
     """
     if context.invoked_subcommand is None:
-        context.invoke(list_sessions, as_json=as_json)
+        context.invoke(list_sessions, as_json=as_json, project_id=project_id)
 
 
 @sessions.command("list")
-@click.option("--project", "project_id", metavar="ID", default="", help="Only those of this project.")
+@OF_PROJECT
 @click.option("--task", "task_id", metavar="TASK", default="", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(min=1), default=SHOWN, show_default=True, help="How many, the newest.")
 @AS_JSON
@@ -123,12 +127,18 @@ def list_sessions(context: click.Context, as_json: bool, project_id: str, task_i
     \b
     Example:  awm sessions list --task S1
     """
-    shown = list(islice(found(open_home(context), task_id, project_id), limit))
+    home = open_home(context)
+    shown = list(islice(found(home, task_id, project_id), limit))
+    if not shown and project_id:
+        project_view.found(home, project_id)  # raises AwmError for one that nobody knows
+    if not shown and task_id:
+        steering.known(standing.loaded(home).work, task_id)  # as above
     if as_json:
         look.print_json([standing.json_of(session) for session in shown])
         return
     if not shown:
-        click.echo("no sessions yet: awm run, or awm install for a timer, starts what is queued")
+        whose = f" of {task_id or project_id}" if task_id or project_id else ""
+        click.echo(f"no sessions{whose} yet: awm run, or awm install for a timer, starts what is queued")
         return
     for line in columns(("SESSION", "PROJECT", "AGENT", "STATUS", "STARTED", "TOOK", "WHAT"), list(map(_row, shown))):
         click.echo(line)

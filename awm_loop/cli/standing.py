@@ -18,9 +18,10 @@ from awm_loop.attempt.output import tail
 from awm_loop.config import BUSY_FACTOR
 from awm_loop.core import choice
 from awm_loop.core.machine import BY_HAND
-from awm_loop.core.model import Instant, Outcome, Phase, StopReason, Task, Work, attempt_key
+from awm_loop.core.model import Instant, Outcome, Phase, Policy, StopReason, Task, Work, attempt_key
 from awm_loop.core.observation import Alive
 from awm_loop.core.project import Priority
+from awm_loop.core.projects import project_of, shut
 from awm_loop.errors import AwmError
 from awm_loop.notify import outbox
 from awm_loop.ports import Loaded, Settings
@@ -84,14 +85,14 @@ def loaded(home: Home) -> Loaded:
 def standing(home: Home, work: Work) -> Standing:
     """Look at the state and, through the launcher, at what runs. Takes no lock and writes nothing."""
     now = clock.now()
-    due = choice.next_due(work, now, home.policy(Settings(), now))
+    policy = home.policy(Settings(), now)
     newest = journal.tail(home.store.journal_path, 1)
     return Standing(
         home=str(home.path),
         loop=_loop(work),
         running=running(home, work),
         queued_count=len(work.queue),
-        queue=tuple(_queued(work, task_id, now) for task_id in islice(choice.in_order(work), QUEUE_SHOWN_MAX)),
+        queue=tuple(_queued(work, task_id, now, policy) for task_id in islice(choice.in_order(work), QUEUE_SHOWN_MAX)),
         completed=work.completed,
         failed=_reasons(work, work.failed),
         skipped=_reasons(work, work.skipped),
@@ -103,7 +104,7 @@ def standing(home: Home, work: Work) -> Standing:
         },
         undelivered_count=len(work.outbox),
         channels=_channels(home, work),
-        next_due=iso(due),
+        next_due=iso(choice.next_due(work, now, policy)),
         last=newest[0] if newest else None,
     )
 
@@ -249,13 +250,15 @@ def stamp(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _queued(work: Work, task_id: str, now: Instant) -> dict[str, object]:
+def _queued(work: Work, task_id: str, now: Instant, policy: Policy) -> dict[str, object]:
     task = work.task(task_id)
     entry: dict[str, object] = {"task": task_id, "spec": Path(work.spec_files.get(task_id, "")).name}
     if task.priority not in {None, Priority.MEDIUM}:
         entry["priority"] = task.priority.value
     if task.not_before is not None and task.not_before.remaining_seconds(now) > 0:
         entry["notBefore"] = iso(task.not_before.until)
+    if why := shut(work, project_of(work, task_id), now, policy):
+        entry["waitsFor"] = why
     if task.tries or task.strikes:
         entry |= {"tries": task.tries, "strikes": task.strikes}
         entry |= {"why": task.earlier[-1].summary} if task.earlier else {}

@@ -28,6 +28,11 @@ class Wait:
     then: str = ""
 
 
+def unmet(work: Work, task_id: str) -> list[str]:
+    """The tasks it depends on that are not completed."""
+    return [other for other in work.task(task_id).depends if other not in work.completed]
+
+
 def text_of(wait: Wait, now: datetime) -> str:
     """`S1, which is running`, `the limit of account openai, in 12 min (14:05)`."""
     return terminal.plain(wait.what) + (f", {standing.when_text(wait.until, now)}" if wait.until else "")
@@ -46,9 +51,9 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
         found.append(Wait(why, policy.day_ends_at if "budget" in why else None, _opens(work, task_id, policy)))
     if why := projects.waits(work).get(task_id, ""):
         return [Wait(f"nothing, but the next beat blocks it: {why}")]
-    if others := projects.unmet(work, task_id):
+    if others := unmet(work, task_id):
         found.append(Wait(f"{', '.join(others)}, which it depends on"))
-    found += _before(work, task_id, policy)
+    found += _before(work, task_id, now, policy)
     task = work.task(task_id)
     if task.not_before is not None and choice.is_waiting(work, task_id, now):
         pause = (
@@ -70,11 +75,15 @@ def _opens(work: Work, task_id: str, policy: Policy) -> str:
     return f"awm projects {verb} {project_id}"
 
 
-def _before(work: Work, task_id: str, policy: Policy) -> list[Wait]:
-    """The tasks that run, where no more may, and those that stand before it."""
+def _before(work: Work, task_id: str, now: Instant, policy: Policy) -> list[Wait]:
+    """The tasks that run, where no more may, and those before it that are not kept back themselves."""
     running = [attempt.task for attempt in work.attempts]
     order = choice.in_order(work)
-    ahead = order[: order.index(task_id)]
+    others = {projects.project_of(work, one) for one in order}
+    is_shut = {project_id: bool(projects.shut(work, project_id, now, policy)) for project_id in others}
+    dependent = projects.waits(work)
+    ahead = [one for one in order[: order.index(task_id)] if not is_shut[projects.project_of(work, one)]]
+    ahead = [one for one in ahead if dependent.get(one) != ""]
     found = []
     if len(running) >= policy.max_parallel:
         found.append(Wait(f"{', '.join(running)}, which {'is' if len(running) == 1 else 'are'} running"))

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from awm_loop.core.estimate import Past, best, estimate
 from awm_loop.core.model import AUTO, Agent, Deadline, Instant, Outcome, Policy, Spec, Task, Work
 from awm_loop.core.observation import SpecBad, SpecRead
-from awm_loop.core.project import Bounds, Priority
-from awm_loop.core.projects import found, project_of, shut, waits
+from awm_loop.core.project import Bounds, Priority, Use
+from awm_loop.core.projects import charged, found, project_of, shut, waits
 
 MINUTE = timedelta(minutes=1)
 LAST = datetime(9999, 1, 1, tzinfo=UTC)  # in every zone, this is a time that Python has
@@ -43,13 +43,26 @@ def in_order(work: Work) -> Sequence[str]:
 
 
 def candidates(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
-    """The queued tasks to look at now, in turn; who asks for another one has seen the one before wait.
-
-    One that waits holds up those of its project, but with `allow_overtake` (SPEC 4.3). One that depends on another lets
-    it go first.
-    """
+    """The queued tasks to look at now, in turn; who asks for another one has seen the one before wait."""
     if len(work.attempts) >= policy.max_parallel or reset_due(work, policy):
         return
+    yield from (task_id for task_id in in_turn(work, now, policy) if not is_waiting(work, task_id, now))
+
+
+def following(work: Work, task_id: str, now: Instant, policy: Policy) -> str | None:
+    """Who is next when this one and those that run are done, as far as can be told now."""
+    done = (*work.completed, task_id, *(attempt.task for attempt in work.attempts))
+    queue = tuple(other for other in work.queue if other != task_id)
+    spent = charged(work, project_of(work, task_id), Use(), policy.today, work.next_attempt)
+    then = replace(work, queue=queue, completed=done, attempts=(), spent=spent)
+    return next(in_turn(then, now, policy), None)
+
+
+def in_turn(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
+    """Those whose project is open and whose dependencies let them, one of each project, all with `allow_overtake`.
+
+    One that waits holds up those of its project (SPEC 4.3). One that depends on another lets it go first.
+    """
     dependent, held = waits(work), dict[str, bool]()  # by project
     for task_id in in_order(work):
         project_id = project_of(work, task_id)
@@ -57,8 +70,7 @@ def candidates(work: Work, now: Instant, policy: Policy) -> Iterator[str]:
             held[project_id] = bool(shut(work, project_id, now, policy))
         if held[project_id] or dependent.get(task_id) == "":
             continue
-        if not is_waiting(work, task_id, now):
-            yield task_id
+        yield task_id
         held[project_id] = not policy.allow_overtake
 
 

@@ -138,7 +138,7 @@ class Judged(NamedTuple):
 
 def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, policy: Policy) -> Judged:
     """The queued task that `choice.candidate` named: it is due."""
-    if projects.unmet(work, task_id) and (why := projects.waits(work).get(task_id, "")):
+    if why := projects.waits(work).get(task_id, "") if work.task(task_id).depends else "":
         return Judged(Signal.HINDERED, why)
     match seen:
         case SpecBad(reason=why):

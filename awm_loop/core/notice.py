@@ -16,7 +16,7 @@ OPENED = "⚡ {agent} is available again."
 BLOCKED = "✋ Sprint {task} is blocked — {why}. When that is mended: awm retry {task}"
 ASKED = "✋ Sprint {task} is blocked — {why}\nAnswer it: awm answer {task} …    or, when it is mended: awm retry {task}"
 HOMELESS = "✋ Project {project} waits — {why}. The others go on now"
-BUDGET = "💰 Nothing new starts — {why}. What runs is {then}"
+BUDGET = "💰 Nothing new starts — {why}. What runs {then}"
 TRIGGER = "⚠️ Trigger {trigger} could not queue its task — {why}"
 RESET_DONE = "✅ Reset complete. Fresh session online."
 MARKS = {Phase.COMPLETED: "✅", Phase.FAILED: "❌", Phase.SKIPPED: "⏭️", Phase.BLOCKED: "✋"}
@@ -61,10 +61,11 @@ def started(work: Work, attempt: Attempt, seen: SpecRead, policy: Policy) -> str
         length = "~" + counted(seconds / 60, "minute") if round(seconds / 60) else "under 1 min"
         eta = f"{length} (based on avg from metrics)" if seen.past else f"{length} (from the spec)"
     lists = (work.queue, work.attempts, work.completed, work.failed, work.skipped, work.blocked)
+    nobody = "nothing that can start yet" if work.queue else "nothing, this is the last"
     return (
         f"🚀 Sprint {attempt.task} started — {attempt.title}\n"
         f"🤖 Model: {agent}{f' ({attempt.model})' if attempt.model else ''}\n⏱️ ETA: {eta}\n"
-        f"📋 Next up: {' — '.join(seen.next_up or ('nothing, this is the last',))}\n"
+        f"📋 Next up: {' — '.join(seen.next_up or (nobody,))}\n"
         f"📊 Progress: {len(work.completed)}/{sum(map(len, lists))} sprints done"
     )
 
@@ -84,7 +85,7 @@ def budget(project_id: str, why: str, policy: Policy) -> str:
     """A budget that is reached, of a project or of all; a hard one ends what runs."""
     project = found(project_id, policy)
     is_hard = policy.bounds.is_hard if project_id == ALL else bool(project and project.bounds.is_hard)
-    return BUDGET.format(why=why, then="stopped" if is_hard else "finished")
+    return BUDGET.format(why=why, then="is stopped" if is_hard else "goes on to its end")
 
 
 def of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) -> str:
@@ -148,12 +149,8 @@ def _action(attempt: Attempt, judged: Judged, policy: Policy) -> str:
 
 def standing(work: Work) -> str:
     """Where the work is, after a reset (SPEC 11.1)."""
-    left = (
-        f"resuming with {choice.in_order(work)[0]}, {len(work.queue)} in the queue"
-        if work.queue
-        else "nothing left in the queue"
-    )
-    return f"📊 {len(work.completed)} done, {left}"
+    left = "".join(f"resuming with {one}, {len(work.queue)} in the queue" for one in choice.in_order(work)[:1])
+    return f"📊 {len(work.completed)} done, {left or 'nothing left in the queue'}"
 
 
 def report(work: Work, why: str) -> str:

@@ -124,11 +124,6 @@ def _sum(one: Use, other: Use) -> Use:
     return Use(**total)
 
 
-def unmet(work: Work, task_id: str) -> list[str]:
-    """The tasks it depends on that are not completed."""
-    return [other for other in work.task(task_id).depends if other not in work.completed]
-
-
 def waits(work: Work) -> dict[str, str]:
     """The queued tasks that depend on one that is not completed, with why that can never be, "" where it may."""
     depends = {task: known.depends for task in work.queue if (known := work.tasks.get(task)) and known.depends}

@@ -81,10 +81,7 @@ def renamed(found: Portable, here: Here, new: str) -> Portable:
     for name in (new, *of_projects.values(), *of_triggers.values(), *of_tasks.values()):
         if not re.fullmatch(ID_PATTERN.removesuffix("$"), name) or name == DEFAULT_PROJECT:
             raise AwmError(f"{name!r} is not an id", "--as NEW_ID: letters, digits, `.`, `_`, `-`; a short one")
-    for task, text in found.specs.items():
-        if other := next((one for one in specfile.depends(text) if one in of_tasks), None):
-            hint = f"there is another {other} here; rename that one, or import into a home of its own"
-            raise AwmError(f"the spec of {task} depends on {other}, which would be called {of_tasks[other]}", hint)
+    specs = {of_tasks.get(task, task): _spec(task, text, of_tasks) for task, text in found.specs.items()}
     return replace(
         found,
         project=found.project and new,
@@ -93,13 +90,21 @@ def renamed(found: Portable, here: Here, new: str) -> Portable:
         project_of={of_tasks.get(task, task): of_projects.get(of, of) for task, of in found.project_of.items()},
         projects=tuple(_project(entry, of_projects) for entry in found.projects),
         triggers=tuple({**entry, "id": of_triggers.get(entry["id"], entry["id"])} for entry in moved),
-        specs={of_tasks.get(task, task): text for task, text in found.specs.items()},
+        specs=specs,
         trigger_specs={of_triggers.get(name, name): text for name, text in found.trigger_specs.items()},
     )
 
 
 def _differs(entry: Entry, there: Mapping[str, Entry]) -> bool:
     return entry["id"] in there and there[entry["id"]] != entry
+
+
+def _spec(task: str, text: str, names: Mapping[str, str]) -> str:
+    try:
+        return specfile.with_depends(text, names)
+    except ValueError as error:
+        hint = "take the comments off that line, or import into a home of its own"
+        raise AwmError(f"the `**Depends:**` of {task}'s spec cannot be renamed: {error}", hint) from error
 
 
 def _options(its: Entry, names: Mapping[str, str]) -> Entry:

@@ -16,6 +16,8 @@ from awm_loop.core.observation import SpecBad
 from awm_loop.core.project import Priority
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from markdown_it import MarkdownIt
 
 # Each pattern takes time in proportion to what it looks at, however that is filled: a spec may come from anywhere.
@@ -186,6 +188,23 @@ def gate(text: str) -> str:
 def depends(text: str) -> tuple[str, ...]:
     """The ids that a spec's `Depends:` line names."""
     return _ids(_head(text, "")[1].get("depends", ""))
+
+
+def with_depends(text: str, names: Mapping[str, str]) -> str:
+    """The spec, with the tasks that its `Depends:` line names called as `names` has them.
+
+    Raises ValueError where the line stands so among comments that it cannot be found.
+    """
+    lines, is_head = list[str](), True
+    for line in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text):
+        header = _HEADER.match(line) if is_head else None
+        is_head = is_head and not _HEAD_END.match(line)
+        at = header.start("value") if header and header["name"].strip().lower() == "depends" else len(line)
+        lines.append(line[:at] + re.sub(r"[^\s,`]+", lambda word: names.get(word[0], word[0]), line[at:]))
+    named = "".join(lines)
+    if depends(named) != tuple(names.get(one, one) for one in depends(text)):
+        raise ValueError("no plain `Depends:` line")
+    return named
 
 
 def _ids(value: str) -> tuple[str, ...]:

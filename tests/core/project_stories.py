@@ -84,12 +84,12 @@ def a_project_whose_directory_is_gone_waits_alone() -> None:
     loop = with_projects(project("web"), S1="web", S2="default")
     loop.gone = {"web": "project directory /web does not exist"}
     assert loop.beat() == ["queued homeless -> queued", READY]
-    assert loop.beat(SUCCESS) == DONE
+    assert loop.beat(SUCCESS) == [*DONE, "working drained -> idle"]
     assert loop.beat() == []
     told = "✋ Project web waits — project directory /web does not exist: awm projects edit web --path DIR"
     assert [text for text in loop.told if text.startswith("✋")] == [f"{told}. The others go on now"]
     loop.gone = {}
-    assert loop.beat() == ["closed available -> open", READY]
+    assert loop.beat() == ["closed available -> open", "idle fed -> working", READY]
     assert (loop.live, loop.work.closed) == (["S1"], {})
 
 
@@ -117,10 +117,14 @@ def a_dependency_goes_first_whatever_the_priorities_say() -> None:
     loop.work = replace(loop.work, tasks={"S1": Task(id="S1", priority=POLICY.projects.get("", project("")).priority)})
     assert loop.beat() == [READY]
     assert loop.live == ["S2"]
-    assert loop.beat(exited(Outcome.BLOCKED, question="Which?")) == [DONE[0], "ended asked -> blocked"]
+    assert loop.beat(exited(Outcome.BLOCKED, question="Which?")) == [
+        DONE[0],
+        "ended asked -> blocked",
+        "working drained -> idle",
+    ]
     assert loop.beat() == []
     loop.work = replace(loop.work, blocked=(), completed=("S2",))
-    assert loop.beat() == [READY]
+    assert loop.beat() == ["idle fed -> working", READY]
 
 
 @story
@@ -132,7 +136,7 @@ def a_budget_that_is_reached_lets_nothing_new_start() -> None:
     assert loop.beat(SUCCESS) == ["running ended -> ended", DONE[1]]
     assert loop.beat() == []
     why = "the budget of project default is reached: 1 attempt a day"
-    assert loop.told[-2] == f"💰 Nothing new starts — {why}. What runs is finished"
+    assert loop.told[-2] == f"💰 Nothing new starts — {why}. What runs goes on to its end"
     loop.policy = replace(loop.policy, today="2026-01-02")
     assert loop.beat() == ["closed available -> open", READY]
 
@@ -146,12 +150,13 @@ def a_hard_budget_stops_what_runs() -> None:
     assert loop.beat(replace(HEALTHY, running_seconds=599.0)) == [ALIVE]
     assert loop.beat(replace(HEALTHY, running_seconds=600.0)) == ["running overspent -> stopping, stop"]
     rows = loop.beat(exited(Outcome.STOPPED, seconds=601.0))
-    assert rows == ["stopping ended -> ended", "ended recalled -> queued", "open overspent -> closed"]
+    assert rows[:2] == ["stopping ended -> ended", "ended recalled -> queued"]
+    assert rows[2:] == ["open overspent -> closed", "working drained -> idle"]
     task = loop.work.task("S1")
-    assert (loop.work.queue, loop.work.active) == (("S1", "S2"), True)
+    assert (loop.work.queue, loop.work.paused) == (("S1", "S2"), False)
     assert (task.tries, task.strikes, task.not_before) == (0, 0, None)
     loop.policy = POLICY
-    assert loop.beat() == ["closed available -> open", READY]
+    assert loop.beat() == ["closed available -> open", "idle fed -> working", READY]
 
 
 @story

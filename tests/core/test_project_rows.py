@@ -138,7 +138,8 @@ def test_who_was_stopped_for_a_budget_is_first_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "then"), [({"own": HARD.own}, "stopped"), ({"own": replace(HARD.own, is_hard=False)}, "finished")]
+    ("bounds", "then"),
+    [({"own": HARD.own}, "is stopped"), ({"own": replace(HARD.own, is_hard=False)}, "goes on to its end")],
 )
 def test_a_budget_that_is_reached_closes_its_project(bounds: dict[str, Bounds], then: str) -> None:
     """One notice, which says what becomes of what runs (SPEC 13.3)."""
@@ -146,7 +147,7 @@ def test_a_budget_that_is_reached_closes_its_project(bounds: dict[str, Bounds], 
 
     step = seen_project(before, "default", policy=replace(POLICY, **bounds))
 
-    text = f"💰 Nothing new starts — {WHY}. What runs is {then}"
+    text = f"💰 Nothing new starts — {WHY}. What runs {then}"
     assert step is not None
     assert step.work == replace(
         before,
@@ -169,8 +170,8 @@ def test_the_budget_of_all_is_told_as_that(hard: bool) -> None:
     assert step is not None
     why = "the budget of all projects is reached: 5 dollars in all"
     assert step.work.closed == {ALL: why}
-    then = "stopped" if hard else "finished"
-    assert step.work.outbox[0].text == f"💰 Nothing new starts — {why}. What runs is {then}"
+    then = "is stopped" if hard else "goes on to its end"
+    assert step.work.outbox[0].text == f"💰 Nothing new starts — {why}. What runs {then}"
 
 
 def test_it_opens_again_quietly() -> None:

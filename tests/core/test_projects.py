@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loop import Loop
 
-from awm_loop.cli import steering
+from awm_loop.cli import steering, waiting
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_live, classify_project, classify_queued
 from awm_loop.core.model import Deadline, Outcome, Policy, Task, Work
@@ -374,7 +374,7 @@ def test_the_first_of_several_reasons_is_told() -> None:
     work = working("S1", "S2", failed=("S4",), tasks=depending(S1=("S2", "S3", "S4")))
 
     assert projects.waits(work)["S1"] == "it depends on S3, which is not there"
-    assert projects.unmet(work, "S1") == ["S2", "S3", "S4"]
+    assert waiting.unmet(work, "S1") == ["S2", "S3", "S4"]
 
 
 CIRCLE = "its dependencies go round in a circle: "

@@ -293,19 +293,18 @@ def test_what_is_here_already_is_refused_by_name_and_comes_under_another(full: H
     assert (found["queue"], found["projectOf"]) == (["S1", "app2-S1"], {"S1": "app", "app2-S1": "app2"})
 
 
-def test_a_spec_that_depends_on_what_would_be_renamed_is_refused(full: Home) -> None:
-    """It would wait for another task of that name."""
-    wrote(full.root / "S2.md", "# Sprint S2: B\n\n**Depends:** S1\n")
+def test_a_spec_that_depends_on_what_is_renamed_waits_for_that(full: Home) -> None:
+    """Not for another task of that name; what else it says of it stays (SPEC 13.5)."""
+    wrote(full.root / "S2.md", "# Sprint S2: B\n\n**Depends:** S1, S0 and S9\n\n## About\n\n**Depends:** S1\n")
     exported(full, full.path, "a.tar.gz")
     there = other(full, "there")
     assert at(full, there, "import", "a.tar.gz").code == 0
 
     done = at(full, there, "import", "a.tar.gz", "--as", "x")
 
-    assert (done.code, done.err.splitlines()[0]) == (
-        78,
-        "awm: the spec of S2 depends on S1, which would be called x-S1",
-    )
+    assert (done.code, done.err) == (0, "")
+    spec = (there / "state" / "specs" / "imported" / "x-S2.md").read_text()
+    assert spec == "# Sprint S2: B\n\n**Depends:** x-S1, x-S0 and S9\n\n## About\n\n**Depends:** S1\n"
 
 
 @pytest.mark.parametrize(

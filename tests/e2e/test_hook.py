@@ -586,7 +586,7 @@ def test_without_the_extra_it_says_what_to_install(home: Home) -> None:
         78,
         [
             "awm: `awm hook` needs uvicorn, which is not installed",
-            "hint: pip install 'awm-loop[web]'; in a checkout: ./scripts/setup dev",
+            "hint: in the checkout: .venv/bin/pip install --editable '.[web]'",
         ],
     )
 

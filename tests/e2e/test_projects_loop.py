@@ -103,7 +103,7 @@ def test_a_budget_that_is_reached_lets_nothing_new_start_and_is_told_once(home: 
     home.beat()
     home.beat()
     assert home.texts("budget") == [
-        "💰 Nothing new starts — the budget of project a is reached: 1 attempt in all. What runs is finished"
+        "💰 Nothing new starts — the budget of project a is reached: 1 attempt in all. What runs goes on to its end"
     ]
     projects(home, project(home, "a", budget={"attempts": 2}))
     home.finish()
@@ -291,3 +291,20 @@ def test_a_project_whose_directory_is_gone_is_named_with_its_file_and_the_remedy
     remedy = "awm projects edit a --path DIR, or make the directory (is it on a disk that is not mounted?)"
     assert home.texts("project") == [f"✋ Project a waits — {said}: {remedy}. The others go on now"]
     assert (checked.code, said in checked.out) == (78, True)
+
+
+def test_status_and_the_start_name_the_task_that_is_really_next(home: Home) -> None:
+    """Not one of a project that is paused; beside that one stands why it waits (SPEC 7.5, 12.1)."""
+    home.config(QUICK)
+    for task in ("A1", "D1", "D2"):
+        home.spec(task)
+    projects(home, project(home, "a", status="paused"))
+    home.queue("A1", "D1", "D2", projectOf={"A1": "a"})
+
+    before = awm(home, "status").out
+    home.wait_for(lambda: bool(home.state().get("idleSince")), beat_every=1)
+
+    assert "queue      A1  (project a is paused)\n" in before
+    assert "next       awm run, or awm install for a timer\n" in before
+    assert ["Next up: D2" in text for text in home.texts("started")] == [True, False]
+    assert "Next up: nothing that can start yet\n" in home.texts("started")[1]

@@ -128,3 +128,17 @@ def test_a_home_without_attempts_says_how_to_begin(home: Home) -> None:
     """SPEC 14."""
     assert said(home, "sessions") == "no sessions yet: awm run, or awm install for a timer, starts what is queued\n"
     assert said(home, "sessions", "--json") == "[]\n"
+
+
+def test_sessions_of_what_nobody_knows_are_refused_by_name(home: Home) -> None:
+    """A slip is not an empty list (SPEC 14)."""
+    home.queue("S1", active=False)
+    home.beat()
+    said(home, "projects", "create", "docs", "--path", str(home.project))
+
+    assert refused(home, "sessions", "--project", "dosc")[0] == "there is no project dosc"
+    assert refused(home, "sessions", "list", "--project", "dosc")[0] == "there is no project dosc"
+    assert refused(home, "sessions", "list", "--task", "S11")[0] == "there is no task S11"
+    assert said(home, "sessions", "--project", "docs").startswith("no sessions of docs yet: ")
+    assert said(home, "sessions", "list", "--task", "S1").startswith("no sessions of S1 yet: ")
+    assert json.loads(said(home, "sessions", "--project", "docs", "--json")) == []

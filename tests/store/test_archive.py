@@ -10,6 +10,7 @@ import tarfile
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -469,3 +470,16 @@ def test_settings_are_written_so_that_they_read_the_same(table: dict[str, Any]) 
 
     assert tomllib.loads(text) == table
     assert tomltext.read(text) == table
+
+
+def test_a_home_of_ten_thousand_tasks_travels(tmp_path: Path) -> None:
+    """Each with its spec, beside as many that are done (issue 6: 10,000 queued tasks)."""
+    names = tuple(f"S{number}" for number in range(20_000))
+    places = dict(PACKED.places) | {"queue": names[10_000:], "completed": names[:10_000], "blocked": ()}
+    specs = {name: f"# Sprint {name}\n\nDo it.\n" for name in names}
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(packed(replace(PACKED, places=places, specs=specs, options={}, project_of={})))
+
+    _, found = portable.unpack(path, NOW)
+
+    assert (found.places["queue"], len(found.specs)) == (names[10_000:], 20_000)

@@ -467,3 +467,26 @@ def test_a_line_of_a_mebibyte_takes_no_time(path: Path, line: str) -> None:
     read(path, f"# Sprint S1: T\n{line}\n")
 
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "renamed"),
+    [
+        ("# A\n", "# A\n"),
+        ("# A\n\n**Depends:** S1, S2\r\n**Est:** S1\n", "# A\n\n**Depends:** x-S1, S2\r\n**Est:** S1\n"),
+        (
+            "# A\n- **Depends**: `S1`\n\n## B\n**Depends:** S1\n",
+            "# A\n- **Depends**: `x-S1`\n\n## B\n**Depends:** S1\n",
+        ),
+        ("# A\n**Depends:** S11 S1.b S1\n", "# A\n**Depends:** S11 S1.b x-S1\n"),
+    ],
+)
+def test_the_tasks_of_a_depends_line_are_renamed_and_nothing_else(text: str, renamed: str) -> None:
+    """As `awm import --as` does, whose other tasks of those names stay (SPEC 13.5)."""
+    assert specfile.with_depends(text, {"S1": "x-S1"}) == renamed
+
+
+def test_a_depends_line_that_comments_hide_is_not_renamed_in_silence() -> None:
+    """It would wait for another task."""
+    with pytest.raises(ValueError, match="no plain"):
+        specfile.with_depends("# A\n<!-- a\n-->**Depends:** S1\n", {"S1": "x-S1"})
