@@ -56,7 +56,7 @@ class Verdict:
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
 def check(context: click.Context, file: Path | None, as_json: bool) -> None:
-    """Look for mistakes in awm.toml, the state, the triggers and the queued specs. Exit 78 where something cannot work.
+    """Look for mistakes in awm.toml, state, triggers and specs. Exit 78 where something cannot work.
 
     \b
     Example:  awm check

@@ -173,6 +173,8 @@ def _lines(one: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     if one["next"]:
         local = datetime.fromisoformat(one["next"]).astimezone(schedule.zone(one["timezone"]))
         yield "next", f"{local:%a %Y-%m-%d %H:%M} {one['timezone']} ({standing.wait_text(one['next'], now)})"
+    if one["trouble"]:
+        yield "trouble", "it cannot queue its task; why: awm check, awm logs"
     if one["fired"]:
         fired = one["fired"]
         yield "last", f"{standing.local_text(fired['at'], '%a %d %b %H:%M')}: {fired['task'] or fired['key']}"

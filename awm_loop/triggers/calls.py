@@ -145,16 +145,16 @@ class Calls:
         is_free = where is Standing.OVER
         if new.pending is None or not is_free or not files.is_due(new.pending, trigger.debounce_seconds, now.wall):
             return None
-        task = f"{trigger.id}-{new.pending.stamp}"
-        return self._call(trigger, new.pending.key, spec=self._spec_with(trigger, task, new.told()), task=task)
+        task = f"{trigger.id}-{new.pending.key}"
+        return self._call(trigger, new.pending.key, spec=self._spec_with(trigger, task, new.told()))
 
     # What they queue
 
-    def _call(self, trigger: Trigger, key: str, *, spec: Path | None = None, task: str = "", missed: str = "") -> Call:
+    def _call(self, trigger: Trigger, key: str, *, spec: Path | None = None, missed: str = "") -> Call:
         return Call(
             trigger=trigger.id,
             key=key,
-            task=task or f"{trigger.id}-{key}",
+            task=f"{trigger.id}-{key}",
             project=trigger.project_id,
             priority=trigger.priority,
             spec_path="" if spec is None else str(spec),

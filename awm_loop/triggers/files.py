@@ -67,10 +67,6 @@ class Pending:
     at: datetime
     changes: Mapping[str, Mark | None]
 
-    @property
-    def stamp(self) -> str:
-        return self.key.partition("-")[0]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
@@ -148,7 +144,7 @@ def _pending(old: Pending | None, changes: Mapping[str, Mark | None], now: datet
     contents = {path: _digest(mark) for path, mark in changes.items()}
     if old is not None and old.at <= now and contents == {path: _digest(mark) for path, mark in old.changes.items()}:
         return replace(old, changes=changes)
-    digest = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()[:6]  # a task's id ends so
     return Pending(key=f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}", at=now, changes=changes)
 
 

@@ -179,6 +179,8 @@ def put_aside(path: Path, why: str) -> Path:
         free = directory / next(one for one in numbered if not {one, f"{one}.why"} & taken)
         durable.write_durably(directory / f"{free.name}.why", f"{why}\n".encode(errors="backslashreplace"))
         with suppress(FileNotFoundError):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)  # a folder that may not be written cannot be moved elsewhere
             path.rename(free)
         durable.sync_folder(path.parent)
     return free

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,21 @@ def test_poison_is_told_once_each_and_the_rest_is_done(home: Home) -> None:
     ]
     assert left(home) == [f"rejected/{name}{end}" for name in ("p1", "p2", "p3") for end in ("", ".why")]
     assert len(state["completed"]) == 1
+
+
+def test_a_folder_that_may_not_be_written_is_in_nobodys_way(home: Home) -> None:
+    """It is put aside as all poison is, and does not end every beat (issue 6, point 9)."""
+    prepare(home)
+    if os.geteuid() == 0:
+        home.prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    folder = home.path / "state" / "inbox" / "folder"
+    (folder / "inside").mkdir(parents=True)
+    folder.chmod(0o500)
+    fire(home, "good")
+
+    assert len(home.finish()["completed"]) == 1
+    assert left(home) == ["rejected/folder.why"]
+    assert (folder.parent / "rejected" / "folder" / "inside").is_dir()
 
 
 def test_a_task_of_the_inbox_is_done(home: Home) -> None:

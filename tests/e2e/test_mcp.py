@@ -292,7 +292,7 @@ def test_without_the_extra_it_says_what_to_install(home: Home) -> None:
         "",
         [
             "awm: `awm mcp` needs mcp, which is not installed",
-            "hint: pip install 'awm-loop[mcp]'; in a checkout: ./scripts/setup dev",
+            "hint: in the checkout: .venv/bin/pip install --editable '.[mcp]'",
         ],
     )
 

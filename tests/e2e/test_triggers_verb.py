@@ -171,6 +171,20 @@ def test_next_shows_ten_times_with_their_zone(home: Home) -> None:
     assert len(every) == 30
 
 
+def test_trouble_is_shown_until_it_is_over(home: Home) -> None:
+    """In the list and of the trigger itself, with where to read why (SPEC 13.2)."""
+    home.queue()
+    triggers(home, "create", "docs", "--files", "*.md", "--spec", "review.md")
+    home.project.rename(home.root / "elsewhere")
+    home.beat()
+    shown = triggers(home, "list"), triggers(home, "show", "docs")
+    (home.root / "elsewhere").rename(home.project)
+    home.beat()
+
+    assert ("in trouble" in shown[0], "  trouble     it cannot queue its task" in shown[1]) == (True, True)
+    assert "trouble" not in triggers(home, "list") + triggers(home, "show", "docs")
+
+
 def test_a_busy_trigger_hides_no_other(home: Home) -> None:
     """The next time of each is shown, as far as there is room, the earliest first (issue 6)."""
     triggers(home, *NIGHTLY)

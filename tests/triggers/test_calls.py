@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awm_loop.config import ID_PATTERN
 from awm_loop.core.model import Instant, Spec
 from awm_loop.core.observation import Call
 from awm_loop.core.project import NEVER, Fired, Priority
 from awm_loop.errors import ConfigError
 from awm_loop.store import specfile, triggers
+from awm_loop.trigger import ID_CHARS_MAX
 from awm_loop.triggers import calls, inbox, plan
 from awm_loop.triggers.calls import Calls, Standing
 
@@ -370,7 +373,7 @@ def test_ten_changes_within_the_debounce_are_one_task_with_ten_paths(world: Worl
         world.put(f"project/src/n{number}.ts", "n")
     found = changed(world)
 
-    assert found == ["docs-20361121T010630Z"]
+    assert [task.rpartition("-")[0] for task in found] == ["docs-20361121T010630Z"]
     assert section(world, found[0]) == [f"- created: `src/n{number}.ts`" for number in range(10)]
     text = (world.home / "state" / "specs" / f"{found[0]}.md").read_text()
     assert text.startswith("# Review\n\nLook at it.\n\n## What changed\n")
@@ -444,6 +447,20 @@ def test_with_overlap_everything_counts(world: World) -> None:
     [second] = changed(world)
 
     assert (section(world, first), section(world, second)) == (["- changed: `src/a.ts`"], ["- created: `src/b.ts`"])
+
+
+def test_changes_within_a_second_are_tasks_of_their_own(world: World) -> None:
+    """Beats may come as fast as they like: each change has its task, whose id is no longer than one may be (SPEC 17)."""
+    name = "t" * ID_CHARS_MAX
+    world.triggers({**DOCS, "id": name, "overlap": "queue", "debounceSeconds": 0})
+    world.beat()
+    found = []
+    for text in ("A", "B"):
+        world.put("project/src/a.ts", text)
+        found += world.beat()
+
+    assert len(set(found)) == 2
+    assert [re.fullmatch(ID_PATTERN, task) is not None for task in found] == [True, True]
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue"])
