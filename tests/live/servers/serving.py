@@ -125,11 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
         planned = json.loads((self.directory / "plan.json").read_bytes()).get(model, {})
         until = self.ends.setdefault((model, json.dumps(planned)), time.time() + planned.get("seconds", HANG_SECONDS))
         mode = planned.get("mode", "ok") if time.time() < until else "ok"
-        with (self.directory / "requests.jsonl").open("a") as log:
-            told = {"at": time.time(), "path": self.path, "model": model, "mode": mode, "until": until}
-            log.write(json.dumps(told) + "\n")
-        (self.directory / "last.json").write_bytes(data)
         asked = Asked(self.path, body, mode, until)
+        with (self.directory / "requests.jsonl").open("a") as log:
+            at = {"at": time.time(), "path": self.path}
+            log.write(json.dumps({**at, "model": model, "mode": mode, "until": until, "word": asked.word}) + "\n")
+        (self.directory / "last.json").write_bytes(data)
         if mode in ("ok", "busy"):
             self._send(self.speech.answer(asked))
         elif mode == "hang":
