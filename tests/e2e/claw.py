@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_gateway import RESTARTED
 from home import POLL_SECONDS, Home
 
 FAKE = Path(__file__).resolve().parent / "fake_gateway.py"
+__all__ = ["CAP", "RESTARTED", "TOKEN", "Claw", "claw"]
 TOKEN = "T"  # as the fake's moods have it
 CAP = "⚠️ ⚠️ You have hit your usage limit. Your limit resets in 4 hours.; Retry-After: 14400 seconds"  # recorded
 

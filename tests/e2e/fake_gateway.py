@@ -43,6 +43,7 @@ MOODS: dict[str, Any] = {
     "lose_share": 0.0,  # the same by chance, of any tool
     "tokens": {},  # of sessions, by key: [used, window]
     "channels": ["test"],
+    "prompt": "",  # a file in its directory that a sub-agent finds with what it was told
 }
 STATUS = {"running": "running", "completed": "done", "failed": "failed", "cancelled": "killed"}
 RESTARTED = "Subagent execution was interrupted by a Gateway restart. Inspect retained session history and uncertain tool outcomes,…"
@@ -158,6 +159,8 @@ class Server(ThreadingHTTPServer):
         if play is not None and play[1] == "fail":
             self.end(task, "failed", error=play[2][:120])
             return
+        if self.moods()["prompt"]:
+            Path(task["cwd"], self.moods()["prompt"]).write_text(task["told"])
         environment = {**os.environ, "AWM_TASK": name[1] if name else "", "AWM_ATTEMPT": task["label"]}
         command = ["setpriv", "--pdeathsig", "KILL", "sh", "-eu", "-c", script[1] if script else "true"]
         with GUARD:
