@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -206,24 +207,36 @@ def entry_text(entry: Mapping[str, object], who: str = "") -> str:
 
 def _show_output(home: Home, task_id: str, count: int, as_json: bool) -> None:
     """What the task's newest attempt printed; and how it ended, where that was not well or there is nothing else."""
+    found = output_of(home, task_id, count)
+    if as_json:
+        print_json(found)
+        return
+    lines, number, outcome, why = list(found["lines"]), found["attempt"], found["outcome"], found["error"]
+    if not lines or outcome not in {None, Outcome.SUCCEEDED}:
+        evidence = standing.attempt_directories(home, task_id)[number] / "evidence.txt"
+        parts = [f"attempt {number}: {standing.outcome_text(outcome or 'no result yet')}{f' — {why}' if why else ''}"]
+        parts += [] if lines else ["it printed nothing"]
+        parts += [str(evidence)] if evidence.exists() else []
+        lines.append(f"({'; '.join(parts)}; more: awm why {task_id})")
+    click.echo("\n".join(lines))
+
+
+def output_of(home: Home, task_id: str, count: int) -> dict[str, Any]:
+    """The last lines of a task's newest attempt, and how it ended. Raises AwmError for one without any."""
     found = standing.attempt_directories(home, task_id)
     if not found:
         steering.known(standing.loaded(home).work, task_id)
         raise AwmError(f"{task_id} has no attempt yet", f"`awm why {task_id}` says what it waits for")
     number, directory = list(found.items())[-1]
     lines = tail(directory / "out.log", LOOKED_AT_BYTES).splitlines()[-count:] if count else []
-    lines, result = [terminal.plain(line) for line in lines], directory.result()
-    outcome = str(result.outcome) if result else None
-    why = terminal.plain(one_line(result.error or result.question or result.summary)) if result else ""
-    if as_json:
-        print_json({"task": task_id, "attempt": number, "lines": lines, "outcome": outcome, "error": why})
-        return
-    if not lines or outcome not in {None, Outcome.SUCCEEDED}:
-        parts = [f"attempt {number}: {standing.outcome_text(outcome or 'no result yet')}{f' — {why}' if why else ''}"]
-        parts += [] if lines else ["it printed nothing"]
-        parts += [str(path)] if (path := directory / "evidence.txt").exists() else []
-        lines.append(f"({'; '.join(parts)}; more: awm why {task_id})")
-    click.echo("\n".join(lines))
+    result = directory.result()
+    return {
+        "task": task_id,
+        "attempt": number,
+        "lines": [terminal.plain(line) for line in lines],
+        "outcome": str(result.outcome) if result else None,
+        "error": terminal.plain(one_line(result.error or result.question or result.summary)) if result else "",
+    }
 
 
 @click.command()

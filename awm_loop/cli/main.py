@@ -16,6 +16,7 @@ from awm_loop.cli.doctor import doctor
 from awm_loop.cli.editing import edit
 from awm_loop.cli.hook import hook
 from awm_loop.cli.inherited import set_right
+from awm_loop.cli.mcp import mcp
 from awm_loop.cli.projects import projects
 from awm_loop.cli.queue import queue
 from awm_loop.cli.sessions import sessions
@@ -87,7 +88,7 @@ GROUPS = {
     "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
     "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
     "Projects": (projects, triggers, queue, sessions, packing.export, packing.import_),
-    "On a timer": (installing.install, installing.uninstall, hook),
+    "On a timer": (installing.install, installing.uninstall, hook, mcp),
     "Mend": (checking.check, doctor, look.restore, replaying.replay),
 }
 for verb in (verb for verbs in GROUPS.values() for verb in verbs):

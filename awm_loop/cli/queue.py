@@ -109,7 +109,7 @@ def list_queue(context: click.Context, project_id: str | None, as_json: bool) ->
     home, now = open_home(context), clock.now()
     loaded = home.store.load(now)
     work, settings = (loaded.work, loaded.settings) if loaded else (project_view.NOTHING, Settings())
-    found = [one for one in _waiting(home, work, settings, now) if project_id in (None, one["project"])]
+    found = [one for one in entries(home, work, settings, now) if project_id in (None, one["project"])]
     if project_id is not None and not found:
         project_view.found(home, project_id)  # raises AwmError for one that nobody knows
     if as_json:
@@ -122,7 +122,8 @@ def list_queue(context: click.Context, project_id: str | None, as_json: bool) ->
             click.echo(line)
 
 
-def _waiting(home: Home, work: Work, settings: Settings, now: Instant) -> Iterator[dict[str, Any]]:
+def entries(home: Home, work: Work, settings: Settings, now: Instant) -> Iterator[dict[str, Any]]:
+    """What waits, in the order it will run; each is looked at when it is asked for."""
     policy = home.policy(settings, now)
     reasons: dict[str, str] = {}  # by project
     for place, task_id in enumerate(choice.in_order(work), start=1):

@@ -14,7 +14,7 @@ import click
 
 from awm_loop import clock
 from awm_loop.cli import steering
-from awm_loop.cli.checking import verdict
+from awm_loop.cli.checking import Verdict, verdict
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import ID_PATTERN
@@ -78,15 +78,32 @@ def add(context: click.Context, /, specs: tuple[Path, ...], task_id: str | None,
     if task_id is not None and len(specs) > 1:
         raise click.UsageError("--id goes with one spec")
     home = open_home(context)
+
+    def named(work: Work) -> Sequence[tuple[Path, str]]:
+        paths = [path.expanduser().resolve() for path in specs]
+        found = [(path, id_of(path) if task_id is None else checked_id(task_id)) for path in paths]
+        return found or [_templated(home, work, template, values, task_id)]
+
+    work, fields = queue_specs(home, named, project_id)
+    queued = f"queued {', '.join(fields['added'])} ({len(work.queue)} in the queue){_if_paused(work)}"
+    found = Verdict([f"would be blocked: {problem}" for problem in fields["problems"]], fields["warnings"])
+    _say("\n".join([queued, *found.lines()]), fields, as_json)
+
+
+def queue_specs(
+    home: Home, named: Callable[[Work], Sequence[tuple[Path, str]]], project_id: str
+) -> tuple[Work, dict[str, Any]]:
+    """Queue the specs that `named` finds, each with its task's id, and say what is wrong with them.
+
+    `named` may be asked again, where somebody edits the state meanwhile. Raises AwmError.
+    """
     home.store.prepare()
     entry = None if project_id == DEFAULT_PROJECT else projects.named(home.projects_path, project_id)
     added: list[str] = []
 
     def change(work: Work, now: Instant) -> Work:
         added.clear()
-        paths = [path.expanduser().resolve() for path in specs]
-        named = [(path, id_of(path) if task_id is None else checked_id(task_id)) for path in paths]
-        for full, name in named or [_templated(home, work, template, values, task_id)]:
+        for full, name in named(work):
             spec = specfile.read(full, name, home.directory_of(work, project_id))
             if isinstance(spec, SpecBad):
                 raise AwmError(spec.reason, "a spec is a Markdown file; see the README")
@@ -104,9 +121,7 @@ def add(context: click.Context, /, specs: tuple[Path, ...], task_id: str | None,
     if entry is not None and entry.status is not ProjectStatus.ACTIVE:
         found.warnings.append(f"{project_id} is {entry.status}: `awm projects resume {project_id}` lets it start")
     fields = {"added": added, "queue": list(work.queue), "problems": found.problems, "warnings": found.warnings}
-    queued = f"queued {', '.join(added)} ({len(work.queue)} in the queue){_if_paused(work)}"
-    found.problems = [f"would be blocked: {problem}" for problem in found.problems]
-    _say("\n".join([queued, *found.lines()]), fields, as_json)
+    return work, fields
 
 
 def values_of(texts: Sequence[str]) -> dict[str, str]:
@@ -133,10 +148,14 @@ def _templated(
 def id_of(path: Path) -> str:
     """`S1` of a title `# Sprint S1: …` or of SPRINT_S1_SPEC.md, else the stem. Raises AwmError if that is no id."""
     spec = specfile.read(path, "", path.parent)
-    text = "" if isinstance(spec, SpecBad) else spec.text
-    heading = re.search(r"^#\s+sprint\s+([A-Za-z0-9][\w.-]*)[ \t]*(?:[:—-]|$)", text, re.I | re.M)
     stem = re.sub(r"^SPRINT[_-]|[_-]SPEC$", "", path.stem, flags=re.I)
-    return checked_id(heading[1] if heading else stem)
+    return checked_id(("" if isinstance(spec, SpecBad) else id_in(spec.text)) or stem)
+
+
+def id_in(text: str) -> str:
+    """`S1` of a title `# Sprint S1: …`; "" where there is none."""
+    heading = re.search(r"^#\s+sprint\s+([A-Za-z0-9][\w.-]*)[ \t]*(?:[:—-]|$)", text, re.I | re.M)
+    return heading[1] if heading else ""
 
 
 def checked_id(name: str) -> str:

@@ -21,6 +21,7 @@ from awm_loop.errors import ConfigError
 from awm_loop.regular import read_regular
 
 SHIPPED_PATH = Path(__file__).parent.parent / "templates"
+SKILL_PATH = SHIPPED_PATH / "openclaw-skill.md"  # teaches an assistant the verbs; it is no task's template
 TASK, PROJECT = ".md", ".toml"
 VALUE_CHARS_MAX = 1000  # of a value in a spec; what is longer is cut
 
@@ -90,7 +91,7 @@ def project_template(home: Path, name: str, values: Mapping[str, str]) -> dict[s
 def names(home: Path, kind: str = TASK) -> list[str]:
     """The templates there are, the home's own and those shipped."""
     found = {path.stem for path in (home / "templates", SHIPPED_PATH) for path in path.glob(f"*{kind}")}
-    return sorted(name for name in found if re.fullmatch(ID_PATTERN, name))
+    return sorted(name for name in found - {SKILL_PATH.stem} if re.fullmatch(ID_PATTERN, name))
 
 
 def quoted(value: str) -> str:
@@ -110,7 +111,8 @@ def _escape(char: str) -> str:
 def _read(home: Path, name: str, kind: str) -> tuple[Path, str]:
     """A template of the home, else one shipped under that name."""
     paths = [directory / f"{name}{kind}" for directory in (home / "templates", SHIPPED_PATH)]
-    path = next((path for path in paths if re.fullmatch(ID_PATTERN, name) and os.path.lexists(path)), None)
+    is_one = re.fullmatch(ID_PATTERN, name) and name != SKILL_PATH.stem
+    path = next((path for path in paths if is_one and os.path.lexists(path)), None)
     if path is None:
         what = "project template" if kind == PROJECT else "template"
         raise ConfigError(f"there is no {what} {name!r}", f"there are: {', '.join(names(home, kind))}")

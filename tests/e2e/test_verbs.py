@@ -45,6 +45,7 @@ VERBS = [
     "sessions",
     "triggers",
     "hook",
+    "mcp",
 ]
 
 
