@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from awm_loop import config, fault, gateway
+from awm_loop import config, gateway
 from awm_loop.attempt.directory import AttemptDirectory, Order
 from awm_loop.errors import AwmError
 from awm_loop.gateway import NotAllowed, Refused, Trouble
@@ -116,7 +116,6 @@ def _attend(directory: AttemptDirectory) -> int:
         if isinstance(started, Trouble):
             return _closed(started)
         say("started", label=launcher.label(order.key), parent=launcher.parent)
-        fault.point("attend.start:after")
         over = _watched(launcher, order.key, pace, (config.BUSY_FACTOR - 1) * stall_seconds)
         if isinstance(over, Trouble):
             return _closed(over)

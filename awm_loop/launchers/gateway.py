@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from awm_loop import fault
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.config import COUNT_MAX
 from awm_loop.durable import disk_trouble, sync_folder, write_durably
@@ -110,9 +109,7 @@ class GatewayLauncher:
             if may_be_asked and time.monotonic() < looked_since + self.grace_seconds:
                 self.wait("whether it was started is not known yet")
                 continue
-            fault.point("gateway.spawn:before")
             answer = self._spawn(wanted, label)
-            fault.point("gateway.spawn:after")
             if not isinstance(answer, Trouble):
                 return True
             if isinstance(answer, ToolFailed) and CAPPED in answer.text:
@@ -185,7 +182,6 @@ class GatewayLauncher:
         if is_intended(directory):
             return True
         write_durably(directory / INTENT, (json.dumps({"label": label, "parent": self.parent}) + "\n").encode())
-        fault.point("gateway.intent:written")
         return False
 
     def _spawn(self, wanted: Wanted, label: str) -> Mapping[str, Any] | Trouble:
@@ -227,7 +223,6 @@ class GatewayLauncher:
         """Ask for the end of those that live; whether there were any. What comes of it the next look shows."""
         living = [one for one in some if not one.is_over]
         for one in living:
-            fault.point("gateway.cancel:before")
             self.gateway.invoke("subagents", {"action": "cancel", "taskId": one.task_id}, self.parent)
         return bool(living)
 

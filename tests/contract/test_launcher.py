@@ -1,244 +1,96 @@
-"""What every launcher promises: three verbs, each of which may be repeated (SPEC 8.8). Run against the local one."""
+"""What every launcher promises: three verbs, each of which may be repeated (SPEC 8.8). Run against each of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import replace
-from datetime import UTC, datetime
-
 import pytest
-from home import Home, only
+from benches import Bench, GatewayBench, LocalBench
+from claw import claw
+from home import Home
 
-from awm_loop.core.model import Attempt, Outcome, Phase, Task
-from awm_loop.core.observation import Alive, AttemptSeen, Exited, NotStarted, ProbeFailed, Unattended
-from awm_loop.errors import AwmError
-from awm_loop.launchers.local import LocalLauncher, start_supervisor
-from awm_loop.wiring import Home as Wired
+__all__ = ["claw"]
 
 
-@pytest.fixture
-def launcher(home: Home, monkeypatch: pytest.MonkeyPatch) -> LocalLauncher:
-    """The launcher of a home without a state, so that no beat meddles."""
+@pytest.fixture(params=["local", "gateway"])
+def bench(request: pytest.FixtureRequest, home: Home, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A home without a state, so that no beat meddles, and one launcher of it."""
     for name, value in home.environ().items():
         monkeypatch.setenv(name, value)
-    found = Wired.open(home.path).ports().launcher
-    assert isinstance(found, LocalLauncher)
-    return found
+    return LocalBench(home) if request.param == "local" else GatewayBench(home, request.getfixturevalue("claw"))
 
 
-def attempt(home: Home, script: str, number: int = 1) -> Attempt:
-    return Attempt(
-        task="S1",
-        number=number,
-        phase=Phase.LAUNCHING,
-        agent="local",
-        account="local",
-        model="",
-        title="Thing",
-        spec_path=str(home.spec("S1", script)),
-        workspace=str(home.project),
-        type="",
-        require_commit=False,
-        limit_seconds=1000.0,
-        promised_at=datetime.now(UTC),
-    )
+def wait_for(home: Home, bench: Bench, seen: str) -> None:
+    home.wait_for(lambda: bench.seen() == seen)
 
 
-def seen(launcher: LocalLauncher, one: Attempt) -> AttemptSeen:
-    return launcher.probe([one])[one.key]
-
-
-def ended(home: Home, launcher: LocalLauncher, one: Attempt) -> Exited:
-    home.wait_for(lambda: isinstance(seen(launcher, one), Exited))
-    found = seen(launcher, one)
-    assert isinstance(found, Exited)
-    return found
-
-
-def test_a_second_start_finds_the_first(home: Home, launcher: LocalLauncher) -> None:
+def test_a_second_start_finds_the_first(home: Home, bench: Bench) -> None:
     """True for new, False for there already, while it runs and after; the agent begins once (SPEC 8.8)."""
     go = home.root / "go"
-    one = attempt(home, home.work(f"until [ -e {go} ]; do sleep 0.02; done"))
+    script = home.work(f"until [ -e {go} ]; do sleep 0.02; done")
 
-    task = Task(id="S1", base=home.git("rev-parse", "HEAD"))
-
-    started = [launcher.start(one, task), launcher.start(one, task)]
+    started = [bench.start(script), bench.start(script)]
     home.wait_for(lambda: home.begun() == ["S1"])
-    running = seen(launcher, one)
+    running = bench.seen()
     go.touch()
-    end = ended(home, launcher, one)
-    started.append(launcher.start(one, Task(id="S1")))
+    wait_for(home, bench, bench.ENDED)
+    started.append(bench.start(script))
 
-    assert started == [True, False, False]
-    assert isinstance(running, Alive)
-    assert (end.result.outcome, end.result.exit_code, len(end.result.commits)) == (Outcome.SUCCEEDED, 0, 1)
+    assert (started, running, bench.seen()) == ([True, False, False], "alive", bench.ENDED)
     assert home.begun() == ["S1"]
 
 
-def test_starts_from_many_processes_make_one_attempt(home: Home, launcher: LocalLauncher) -> None:
-    """Whoever comes second does no harm, even within the same millisecond (SPEC 8.1, 8.8)."""
-    one = attempt(home, home.work("sleep 0.2"))
-    script = f"""
-import sys, time
-from pathlib import Path
-from awm_loop.attempt.directory import AttemptDirectory
-from awm_loop.launchers.local import start_supervisor
-home = Path(sys.argv[1])
-while time.time() < float(sys.argv[2]):
-    pass
-for _ in range(3):
-    start_supervisor(home, AttemptDirectory(home / "state" / "attempts" / "{one.key}"))
-"""
-    assert launcher.start(one, Task(id="S1"))
-    at = str(time.time() + 0.5)
-    racers = [
-        subprocess.Popen([sys.executable, "-c", script, str(home.path), at], env=home.environ()) for _ in range(3)
-    ]
-
-    assert ended(home, launcher, one).result.outcome is Outcome.SUCCEEDED
-    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
-    home.wait_for(lambda: not home.processes())
-    assert [line[0] for line in home.truth()] == ["begin", "end"]
-
-
-def test_no_room_for_a_process_is_told_and_costs_no_number(
-    home: Home, launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not our bug, so no traceback; when there is room, the same number starts (SPEC 6.3, 15.2)."""
-    one = attempt(home, home.work())
-    monkeypatch.setenv("PAD", "x" * 200_000)  # the kernel takes 128 KiB at most
-    with pytest.raises(AwmError) as told:
-        launcher.start(one, Task(id="S1"))
-    monkeypatch.delenv("PAD")
-    found = seen(launcher, one)
-    started = launcher.start(one, Task(id="S1"))
-
-    assert (told.value.message, told.value.hint, found) == (
-        "cannot start a supervisor: Argument list too long",
-        "its environment is too large: `env | wc -c`",
-        NotStarted(),
-    )
-    assert (started, ended(home, launcher, one).result.outcome) == (True, Outcome.SUCCEEDED)
-
-
-def test_what_the_disk_refuses_before_the_start_costs_no_number(home: Home, launcher: LocalLauncher) -> None:
-    """The agent's script cannot be made, and no agent ran: the same number starts later (SPEC 4.8, 7.3)."""
-    one = attempt(home, home.work())
-    directory = launcher.directory(one.key)
-    replace(launcher, begin=lambda _: None).start(one, Task(id="S1"))
-    spec = (directory / "spec.md").rename(directory / "away")
-
-    start_supervisor(home.path, directory)
-    home.wait_for(lambda: not home.processes())
-    found, told = seen(launcher, one), (directory / "supervisor.log").read_text()
-    spec.rename(directory / "spec.md")
-    start_supervisor(home.path, directory)
-
-    assert found == NotStarted()
-    assert told.startswith(f"awm: cannot write {directory / 'script.sh'}: No such file or directory\n")
-    assert (ended(home, launcher, one).result.outcome, home.begun()) == (Outcome.SUCCEEDED, ["S1"])
-
-
-def test_what_was_never_started_is_not_there(home: Home, launcher: LocalLauncher) -> None:
+def test_what_was_never_started_is_not_there(home: Home, bench: Bench) -> None:
     """And a probe makes nothing (SPEC 7.3, 8.8)."""
-    one = attempt(home, "true")
     before = home.tree()
 
-    assert seen(launcher, one) == NotStarted()
+    assert bench.seen() == "absent"
 
     assert home.tree() == before
 
 
-def test_could_not_look_is_not_not_there(home: Home, launcher: LocalLauncher) -> None:
-    """A lock that cannot be opened is told as that (SPEC 7.3)."""
-    one = attempt(home, "true")
-    directory = launcher.directory(one.key).path
-    directory.mkdir(parents=True)
-    (directory / "sup.lock").symlink_to("elsewhere")
+def test_could_not_look_is_not_not_there(home: Home, bench: Bench) -> None:
+    """Whatever hides it: a lock that cannot be opened, a gateway that is away (SPEC 7.3)."""
+    bench.blind()
 
-    assert seen(launcher, one) == ProbeFailed(reason=f"{directory}: Too many levels of symbolic links")
+    assert bench.seen() == "unknown"
 
 
-def test_a_stop_ends_the_attempt_and_may_be_repeated(home: Home, launcher: LocalLauncher) -> None:
-    """The result proves it, and a later stop leaves that alone (SPEC 8.3, 8.8)."""
-    one = attempt(home, home.work("sleep 1000"))
-    launcher.start(one, Task(id="S1"))
+def test_a_stop_ends_the_attempt_and_may_be_repeated(home: Home, bench: Bench) -> None:
+    """What is seen next proves it, and a later stop leaves that alone (SPEC 8.3, 8.8)."""
+    bench.start(home.work("sleep 1000"))
     home.wait_for(lambda: home.begun() == ["S1"])
 
-    launcher.stop(one.key, "operator")
-    launcher.stop(one.key, "operator")
-    end = ended(home, launcher, one)
-    launcher.stop(one.key, "stalled")
+    bench.stop()
+    bench.stop()
+    wait_for(home, bench, bench.STOPPED)
+    bench.stop()
 
-    home.wait_for(lambda: not home.processes())
-    assert end.result.outcome is Outcome.STOPPED
-    assert seen(launcher, one) == end
+    assert bench.seen() == bench.STOPPED
 
 
-def test_a_stop_before_the_start_keeps_the_number_from_ever_starting(home: Home, launcher: LocalLauncher) -> None:
-    """Fenced: a start that comes late finds it passed (SPEC 8.1)."""
-    one = attempt(home, home.work())
+def test_the_end_of_one_attempt_is_not_the_end_of_another(home: Home, bench: Bench) -> None:
+    """Each number has its own (SPEC 8.1, 8.8)."""
+    bench.start("true")
+    wait_for(home, bench, bench.ENDED)
 
-    launcher.stop(one.key, "cannot_begin")
-    end = ended(home, launcher, one)
-    started = launcher.start(one, Task(id="S1"))
-
-    home.wait_for(lambda: not home.processes())
-    assert (end.result.outcome, started, home.truth()) == (Outcome.LOST, False, [])
-    assert json.loads((launcher.directory(one.key) / "started").read_text())["fenced"] is True
+    assert (bench.seen(2), bench.start(home.work("sleep 1000"), 2)) == ("absent", True)
+    assert bench.seen() == bench.ENDED
 
 
-def test_a_supervisor_that_comes_late_finds_the_start_passed(home: Home, launcher: LocalLauncher) -> None:
-    """Its predecessor died after the start and left no result: the number is used up (SPEC 8.1, 15.2)."""
-    one = attempt(home, home.work("sleep 1000"))
-    launcher.start(one, Task(id="S1"))
-    home.wait_for(lambda: home.begun() == ["S1"])
-    home.end_all()
-
-    start_supervisor(home.path, launcher.directory(one.key))
-    home.wait_for(lambda: not home.processes())
-
-    assert (seen(launcher, one), home.begun()) == (Unattended(), ["S1"])
-
-
-def test_an_attempt_of_another_home_is_left_alone(
-    home: Home, launcher: LocalLauncher, tmp_path_factory: pytest.TempPathFactory
+def test_the_same_task_of_another_home_is_left_alone(
+    home: Home, bench: Bench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The same task has the same key in every home; who sweeps here must not kill there (SPEC 8.3, 15.9)."""
+    """It has the same key in every home; who stops here must not stop there (SPEC 8.3, 15.9)."""
     other = Home(tmp_path_factory.mktemp("other"))
+    theirs = GatewayBench(other, bench.claw) if isinstance(bench, GatewayBench) else LocalBench(other)
     try:
-        other.spec("S1", other.work("sleep 1000"))
-        other.queue("S1")
-        other.beat()
+        theirs.start(other.work("sleep 1000"))
         other.wait_for(lambda: other.begun() == ["S1"])
-        one = attempt(home, home.work("sleep 1000"))
-        launcher.start(one, Task(id="S1"))
+        bench.start(home.work("sleep 1000"))
         home.wait_for(lambda: home.begun() == ["S1"])
-        assert one.key == only(other.attempts()).name
-        theirs = other.agents()
-        for pid in home.supervisors():
-            os.kill(pid, signal.SIGKILL)
-        home.wait_for(lambda: seen(launcher, one) == Unattended())
 
-        launcher.stop(one.key, "unattended")
-        end = ended(home, launcher, one)
+        bench.stop()
+        wait_for(home, bench, bench.STOPPED)
 
-        assert (end.result.outcome, other.agents()) == (Outcome.LOST, theirs)
+        assert theirs.seen() == "alive"
     finally:
         other.end_all()
-
-
-def test_a_directory_without_an_order_is_not_started(home: Home, launcher: LocalLauncher) -> None:
-    """A beat died between the two: the start is made whole by the next (SPEC 8.1)."""
-    one = attempt(home, home.work())
-    launcher.directory(one.key).path.mkdir(parents=True)
-
-    found = seen(launcher, one)
-    started = launcher.start(one, Task(id="S1"))
-
-    assert (found, started, ended(home, launcher, one).result.outcome) == (NotStarted(), True, Outcome.SUCCEEDED)
