@@ -43,6 +43,9 @@ MOODS: dict[str, Any] = {
     "lose_share": 0.0,  # the same by chance, of any tool
     "tokens": {},  # of sessions, by key: [used, window]
     "channels": ["test"],
+    "word": "running",  # what is listed of those that run
+    "rows": [],  # what is listed beside the sub-agents
+    "fail": [],  # tools that do nothing and do not say why
     "prompt": "",  # a file in its directory that a sub-agent finds with what it was told
 }
 STATUS = {"running": "running", "completed": "done", "failed": "failed", "cancelled": "killed"}
@@ -196,7 +199,7 @@ class Server(ThreadingHTTPServer):
                 "callerIsSubagent": False,
                 "total": len(listed),
                 "taskTotal": len(listed),
-                "tasks": [task_row(task) for task in listed],
+                "tasks": [task_row(task, self.moods()["word"]) for task in listed] + self.moods()["rows"],
                 "active": runs[: len(living)],
                 "recent": runs[len(living) :],
                 "text": "active subagents:\n(none)",
@@ -327,6 +330,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(500, "tool_error", "tool execution failed")
         elif tool not in TOOLS or tool in moods["deny"]:
             self.refuse(404, "not_found", f"Tool not available: {tool}")
+        elif tool in moods["fail"]:
+            self.refuse(500, "tool_error", "tool execution failed")
         else:
             time.sleep(moods["slow"].get(tool, 0.0))
             try:
@@ -370,13 +375,13 @@ def execution(task: dict[str, Any]) -> dict[str, Any]:
     return {"state": "running", **({"lastActivityAt": task["active"]} if "active" in task else {})}
 
 
-def task_row(task: dict[str, Any]) -> dict[str, Any]:
+def task_row(task: dict[str, Any], word: str) -> dict[str, Any]:
     row = {
         "taskId": task["id"],
         "runtime": "subagent",
         "deliveryStatus": "not_applicable",
         "execution": execution(task),
-        "status": task["status"],
+        "status": word if task["status"] == "running" else task["status"],
         "label": task["label"],
     }
     if "summary" in task:
