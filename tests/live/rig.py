@@ -216,8 +216,15 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
 
     def awm(self, *arguments: str) -> None:
         """A verb, as a person types it."""
-        command = [*self.prefix, sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments]
-        subprocess.run(command, env=self.environ(), check=True, capture_output=True)
+        self.program(sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments)
+
+    def program(self, *command: str) -> str:
+        """What a person's command prints that ends well."""
+        done = subprocess.run(
+            [*self.prefix, *command], env=self.environ() | QUIET, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done
+        return done.stdout
 
     def words(self) -> list[str]:
         """What the agents committed, by git's word."""
