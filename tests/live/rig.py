@@ -95,6 +95,8 @@ class Live(Home):
         """Where the CLI is one; again after it was killed."""
         if not self.cli.is_gateway:
             return
+        if self.gateway is not None:
+            self.gateway.wait()
         with (self.root / "gateway").open("ab") as output:
             self.gateway = subprocess.Popen(
                 [*self.prefix, str(self.cli.path), "gateway", "run"],
