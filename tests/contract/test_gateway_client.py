@@ -254,10 +254,9 @@ def without_options(row: dict[str, Any]) -> str:
     return json.dumps(shape(kept))
 
 
-def test_the_fake_answers_in_the_recorded_shapes(home: Home, claw: Claw) -> None:
-    """Keys, types and status words; else the other tests would prove nothing of a real gateway."""
-    claw.be(tokens={"agent:main:main": [7377, 128000]}, prompt="")
-    said: dict[str, Any] = {}
+def exercised(home: Home, claw: Claw) -> dict[str, dict[str, Any]]:
+    """What the fake answers, by the names of what was recorded."""
+    said: dict[str, dict[str, Any]] = {}
 
     def ask(name: str, tool: str, args: dict[str, Any], *, token: str = TOKEN) -> Any:
         body = {"tool": tool, "args": args, "sessionKey": "agent:main:awm-1"}
@@ -265,27 +264,15 @@ def test_the_fake_answers_in_the_recorded_shapes(home: Home, claw: Claw) -> None
         said[name] = {"status": answer.status_code, "body": answer.json()}
         return answer.json().get("result", {}).get("details", {})
 
-    def told(play: str) -> dict[str, Any]:
-        return {
-            "task": f"{play}\n```sh run\nsleep {1000 if 'long' in play else 0}\n```\n",
-            "label": f"awm-1-{play}.1",
-            "cwd": str(home.project),
-        }
-
-    ask("spawn", "sessions_spawn", told("well"))
-    ask("spawn", "sessions_spawn", told(f"PLAY: fail {CAP}"))
-    child = ask("spawn", "sessions_spawn", told("long"))
-    home.wait_for(lambda: len(claw.living()) == 1 and "long" in claw.living()[0])
-    home.wait_for(
-        lambda: any(
-            "lastActivityAt" in task["execution"]
-            for task in ask("list while one runs", "subagents", {"action": "list"})["tasks"]
-        )
-    )
-    listed = said["list while one runs"]["body"]["result"]["details"]
-    task = listed["tasks"][0]["taskId"]
-    ask("cancel", "subagents", {"action": "cancel", "taskId": task})
-    ask("cancel again", "subagents", {"action": "cancel", "taskId": task})
+    for play, seconds in (("well", 0), (f"PLAY: fail {CAP}", 0), ("long", 1000)):
+        told = f"{play}\n```sh run\nsleep {seconds}\n```\n"
+        ask("spawn", "sessions_spawn", {"task": told, "label": f"awm-1-{play}.1", "cwd": str(home.project)})
+    home.wait_for(lambda: claw.living() == ["awm-1-long.1"])
+    home.wait_for(lambda: "lastActivityAt" in ask("list while one runs", "subagents", {})["tasks"][0]["execution"])
+    claw.be(tool="exec")
+    task = ask("list while one runs", "subagents", {"action": "list"})["tasks"][0]["taskId"]
+    for name in ("cancel", "cancel again"):
+        ask(name, "subagents", {"action": "cancel", "taskId": task})
     ask("cancel nobody", "subagents", {"action": "cancel", "taskId": "x"})
     ask("list after a cancel", "subagents", {"action": "list"})
     ask("history", "sessions_history", {"sessionKey": claw.tasks()[-1]["child"]})
@@ -299,25 +286,36 @@ def test_the_fake_answers_in_the_recorded_shapes(home: Home, claw: Claw) -> None
     ask("spawn denied", "sessions_spawn", {"task": "x"})
     claw.be(deny=[], cap=0)
     ask("spawn full", "sessions_spawn", {"task": "x"})
+    return said
 
-    def lists(answers: Mapping[str, Any]) -> dict[str, set[str]]:
-        details = [one["body"].get("result", {}).get("details", {}) for one in answers.values()]
-        return shapes(*details)
 
-    assert child["status"] == "accepted"
-    assert {name: (one["status"], shape(one["body"])) for name, one in said.items() if "list" not in name} == {
-        name: (RECORDED[name]["status"], shape(RECORDED[name]["body"])) for name in said if "list" not in name
+def details(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the lists among them."""
+    return [one["body"]["result"]["details"] for name, one in answers.items() if "list" in name]
+
+
+def rows(answers: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The shapes of the rows in all of them that have some."""
+    others = [answers[name]["body"]["result"]["details"] for name in ("sessions", "history")]
+    return shapes(*details(answers), *others)
+
+
+def test_the_fake_answers_in_the_recorded_shapes(home: Home, claw: Claw) -> None:
+    """Keys, types and status words; else the other tests would prove nothing of a real gateway."""
+    claw.be(tokens={"agent:main:main": [7377, 128000]})
+
+    said = exercised(home, claw)
+
+    plain = [name for name in said if "list" not in name]
+    assert {name: (said[name]["status"], shape(said[name]["body"])) for name in plain} == {
+        name: (RECORDED[name]["status"], shape(RECORDED[name]["body"])) for name in plain
     }
-    words = {
-        row["status"] for name in said if "list" in name for row in said[name]["body"]["result"]["details"]["tasks"]
-    }
-    assert words <= {
-        row["status"]
-        for name in RECORDED
-        if "list" in name
-        for row in RECORDED[name]["body"]["result"]["details"]["tasks"]
-    }
-    real = lists(RECORDED)
-    assert {key: found - real[key] for key, found in lists(said).items()} == {key: set() for key in real}
-    keys = {key for name in RECORDED if "list" in name for key in RECORDED[name]["body"]["result"]["details"]}
-    assert all(set(said[name]["body"]["result"]["details"]) <= keys for name in said if "list" in name)
+    real = rows(RECORDED)
+    assert {key: found - real[key] for key, found in rows(said).items()} == {key: set() for key in real}
+    assert {key for one in details(said) for key in one} == {key for one in details(RECORDED) for key in one}
+    words = {row["status"] for one in details(said) for row in one["tasks"]}
+    assert (
+        words
+        == {"running", "completed", "failed", "cancelled"}
+        <= {row["status"] for one in details(RECORDED) for row in one["tasks"]}
+    )

@@ -46,6 +46,7 @@ MOODS: dict[str, Any] = {
     "word": "running",  # what is listed of those that run
     "rows": [],  # what is listed beside the sub-agents
     "fail": [],  # tools that do nothing and do not say why
+    "tool": "",  # the tool that is at work in those that run
     "prompt": "",  # a file in its directory that a sub-agent finds with what it was told
 }
 STATUS = {"running": "running", "completed": "done", "failed": "failed", "cancelled": "killed"}
@@ -199,7 +200,7 @@ class Server(ThreadingHTTPServer):
                 "callerIsSubagent": False,
                 "total": len(listed),
                 "taskTotal": len(listed),
-                "tasks": [task_row(task, self.moods()["word"]) for task in listed] + self.moods()["rows"],
+                "tasks": [task_row(task, self.moods()) for task in listed] + self.moods()["rows"],
                 "active": runs[: len(living)],
                 "recent": runs[len(living) :],
                 "text": "active subagents:\n(none)",
@@ -375,15 +376,17 @@ def execution(task: dict[str, Any]) -> dict[str, Any]:
     return {"state": "running", **({"lastActivityAt": task["active"]} if "active" in task else {})}
 
 
-def task_row(task: dict[str, Any], word: str) -> dict[str, Any]:
-    row = {
+def task_row(task: dict[str, Any], moods: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "taskId": task["id"],
         "runtime": "subagent",
         "deliveryStatus": "not_applicable",
         "execution": execution(task),
-        "status": word if task["status"] == "running" else task["status"],
+        "status": moods["word"] if task["status"] == "running" else task["status"],
         "label": task["label"],
     }
+    if moods["tool"] and task["status"] == "running":
+        row["execution"]["currentTool"] = {"name": moods["tool"], "startedAt": task["started"]}
     if "summary" in task:
         row["progressSummary"] = task["summary"]
     if "error" in task:
