@@ -53,16 +53,16 @@ def test_a_gate_that_says_no_fails_the_task(cli: Cli, live: Live) -> None:
 @a_gateway
 def test_the_deadline_ends_the_sub_agent_and_its_tool(cli: Cli, live: Live) -> None:
     """The gateway is told of none; AWM's own holds (SPEC 8.4)."""
-    live.begin(cli, loop="max_retries = 0\nattempt_max_minutes = 0.4", fallback="[]")
+    live.begin(cli, loop="max_retries = 0\nstrikes_max = 1\nattempt_max_minutes = 1", fallback="[]")
     live.order("S1")
     live.plan({0: ("busy", LONG_SECONDS)})
     live.queue("S1")
-    live.wait_for(lambda: any("tail -f" in what for what in live.running().values()), beat_every=2.0)
+    _until_its_tool_runs(live)
 
     live.prove_the_end_of(live.running())
     live.run_out()
 
-    assert [one["outcome"] for one in live.results()] == ["timeout"], live.story()
+    assert [one["outcome"] for one in live.results()] == ["timed_out"], live.story()
     assert [one["status"] for one in prove_one_at_a_time(live)] == ["killed"]
 
 
@@ -73,7 +73,7 @@ def test_a_gateway_that_dies_in_the_middle_costs_no_try(cli: Cli, live: Live) ->
     live.order("S1")
     live.plan({0: ("busy", LONG_SECONDS)})
     live.queue("S1")
-    live.wait_for(lambda: any("tail -f" in what for what in live.running().values()), beat_every=2.0)
+    _until_its_tool_runs(live)
     ran = live.running()
     live.plan({})
 
@@ -135,10 +135,19 @@ def test_a_job_of_the_gateway_beats_the_home(cli: Cli, live: Live) -> None:
     assert (first["status"], [one["status"] for one in runs]) == ("ok", ["ok"] * 3), runs
     assert live.state()["completed"] == ["S1"], live.story()
     texts = [one["diagnostics"]["summary"] for one in (first, *runs)]
+    assert texts[0].startswith("🚀 Sprint S1 started")
+    assert any("✅ Sprint S1 COMPLETE" in text for text in texts[1:]), texts
     assert runs[-1]["deliverySuppressionReason"] == "silent"
     assert texts[-1] == "NO_REPLY"
     assert len(live.requests()) == asked_count
     assert [job["name"] for job in _claw(live, "cron", "list", "--all", "--json")["jobs"] if "awm" in job["name"]] == []
+
+
+def _until_its_tool_runs(live: Live) -> None:
+    def is_at_work() -> bool:
+        return any("tail -f" in what for what in live.running().values())
+
+    live.wait_for(is_at_work, beat_every=2.0, seconds=LONG_SECONDS)
 
 
 def _claw(live: Live, *words: str) -> Any:
