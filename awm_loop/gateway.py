@@ -166,7 +166,7 @@ def _message(said: Mapping[str, Any]) -> str:
 
 def of(config: OpenClawConfig, environ: Mapping[str, str] = os.environ) -> Gateway:
     """The gateway that `[openclaw]` means: what it leaves open stands in the gateway's own file, where that is JSON."""
-    own = _own_config(environ)
+    own = own_config(environ)
     port, token = own.get("port"), environ.get(config.token.removeprefix("env:"), "").strip()
     if not token:
         auth = own.get("auth")
@@ -187,7 +187,7 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get(CONFIG_PATH) or Path("~/.openclaw/openclaw.json")).expanduser()
 
 
-def _own_config(environ: Mapping[str, str]) -> Mapping[str, object]:
+def own_config(environ: Mapping[str, str]) -> Mapping[str, object]:
     """Its table `gateway`; {} where there is none that can be read: it may be JSON5, which only the gateway reads."""
     try:
         said = json.loads(read_regular(config_path(environ), CONFIG_BYTES_MAX))

@@ -325,6 +325,6 @@ def test_what_an_assistant_is_told_to_run_works(person: Person) -> None:
 
     beat, add, status = [as_cron(person, command.replace("/absolute/path", str(spec.parent))) for command in commands]
 
-    assert (beat.returncode, beat.stdout, beat.stderr) == (0, "NO_REPLY\n", "")
+    assert (beat.returncode, beat.stdout, beat.stderr) == (0, "HEARTBEAT_OK\n", "")
     assert (add.returncode, add.stdout, add.stderr) == (0, "queued S7 (1 in the queue)\n", "")
     assert (status.returncode, status.stdout.splitlines()[1]) == (0, "  queue      S7")

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from awm_loop import clock, terminal
-from awm_loop.cli import fitness, look, timers
+from awm_loop.cli import fitness, gateway_fitness, look, timers
 from awm_loop.cli.fitness import Finding, Mark
 from awm_loop.cli.setting_up import find_home
 from awm_loop.core.model import Notice
@@ -35,8 +35,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 def doctor(context: click.Context, as_scheduler: bool, is_told: bool, as_json: bool) -> None:
     """Look at all a night needs, with what to type. Exit 1 with a problem.
 
-    Files, disk, git, agents, gates, channels, timer. It only looks, and runs no gate: those take their time, and are
-    red until the work is done.
+    Files, disk, git, agents, gates, channels, timer, gateway. It only looks, and runs no gate: those take their time,
+    and are red until the work is done.
 
     \b
     Example:  awm doctor --as-scheduler
@@ -45,7 +45,7 @@ def doctor(context: click.Context, as_scheduler: bool, is_told: bool, as_json: b
     if as_scheduler:
         found = _as_scheduler(path, is_told)
     else:
-        found = [*fitness.findings(path), *(_test_notices(path) if is_told else ())]
+        found = [*fitness.findings(path), *_gateway(path), *(_test_notices(path) if is_told else ())]
     problems = [finding for finding in found if finding.mark is Mark.PROBLEM]
     if as_json:
         said = [{"mark": finding.mark, "what": finding.what, "remedy": finding.remedy} for finding in found]
@@ -66,6 +66,14 @@ def _line(finding: Finding) -> str:
         lines = textwrap.wrap(text, width, break_on_hyphens=False)
         text = f"\n{' ' * len(label)}".join(lines)
     return click.style(label, fg=STYLES[finding.mark]) + text
+
+
+def _gateway(path: Path) -> Iterator[Finding]:
+    try:
+        home = Home.open(path)
+    except AwmError:  # said already
+        return
+    yield from gateway_fitness.findings(home)
 
 
 def _test_notices(path: Path) -> Iterator[Finding]:

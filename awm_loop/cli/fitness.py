@@ -301,8 +301,9 @@ def _beaten(path: Path) -> Iterator[Finding]:
         yield warning("nothing beats this home by itself", "awm install; until then: awm run")
     elif not active:
         flag = "--user " if found[0].scheduler == "user" else ""
+        is_job = found[0].scheduler == "openclaw"
         what = f"{found[0]} is there, but not active: nothing beats this home"
-        yield warning(what, f"systemctl {flag}enable --now {found[0].unit}")
+        yield warning(what, f"{'openclaw cron enable' if is_job else f'systemctl {flag}enable --now'} {found[0].unit}")
     for timer in active:
         program = next((word for word in timer.command if word.startswith("/")), "/")
         if not Path(program).exists():

@@ -11,79 +11,32 @@ import pwd
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from awm_loop.attempt.scope import home_name
+from awm_loop.cli import assistant
 from awm_loop.cli.carried import search_path, wanted_variables
-from awm_loop.cli.look import print_json
 from awm_loop.cli.setting_up import find_home, open_home
-from awm_loop.durable import disk_trouble
+from awm_loop.cli.steps import File, Run, Step, run, take
 from awm_loop.errors import AwmError, ConfigError
 from awm_loop.wiring import Home
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-PATIENCE_SECONDS = 60.0  # with a manager or a crontab that does not answer
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A step: write `text` to `path`, or remove the file where it is None."""
-
-    path: Path
-    text: str | None
-
-    def shown(self) -> dict[str, object]:
-        return {"remove": str(self.path)} if self.text is None else {"write": str(self.path), "text": self.text}
-
-    def do(self) -> str:
-        with disk_trouble(self.path):
-            if self.text is None:
-                self.path.unlink(missing_ok=True)
-            else:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.path.write_text(self.text, encoding="utf-8")
-        return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A step: run `command` with `stdin`. Where it fails, that is an error, or a warning that begins `if_refused`."""
-
-    command: Sequence[str]
-    stdin: bytes = b""
-    if_refused: str = ""
-
-    def shown(self) -> dict[str, object]:
-        stdin = {"stdin": self.stdin.decode(errors="backslashreplace")} if self.stdin else {}
-        return {"run": list(self.command), **stdin}
-
-    def do(self) -> str:
-        done = _run(self.command, self.stdin)
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        if done.returncode == 0:
-            return ""
-        if self.if_refused:
-            return f"{self.if_refused} ({said})"
-        raise AwmError(f"`{shlex.join(self.command)}` failed: {said}", "`awm uninstall` takes out what is in place")
-
-
-Step = File | Run
 
 
 @click.command()
 @click.option("--systemd", is_flag=True, help="A timer of systemd: yours, or the system's for root.")
 @click.option("--cron", is_flag=True, help="A line in your crontab.")
+@click.option("--openclaw", is_flag=True, help="A job of your OpenClaw gateway, every 5 minutes; with AWM's skill.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written and run; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
-def install(context: click.Context, systemd: bool, cron: bool, dry_run: bool, as_json: bool) -> None:
+def install(context: click.Context, /, dry_run: bool, as_json: bool, **schedulers: bool) -> None:
     """Put this home on a timer, one beat a minute.
 
     It is systemd's where a manager answers, else cron's. Repeat to update.
@@ -91,43 +44,50 @@ def install(context: click.Context, systemd: bool, cron: bool, dry_run: bool, as
     \b
     Example:  awm install --dry-run
     """
-    if systemd and cron:
-        raise click.UsageError("--systemd or --cron, not both")
+    asked = [name for name, is_asked in schedulers.items() if is_asked]
+    if len(asked) > 1:
+        raise click.UsageError("one of --systemd, --cron and --openclaw")
     home = open_home(context)
     warnings = ["agents will run as root, and can do what root can"] if os.geteuid() == 0 else []
-    chosen = "systemd" if systemd else "cron" if cron else _whoever_answers()
-    if systemd and not _answers():
+    chosen = asked[0] if asked else _whoever_answers()
+    if asked == ["systemd"] and not _answers():
         silence = f"no systemd manager answers `systemctl {_whose()} show`"
         if not dry_run:
             raise AwmError(silence, "awm install --cron")
         warnings.append(f"{silence}: only --cron can be installed here")
     values = _values(home, warnings)
-    if chosen == "systemd":
-        steps, keys_path = _systemd_steps(values), Path.home() / ".config" / "awm" / "environment"
-        known, where = _text(keys_path) or "", str(keys_path)
-    else:
-        crontab = _crontab()
-        line = _filled("awm.cron", values, cron_word).splitlines()[-1]
-        steps = _crontab_steps(crontab, with_line(crontab, line))
-        known, where = crontab.decode(errors="replace"), "your crontab, above the line"
+    match chosen:
+        case "systemd":
+            steps, keys_path = _systemd_steps(values), Path.home() / ".config" / "awm" / "environment"
+            known, where = _text(keys_path) or "", str(keys_path)
+        case "openclaw":
+            steps = assistant.install_steps(values, home.config.openclaw, warnings)
+            known, where = "", "the gateway's own environment"
+        case _:
+            crontab = _crontab()
+            line = _filled("awm.cron", values, cron_word).splitlines()[-1]
+            steps = _crontab_steps(crontab, with_line(crontab, line))
+            known, where = crontab.decode(errors="replace"), "your crontab, above the line"
     warnings += [
         f"the timer does not know {name}: put {name}=… into {where}"
         for name in wanted_variables(home.config)
         if not re.search(rf"^\s*{re.escape(name)}\s*=", known, re.M)
     ]
     said = {"home": str(home.path), "scheduler": chosen, "name": values["name"]}
-    _take(steps, said, warnings, dry_run=dry_run, as_json=as_json)
+    take(steps, said, warnings, dry_run=dry_run, as_json=as_json)
     if not as_json:
-        word = "up to date" if not steps else "a dry run: nothing was done" if dry_run else "a beat every minute"
-        why = "" if systemd or cron or chosen == "systemd" else ", as no systemd manager answers"
+        beats = "a beat every 5 minutes" if chosen == "openclaw" else "a beat every minute"
+        word = "up to date" if not steps else "a dry run: nothing was done" if dry_run else beats
+        why = "" if asked or chosen == "systemd" else ", as no systemd manager answers"
         click.echo(f"{chosen}{why}: {values['name']}: {word}")
 
 
 @click.command()
+@click.option("--openclaw", is_flag=True, help="The job of your OpenClaw gateway, and AWM's skill, instead.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed and run; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object.")
 @click.pass_context
-def uninstall(context: click.Context, dry_run: bool, as_json: bool) -> None:
+def uninstall(context: click.Context, openclaw: bool, dry_run: bool, as_json: bool) -> None:
     """Take this home off the timer: undo `awm install`. State, running agents and lingering stay.
 
     \b
@@ -135,6 +95,16 @@ def uninstall(context: click.Context, dry_run: bool, as_json: bool) -> None:
     """
     home_path = find_home(context.obj)
     name = home_name(home_path)
+    warnings: list[str] = []
+    steps = assistant.uninstall_steps(name, warnings) if openclaw else _steps_out(name, warnings)
+    take(steps, {"home": str(home_path), "name": name}, warnings, dry_run=dry_run, as_json=as_json)
+    if not as_json:
+        stays = "state and running agents stay, and an agent's end starts the next task: `awm pause` prevents that"
+        click.echo(f"{name}: {stays if steps else 'nothing is installed'}")
+
+
+def _steps_out(name: str, warnings: list[str]) -> list[Step]:
+    """What takes the home called `name` off systemd's timer and out of the crontab."""
     steps: list[Step] = []
     units = [
         path for path in (_unit_directory() / f"{name}.timer", _unit_directory() / f"{name}.service") if path.exists()
@@ -147,46 +117,13 @@ def uninstall(context: click.Context, dry_run: bool, as_json: bool) -> None:
             *(File(path, None) for path in units),
             Run([*systemctl, "daemon-reload"], if_refused="systemd knows the units until it is restarted"),
         ]
-    warnings: list[str] = []
     if shutil.which("crontab") is not None:
         try:
             crontab = _crontab()
             steps += _crontab_steps(crontab, without_line(crontab, name))
         except AwmError as error:  # who may not use cron has no line there
             warnings.append(error.message)
-    _take(steps, {"home": str(home_path), "name": name}, warnings, dry_run=dry_run, as_json=as_json)
-    if not as_json:
-        stays = "state and running agents stay, and an agent's end starts the next task: `awm pause` prevents that"
-        click.echo(f"{name}: {stays if steps else 'nothing is installed'}")
-
-
-def _take(
-    steps: Sequence[Step], said: Mapping[str, object], warnings: list[str], *, dry_run: bool, as_json: bool
-) -> None:
-    """Do the steps in order and say each, or in a dry run say them only."""
-    for step in steps:
-        trouble = "" if dry_run else step.do()
-        warnings += [trouble] if trouble else []
-        if not as_json:
-            _say(step, dry_run=dry_run)
-    if as_json:
-        shown = [step.shown() for step in steps]
-        print_json({**said, "dryRun": dry_run, "steps": shown, "warnings": warnings})
-    else:
-        for warning in warnings:
-            click.echo(f"warning: {warning}", err=True)
-
-
-def _say(step: Step, *, dry_run: bool) -> None:
-    if isinstance(step, Run):
-        whole = "    # with the whole crontab; its other lines stay as they are:" if dry_run and step.stdin else ""
-        click.echo(f"{'would run' if dry_run else 'ran'}     {shlex.join(step.command)}{whole}")
-        text = step.stdin.decode(errors="backslashreplace")
-    else:
-        verb, text = ("remove", "") if step.text is None else ("write", step.text)
-        click.echo(f"{f'would {verb}' if dry_run else {'write': 'wrote', 'remove': 'removed'}[verb]}   {step.path}")
-    if dry_run:
-        click.echo("".join(f"    {line}\n" for line in text.splitlines()), nl=False)
+    return steps
 
 
 def _whoever_answers() -> str:
@@ -201,7 +138,7 @@ def _whoever_answers() -> str:
 
 
 def _answers() -> bool:
-    return _run(["systemctl", _whose(), "show", "--property=Version"]).returncode == 0
+    return run(["systemctl", _whose(), "show", "--property=Version"]).returncode == 0
 
 
 # What is filled in
@@ -256,9 +193,9 @@ def _account() -> pwd.struct_passwd:
 def _systemd_steps(values: Mapping[str, str]) -> list[Step]:
     """What is left to do. Raises AwmError where systemd finds fault with the units."""
     timer = f"{values['name']}.timer"
-    run = {name: values[name].replace("$", "$$") for name in ("python", "heartbeat")}  # ExecStart= alone expands
+    start = {name: values[name].replace("$", "$$") for name in ("python", "heartbeat")}  # ExecStart= alone expands
     texts = {
-        f"{values['name']}.{kind}": _filled(f"awm.{kind}", {**values, **run}, _unit_word)
+        f"{values['name']}.{kind}": _filled(f"awm.{kind}", {**values, **start}, _unit_word)
         for kind in ("service", "timer")
     }
     _verify(texts)
@@ -268,11 +205,11 @@ def _systemd_steps(values: Mapping[str, str]) -> list[Step]:
     ]
     if steps:
         steps.append(Run([*systemctl, "daemon-reload"]))
-    if any(_run([*systemctl, "--quiet", is_so, timer]).returncode for is_so in ("is-enabled", "is-active")):
+    if any(run([*systemctl, "--quiet", is_so, timer]).returncode for is_so in ("is-enabled", "is-active")):
         steps.append(Run([*systemctl, "enable", "--now", timer]))
     user = _account().pw_name
     lingers = ["loginctl", "show-user", user, "--property=Linger", "--value"]
-    if os.geteuid() != 0 and _run(lingers).stdout.strip() != b"yes":
+    if os.geteuid() != 0 and run(lingers).stdout.strip() != b"yes":
         refused = f"the timer and its agents end when you log out; have root run: loginctl enable-linger {user}"
         steps.append(Run(["loginctl", "enable-linger", user], if_refused=refused))
     return steps
@@ -289,7 +226,7 @@ def _verify(texts: Mapping[str, str]) -> None:
         paths = [Path(directory) / name for name in texts]
         for path in paths:
             path.write_text(texts[path.name], encoding="utf-8")
-        done = _run(["systemd-analyze", _whose(), "--man=no", "verify", *map(str, paths)])
+        done = run(["systemd-analyze", _whose(), "--man=no", "verify", *map(str, paths)])
     said = [line for line in done.stderr.decode(errors="replace").splitlines() if any(name in line for name in texts)]
     if said:
         raise AwmError("systemd finds fault with the units: " + "; ".join(said), "nothing is installed; see --dry-run")
@@ -307,7 +244,7 @@ def _text(path: Path) -> str | None:
 
 def _crontab() -> bytes:
     """What `crontab -l` prints; nothing where there is none. Raises AwmError."""
-    done = _run(["crontab", "-l"])
+    done = run(["crontab", "-l"])
     if done.returncode == 0:
         return done.stdout
     if b"no crontab" in done.stderr:
@@ -345,15 +282,3 @@ def _is_of(line: bytes, name: str) -> bool:
 def cron_word(value: str) -> str:
     """One word of a command in a crontab, where `\\%` is `%` unless another backslash precedes."""
     return shlex.quote(value).replace("%", "'\\%'")
-
-
-def _run(command: Sequence[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """A program that is not there, or does not come back, is one that fails."""
-    # Where no login set it, as under `su` and cron, the manager listens there nevertheless.
-    environment = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}", **os.environ, "LC_ALL": "C"}
-    try:
-        return subprocess.run(
-            command, input=stdin, env=environment, capture_output=True, check=False, timeout=PATIENCE_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(command, 127, b"", str(error).encode())

@@ -26,6 +26,6 @@ def mcp(context: click.Context) -> None:
     try:
         from awm_loop.cli import tools  # noqa: PLC0415  only this verb needs the extra
     except ModuleNotFoundError as error:
-        hint = "pip install 'awm-loop[mcp]'; in a checkout: ./scripts/setup dev"
+        hint = "in the checkout: .venv/bin/pip install --editable '.[mcp]'"
         raise AwmError(f"`awm mcp` needs {error.name}, which is not installed", hint) from error
     tools.server(home_path).run()

@@ -1,11 +1,12 @@
-"""Who beats a home: the systemd timers and crontab lines of this machine that name it (docs/MEASURED.md 1).
+"""Who beats a home: the systemd timers, crontab lines and jobs of a gateway that name it (docs/MEASURED.md 1).
 
-Found by what is on the machine and not by who put it there, so that a unit written by hand counts too. A manager or a
-crontab that cannot be asked has none.
+Found by what is on the machine and not by who put it there, so that a unit written by hand counts too. A manager,
+a crontab or a gateway that cannot be asked has none.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -28,14 +29,15 @@ _CRON_HOME = re.compile(r"'[^']*'|\\.|\$HOME\b|\$\{HOME\}")  # what the shell ex
 class Timer:
     """One of them. `environment` is what it sets beside the scheduler's own."""
 
-    scheduler: str  # user or system, a manager of systemd's; or cron
-    unit: str  # of systemd's
+    scheduler: str  # user or system, a manager of systemd's; or cron, or openclaw
+    unit: str  # of systemd's; the id of a gateway's job
     is_active: bool
     environment: Mapping[str, str]
     command: Sequence[str]
 
     def __str__(self) -> str:
         words = {"user": "systemd user timer ", "system": "systemd timer ", "cron": "a line of the crontab"}
+        words["openclaw"] = "OpenClaw's job "
         return words[self.scheduler] + self.unit
 
 
@@ -45,6 +47,7 @@ def of(home: Path) -> list[Timer]:
         *_of_systemd("user", home),
         *_of_systemd("system", home),
         *(timer for timer in _in_crontab(said("crontab", "-l")) if _names(timer, home)),
+        *(timer for timer in _in_gateway(said("openclaw", "cron", "list", "--all", "--json")) if _names(timer, home)),
     ]
 
 
@@ -125,6 +128,25 @@ def _in_crontab(text: str) -> Iterator[Timer]:
             command = re.split(r"(?<!\\)%", job[1])[0].replace("\\%", "%")  # what follows a bare % is its input
             words = _words(_CRON_HOME.sub(_expanded, command))
             yield Timer("cron", "", True, variables | dict(_assignments(words)), words)
+
+
+def _in_gateway(text: str) -> Iterator[Timer]:
+    """The command jobs among what `openclaw cron list --json` prints; nothing where that is something else."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    jobs = said.get("jobs") if isinstance(said, dict) else None
+    for job in jobs if isinstance(jobs, list) else ():
+        if not isinstance(job, dict) or not isinstance(payload := job.get("payload"), dict):
+            continue
+        argv = payload.get("argv")
+        if isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv):
+            words = _words(argv[-1]) if argv[1:-1] == ["-lc"] else argv  # a line for its shell
+            sets = dict(_assignments(words))
+            if isinstance(environment := payload.get("env"), dict):
+                sets = {name: value for name, value in environment.items() if isinstance(value, str)} | sets
+            yield Timer("openclaw", str(job.get("id")), job.get("enabled") is True, sets, words)
 
 
 def _expanded(found: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CLIS = Path(os.environ.get("AWM_LIVE_CLIS") or CHECKOUT / ".live")  # where `scripts/live install` puts them
 PORT = 8901
+GATEWAY_PORT = 18789
 BASE = f"http://127.0.0.1:{PORT}"
 KEY = "sk-not-a-key"
 SOON_SECONDS = 60.0  # a cap whose end a test waits for
@@ -34,6 +35,7 @@ class Cli:
     extra_args: tuple[str, ...] = ()
     has_sessions: bool = True
     has_tools: bool = True
+    is_gateway: bool = False  # one program serves all attempts, and is started before the first
     cap_seconds: float = 7200.0  # how far away the end of a cap is; shorter ones opencode and Gemini CLI sleep out
 
     @property
@@ -53,6 +55,31 @@ GEMINI_CONFIG = {
     "security": {"auth": {"selectedType": "gemini-api-key"}},
     "privacy": {"usageStatisticsEnabled": False},
     "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+}
+OPENCLAW_CONFIG = {
+    "gateway": {
+        "mode": "local",
+        "port": GATEWAY_PORT,
+        "bind": "loopback",
+        "auth": {"mode": "token", "token": KEY},
+        "tools": {"allow": ["sessions_spawn", "exec", "apply_patch"]},
+    },
+    "agents": {"defaults": {"model": {"primary": "local/one"}, "heartbeat": {"every": "0m"}, "skipBootstrap": True}},
+    "models": {
+        "mode": "merge",
+        "providers": {
+            "local": {
+                "baseUrl": f"{BASE}/v1",
+                "apiKey": KEY,
+                "api": "openai-completions",
+                "models": [
+                    {"id": name, "name": name, "input": ["text"], "contextWindow": 128000, "maxTokens": 4096}
+                    for name in ("one", "two")
+                ],
+            }
+        },
+    },
+    "update": {"checkOnStart": False},
 }
 OPENCODE_CONFIG = {
     "provider": {
@@ -115,6 +142,18 @@ KNOWN = {
             has_sessions=False,
             has_tools=False,
             extra_args=("--edit-format", "diff", "--map-tokens", "0"),
+        ),
+        Cli(
+            name="openclaw",
+            program="openclaw/openclaw",
+            speech="completions",
+            models=("local/one", "local/two"),
+            served=("one", "two"),
+            environment={},
+            files={".openclaw/openclaw.json": json.dumps(OPENCLAW_CONFIG)},
+            has_sessions=False,
+            is_gateway=True,
+            cap_seconds=SOON_SECONDS,
         ),
     )
 }

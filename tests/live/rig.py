@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +14,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clis import ALONE, PORT, Cli
-from home import Home, is_ours, is_running
+from clis import ALONE, GATEWAY_PORT, KEY, PORT, Cli
+from home import Home, is_ours, is_running, kill
 
+QUIET = {"DO_NOT_TRACK": "1", "OPENCLAW_NO_AUTO_UPDATE": "1", "OPENCLAW_DISABLE_BONJOUR": "1"}
 SERVERS = Path(__file__).with_name("servers")
 LONG_SECONDS = 240.0  # for what a CLI does: some need half a minute to start where the machine is busy
+ASK = """\
+import json, sys, urllib.request
+try:
+    headers = {"authorization": "Bearer " + sys.argv[2], "content-type": "application/json"}
+    asked = urllib.request.Request(sys.argv[1], sys.argv[3].encode() or None, headers)
+    print(urllib.request.urlopen(asked, timeout=30).read().decode())
+except OSError as error:
+    sys.exit(str(error))
+"""
 SETTINGS = """\
 [loop]
 default_agent = "first"
@@ -55,6 +67,7 @@ class Live(Home):
     """`begin` it. What a model does is told by `plan`; a model that is not named there does its work."""
 
     server: subprocess.Popen[bytes] | None = None
+    gateway: subprocess.Popen[bytes] | None = None
 
     def begin(self, cli: Cli, *, loop: str = "", fallback: str = '["second"]') -> None:
         self.cli = cli
@@ -76,13 +89,61 @@ class Live(Home):
             )
         self.prefix = ("nsenter", f"--net=/proc/{self.server.pid}/ns/net", "--")
         self.wait_for((self.served / "ready").exists)
+        self.start_gateway()
+
+    def start_gateway(self) -> None:
+        """Where the CLI is one; again after it was killed."""
+        if not self.cli.is_gateway:
+            return
+        if self.gateway is not None:
+            self.gateway.wait()
+        with (self.root / "gateway").open("ab") as output:
+            self.gateway = subprocess.Popen(
+                [*self.prefix, str(self.cli.path), "gateway", "run"],
+                env=self.environ() | QUIET,
+                cwd=self.user,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.wait_for(lambda: '"ready":true' in self.ask("/readyz"), seconds=LONG_SECONDS)
+
+    def kill_gateway(self) -> None:
+        """By SIGKILL; what its tools run ends with it."""
+        if self.gateway is not None:
+            for pid, what in self.processes().items():
+                if is_of_gateway(what) and "worker" not in what:
+                    kill(pid, signal.SIGKILL, str(self.root))
+            self.gateway.wait()
+
+    def ask(self, path: str, body: object = None) -> str:
+        """What the gateway answers; "" where it does not."""
+        words = [f"http://127.0.0.1:{GATEWAY_PORT}{path}", KEY, "" if body is None else json.dumps(body)]
+        command = [*self.prefix, sys.executable, "-c", ASK, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    def sub_agents(self) -> list[dict[str, Any]]:
+        """What the gateway lists of this home's, by its own word: of each the label, status, start and end."""
+        parent = f"agent:main:awm-{hashlib.sha256(os.path.realpath(self.path).encode()).hexdigest()[:8]}"
+        args = {"action": "list", "recentMinutes": 1440}
+        said = json.loads(self.ask("/tools/invoke", {"tool": "subagents", "args": args, "sessionKey": parent}))
+        details = said["result"]["details"]
+        found: list[dict[str, Any]] = details["active"] + details["recent"]
+        return sorted(found, key=lambda one: one["startedAt"])
 
     def end_all(self) -> None:
         super().end_all()
-        if self.server is not None:
-            self.server.wait()
+        for process in (self.server, self.gateway):
+            if process is not None:
+                process.wait()
 
     def _agent(self, number: int) -> str:
+        if self.cli.is_gateway:
+            return f"""\
+kind = "{self.cli.name}"
+model = "{self.cli.models[number]}"
+account = "account-{number}\""""
         return f"""\
 kind = "{self.cli.name}"
 executable = "{self.cli.path}"
@@ -110,11 +171,15 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
 
     def running(self) -> dict[int, str]:
         """The CLI's processes and its tools', which is all that has to do with this home but AWM and the server."""
-        return {pid: what for pid, what in self.processes().items() if not is_ours(pid) and pid != self.server_pid}
+        return {
+            pid: what
+            for pid, what in self.processes().items()
+            if not is_ours(pid) and pid != self.server_pid and not is_of_gateway(what)
+        }
 
     def prove_the_end_of(self, ran: dict[int, str], number: int = 1) -> None:
         """Wait for the attempt's result, which proves its end (SPEC 8.3): none of what `ran` runs any more."""
-        assert ran
+        assert ran or self.cli.is_gateway  # which runs nothing while its model thinks
         self.wait_for(lambda: len(self.results()) >= number, beat_every=2.0, seconds=LONG_SECONDS)
         alive = {pid: what for pid, what in ran.items() if is_running(pid)}
         assert not alive, alive
@@ -153,8 +218,15 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
 
     def awm(self, *arguments: str) -> None:
         """A verb, as a person types it."""
-        command = [*self.prefix, sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments]
-        subprocess.run(command, env=self.environ(), check=True, capture_output=True)
+        self.program(sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments)
+
+    def program(self, *command: str) -> str:
+        """What a person's command prints that ends well."""
+        done = subprocess.run(
+            [*self.prefix, *command], env=self.environ() | QUIET, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done
+        return done.stdout
 
     def words(self) -> list[str]:
         """What the agents committed, by git's word."""
@@ -166,5 +238,11 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
             for path in sorted(self.path.glob("state/attempts/*/out*.log"))
         ]
         served = [json.dumps(one) for one in self.requests()]
-        trouble = (self.root / "server").read_text(errors="replace")[-3000:]
-        return "\n".join([super().story(), *printed, *served, trouble])
+        paths = [path for name in ("server", "gateway") if (path := self.root / name).exists()]
+        trouble = [path.read_text(errors="replace")[-3000:] for path in paths]
+        return "\n".join([super().story(), *printed, *served, *trouble])
+
+
+def is_of_gateway(command: str) -> bool:
+    """Whether it is a gateway or a worker of one, and nothing that a sub-agent runs."""
+    return command.startswith("openclaw") or "/openclaw/dist/" in command or command.rstrip().endswith("gateway run")

@@ -63,6 +63,8 @@ def test_what_is_killed_in_the_middle_is_done_again(whom: str, cli: Cli, live: L
     ran = live.running()
     for pid in live.supervisors() if whom == "the supervisor" else live.processes().keys() - {live.server_pid}:
         kill(pid, signal.SIGKILL, str(live.root))
+    if whom == "everything":
+        live.start_gateway()
 
     live.prove_the_end_of(ran)
     state = live.run_out()

@@ -364,7 +364,7 @@ def test_two_schedulers_at_once_are_refused(shell: Shell) -> None:
     """SPEC 14: neither wins in silence; exit 2 as for any slip on the command line."""
     done = shell.awm("install", "--systemd", "--cron", "--dry-run")
 
-    assert (done.code, done.out, done.err.splitlines()[-1]) == (2, "", "Error: --systemd or --cron, not both")
+    assert (done.code, done.out, done.err.splitlines()[-1]) == (2, "", "Error: one of --systemd, --cron and --openclaw")
 
 
 def test_a_dry_run_says_that_systemd_does_not_answer_here(shell: Shell) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 HANG_SECONDS = 3600.0
-MODES = ("ok", "busy", "cap", "rate", "overloaded", "auth", "hang", "cut")
+MODES = ("ok", "busy", "slow", "cap", "rate", "overloaded", "auth", "hang", "cut")
 ORDER = re.compile(r"write the word ([a-z]+-\w+)")
 BUSY = "tail -f /dev/null"  # a tool that never ends
 COMMIT = (
@@ -58,7 +58,7 @@ class Asked:
     @property
     def command(self) -> str:
         """The shell command that does the work, or never ends."""
-        return BUSY if self.mode == "busy" else COMMIT.format(word=self.word)
+        return BUSY if self.mode == "busy" else "sleep 3; " * (self.mode == "slow") + COMMIT.format(word=self.word)
 
     @property
     def last_words(self) -> str:
@@ -125,12 +125,12 @@ class _Handler(BaseHTTPRequestHandler):
         planned = json.loads((self.directory / "plan.json").read_bytes()).get(model, {})
         until = self.ends.setdefault((model, json.dumps(planned)), time.time() + planned.get("seconds", HANG_SECONDS))
         mode = planned.get("mode", "ok") if time.time() < until else "ok"
-        with (self.directory / "requests.jsonl").open("a") as log:
-            told = {"at": time.time(), "path": self.path, "model": model, "mode": mode, "until": until}
-            log.write(json.dumps(told) + "\n")
-        (self.directory / "last.json").write_bytes(data)
         asked = Asked(self.path, body, mode, until)
-        if mode in ("ok", "busy"):
+        with (self.directory / "requests.jsonl").open("a") as log:
+            at = {"at": time.time(), "path": self.path}
+            log.write(json.dumps({**at, "model": model, "mode": mode, "until": until, "word": asked.word}) + "\n")
+        (self.directory / "last.json").write_bytes(data)
+        if mode in ("ok", "busy", "slow"):
             self._send(self.speech.answer(asked))
         elif mode == "hang":
             time.sleep(HANG_SECONDS)
