@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 # The same examples each time, so that a red run tells of the change and not of the draw; a night draws its own.
-settings.register_profile("same", derandomize=True)
+settings.register_profile("same", derandomize=True, deadline=None)
 if os.environ.get("AWM_ALL_ROUNDS") != "1":
     settings.load_profile("same")
 
