@@ -235,6 +235,9 @@ def _explained(error: OSError, path: Path) -> tuple[str, str]:
             return cause, "use a home with a shorter path"
         case errno.ENOENT:
             return cause, f"`ls -ld {folder}`"
+        case errno.ENOTDIR | errno.EEXIST:  # something else has the name of a folder that is to be there
+            odd = next((one for one in (path, folder) if one.exists() and not one.is_dir()), None)
+            return (f"{odd} is no directory", f"`ls -l {odd}`; move it away") if odd else (cause, "")
     return cause, ""
 
 

@@ -22,8 +22,10 @@ from awm_loop.notify import outbox
 from awm_loop.notify.channels import names, senders
 from awm_loop.notify.ping import ping
 from awm_loop.ports import Send
+from awm_loop.regular import read_regular
 from awm_loop.wiring import Home
 
+BAD_FILE_BYTES_MAX = 64 * 1024 * 1024  # kept of a bad file
 LATE_SECONDS = 60.0  # an older notice on the console says of when it is
 
 
@@ -97,7 +99,7 @@ def _told_path(home: Home, path: Path) -> Path:
     """The file that remembers that a bad file as it is now was told; its bytes are in quarantine after this."""
     directory = home.store.directory / "quarantine"
     try:
-        data = path.read_bytes()
+        data = read_regular(path, BAD_FILE_BYTES_MAX)
     except OSError:
         revs = (path.stem for path in home.store.history_path.glob("*.json"))
         lost_at = max((int(rev) for rev in revs if rev.isdecimal()), default=0)

@@ -151,6 +151,7 @@ def _project(home: Home, project_id: str, now: Instant) -> Path:
         hint = f"did you mean {near[0]}?" if near else "`awm projects list` lists them"
         raise AwmError(f"there is no project {project_id}", hint)
     if project_id != DEFAULT_PROJECT:
+        home.going_on(project_id)
         return home.project_path(known[project_id].path)
     loaded = home.store.load(now)
     return home.project_path(loaded.work.project) if loaded and loaded.work.project else home.path

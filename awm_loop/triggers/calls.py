@@ -125,8 +125,10 @@ class Calls:
         """Raises ConfigError, UnwatchableError, DiskError."""
         task = last.task if last and trigger.overlap == "skip" else ""
         old = promoted = files.read(self.home, trigger.id)
-        if old is not None and old.pending is not None and last is not None and old.pending.key == last.key:
-            promoted = old.promoted(now.wall)  # it was saved
+        if old is not None and old.pending is not None and last is not None:
+            key = old.pending.key
+            if last.key == key or last.task == f"{trigger.id}-{key}":  # it was saved; trouble may have come since
+                promoted = old.promoted(now.wall)
         where = standing(task) if task else Standing.OVER
         if where is Standing.LIVE:
             if promoted is not None and promoted.ran != task and not self.is_dry:

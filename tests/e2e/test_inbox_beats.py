@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 from home import Home, texts
 
+from awm_loop.config import BEAT_WATCHDOG_SECONDS
 from awm_loop.triggers import inbox
 
 BUILD = """\
@@ -91,6 +93,42 @@ def test_a_folder_that_may_not_be_written_is_in_nobodys_way(home: Home) -> None:
     assert len(home.finish()["completed"]) == 1
     assert left(home) == ["rejected/folder.why"]
     assert (folder.parent / "rejected" / "folder" / "inside").is_dir()
+
+
+@pytest.mark.parametrize("name", ["inbox", "triggers", "specs"])
+def test_a_file_in_the_place_of_a_folder_is_named(home: Home, name: str) -> None:
+    """Exit 74 with which one it is, and what to type (SPEC 4.8)."""
+    prepare(home)
+    (home.path / "s4.md").write_text("# S4\n")
+    write_triggers(
+        home,
+        {
+            "id": "t",
+            "type": "time",
+            "trigger": "* * * * *",
+            "template": "build",
+            "values": {"branch": "x"},
+            "createdAt": "2026-01-01T00:00:00Z",
+        },
+        {"id": "f", "type": "file", "trigger": "*", "spec": "s4.md"},
+    )
+    path = home.path / "state" / name
+    path.write_text("")
+    done = home.heartbeat()
+
+    assert (done.code, f"{path} is no directory\nhint: `ls -l {path}`; move it away\n" in done.err) == (74, True), done
+
+
+def test_a_fifo_in_the_place_of_the_triggers_holds_nobody_up(home: Home) -> None:
+    """It is told as bad, and the beat ends (SPEC 4.7, 17)."""
+    prepare(home)
+    path = home.path / "state" / "triggers.json"
+    path.unlink()
+    os.mkfifo(path)
+    begun = time.monotonic()
+
+    assert home.heartbeat().code == 78
+    assert time.monotonic() - begun < BEAT_WATCHDOG_SECONDS / 2
 
 
 def test_a_task_of_the_inbox_is_done(home: Home) -> None:

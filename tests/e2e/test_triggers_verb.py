@@ -171,6 +171,18 @@ def test_next_shows_ten_times_with_their_zone(home: Home) -> None:
     assert len(every) == 30
 
 
+def test_nothing_is_made_or_fired_for_a_project_that_is_over(home: Home) -> None:
+    """Its tasks would wait, hidden, until it is resumed: that is said at once (SPEC 13.1)."""
+    site = {"id": "site", "path": str(home.project)}
+    (home.path / "state" / "projects.json").write_text(json.dumps({"projects": [site]}))
+    create = ("--manual", "--spec", "review.md", "--project", "site")
+    triggers(home, "create", "m", *create)
+    (home.path / "state" / "projects.json").write_text(json.dumps({"projects": [{**site, "status": "completed"}]}))
+
+    for arguments in (("fire", "m"), ("create", "n", *create)):
+        assert "project site is completed\nhint: awm projects resume site" in refused(home, *arguments)
+
+
 def test_trouble_is_shown_until_it_is_over(home: Home) -> None:
     """In the list and of the trigger itself, with where to read why (SPEC 13.2)."""
     home.queue()

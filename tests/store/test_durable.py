@@ -253,7 +253,7 @@ def test_a_place_that_is_no_place_for_a_file_is_said_so(tmp_path: Path) -> None:
         "fifo": "it is not a regular file",
         "loop": "it is not a regular file",
         "missing/a.json": "No such file or directory",
-        "fifo/a.json": "Not a directory",
+        "fifo/a.json": f"{tmp_path / 'fifo'} is no directory",
         long: "File name too long",
     }
 

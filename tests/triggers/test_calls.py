@@ -479,6 +479,24 @@ def test_a_beat_killed_after_its_save_takes_no_change_twice(world: World, overla
     assert [section(world, task) for task in found] == [["- created: `src/b.ts`"]]
 
 
+def test_trouble_after_it_fired_makes_no_change_news_again(world: World) -> None:
+    """The disk of the project went away for a while, right after its task was queued (issue 6)."""
+    world.triggers(DOCS)
+    changed(world)
+    world.put("project/src/a.ts", "A")
+    world.saved(0.5)
+    assert len(world.saved(0.5)) == 1
+    (world.root / "project").rename(world.root / "away")
+    assert [bool(call.problem) for call in world.saved(0.5)] == [True]
+    (world.root / "away").rename(world.root / "project")
+    world.look(0.5, is_live=True)
+    world.put("project/src/a.ts", "by the task")
+    world.queue.clear()
+
+    assert [call.key for call in world.saved(0.5)] == ["well"]
+    assert changed(world) == []
+
+
 def test_two_hundred_paths_are_listed_and_the_rest_is_counted(world: World) -> None:
     """A spec stays one that can be read (SPEC 13.2)."""
     world.triggers(DOCS)
