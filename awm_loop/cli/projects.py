@@ -262,11 +262,8 @@ def _status_verb(name: str, status: ProjectStatus, short: str, then: str) -> Non
             look.print_json({"project": project_id, "before": before.value, "status": status.value, **left})
             return
         word = "would be" if dry_run else "is" if before is not status else "was already"
-        also = (
-            ""
-            if status is ProjectStatus.ACTIVE
-            else "; ".join(filter(None, (_unstarted(left), then.format(project_id))))
-        )
+        parts = () if status is ProjectStatus.ACTIVE else (_unstarted(left), then.format(project_id))
+        also = "; ".join(filter(None, parts))
         click.echo(f"{project_id} {word} {status}{f'; {also}' if also else ''}")
 
 
