@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +12,7 @@ import click
 
 from awm_loop import clock, terminal, windows
 from awm_loop.cli import look, standing
-from awm_loop.cli.columns import columns
+from awm_loop.cli.columns import columns, width_max
 from awm_loop.cli.queueing import AS_JSON
 from awm_loop.cli.setting_up import open_home
 from awm_loop.config import BudgetConfig
@@ -110,7 +112,7 @@ def list_projects(context: click.Context, as_json: bool, show_all: bool = False)
     if as_json:
         look.print_json(shown)
         return
-    heads = ("ID", "STATUS", "PRIORITY", "QUEUED", "RUNNING", "DONE", "HOURS", "NEXT STEP")
+    heads = ("ID", "STATUS", "PRIORITY", "QUEUED", "RUNNING", "DONE", "WORKED", "NEXT STEP")
     for line in columns(heads, [_row(one) for one in shown]):
         click.echo(line)
     if len(shown) < len(every):
@@ -120,7 +122,8 @@ def list_projects(context: click.Context, as_json: bool, show_all: bool = False)
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (len(one["queued"]), len(one["running"]), one["completed"])
     step = next(iter(one["nextSteps"]), "")
-    return (one["id"], one["status"], one["priority"], *map(str, counts), f"{one['hoursSpent']:.1f}", step)
+    worked = standing.length_text(one["hoursSpent"] * 3600)
+    return (one["id"], one["status"], one["priority"], *map(str, counts), worked, step)
 
 
 @click.command()
@@ -137,9 +140,12 @@ def show(context: click.Context, project_id: str, as_json: bool) -> None:
     if as_json:
         look.print_json(one)
         return
-    click.echo(f"{one['id']} — {one['status']}{', ' + terminal.plain(one['name']) if one.get('name') else ''}")
+    name = terminal.plain(one.get("name", ""))
+    click.echo(f"{one['id']} — {one['status']}{f', {name}' if name not in {'', one['id']} else ''}")
+    most = max((width_max() or sys.maxsize) - LABEL_CHARS - 3, 1)
     for label, text in _lines(one):
-        for index, line in enumerate(terminal.plain(text).splitlines() or [""]):
+        said = [part for line in terminal.plain(text).splitlines() for part in textwrap.wrap(line, most) or [""]]
+        for index, line in enumerate(said or [""]):
             click.echo(f"  {(label if index == 0 else '').ljust(LABEL_CHARS)} {line}".rstrip())
 
 
@@ -177,8 +183,8 @@ def _window_text(one: Mapping[str, Any]) -> str:
     return f"open until {standing.local_text(one['closesAt'], '%a %H:%M')}" if one["closesAt"] else "open"
 
 
-def _figure(value: float) -> str:
-    return f"{value:,.2f}".removesuffix(".00")
+def _figure(unit: str, value: float) -> str:
+    return standing.length_text(value * 60) if unit == "minutes" else f"{value:,.2f}".removesuffix(".00")
 
 
 def _spent_lines(one: Mapping[str, Any]) -> Iterator[str]:
@@ -189,9 +195,9 @@ def _spent_lines(one: Mapping[str, Any]) -> Iterator[str]:
         for place, limit, words in (("today", f"{key}PerDay", "today"), ("inAll", key, "in all")):
             used, allowed = one["spent"][place][key], one["budget"].get(limit)
             if used is not None or allowed is not None:
-                of = f" of {_figure(allowed)}" if allowed is not None else ""
-                parts.append(f"{_figure(used or 0)}{of} {words}")
+                of = f" of {_figure(unit, allowed)}" if allowed is not None else ""
+                parts.append(f"{_figure(unit, used or 0)}{of} {words}")
         if parts:
-            yield f"{noun}: {', '.join(parts)}"
+            yield f"{'time' if unit == 'minutes' else noun}: {', '.join(parts)}"
     if one["budget"].get("hard"):
         yield "running work is stopped where a budget is reached"

@@ -262,7 +262,8 @@ def _status_verb(name: str, status: ProjectStatus, short: str, then: str) -> Non
             look.print_json({"project": project_id, "before": before.value, "status": status.value, **left})
             return
         word = "would be" if dry_run else "is" if before is not status else "was already"
-        also = then if status is ProjectStatus.ACTIVE else "; ".join(filter(None, (_unstarted(left), then)))
+        parts = () if status is ProjectStatus.ACTIVE else (_unstarted(left), then.format(project_id))
+        also = "; ".join(filter(None, parts))
         click.echo(f"{project_id} {word} {status}{f'; {also}' if also else ''}")
 
 
@@ -281,7 +282,7 @@ def _unstarted(left: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(filter(None, (waits, goes_on)))
 
 
-_status_verb("pause", ProjectStatus.PAUSED, "Start nothing new of a project.", "`awm projects resume` goes on")
+_status_verb("pause", ProjectStatus.PAUSED, "Start nothing new of a project.", "`awm projects resume {}` goes on")
 _status_verb("resume", ProjectStatus.ACTIVE, "Go on with a project, whatever became of it.", "")
 _status_verb("complete", ProjectStatus.COMPLETED, "Call a project done; those that depend on it may start.", "")
 _status_verb("archive", ProjectStatus.ARCHIVED, "Put a project away; it stays in the file, and lists hide it.", "")

@@ -11,7 +11,7 @@ from home import Done, Home
 from test_edit import editor
 from test_verbs import awm
 
-HEADS = "ID       STATUS     PRIORITY  QUEUED  RUNNING  DONE  HOURS  NEXT STEP\n"
+HEADS = "ID       STATUS     PRIORITY  QUEUED  RUNNING  DONE  WORKED  NEXT STEP\n"
 VERBS = ["create", "list", "show", "edit", "pause", "resume", "complete", "archive", "accept", "dismiss"]
 
 
@@ -72,9 +72,9 @@ def test_a_project_is_made_worked_at_shown_and_put_away(home: Home, place: Path)
     assert made == f"made project my-docs, which works in {place}\nnext:  awm add SPEC.md --project my-docs\n"
     assert added == "queued D1 (1 in the queue)\n"
     assert listed.splitlines() == [
-        "ID       STATUS  PRIORITY  QUEUED  RUNNING  DONE  HOURS  NEXT STEP",
-        "default  active  medium    0       0        0     0.0",
-        "my-docs  active  high      1       0        0     0.0    the API page",
+        "ID       STATUS  PRIORITY  QUEUED  RUNNING  DONE  WORKED  NEXT STEP",
+        "default  active  medium    0       0        0     0 s",
+        "my-docs  active  high      1       0        0     0 s     the API page",
     ]
     assert home.truth() == [("begin", "D1", "1"), (str(place),)]
     assert (
@@ -113,7 +113,7 @@ def test_a_paused_project_starts_nothing_while_others_go_on(home: Home, place: P
     resumed = json.loads(said(home, "projects", "resume", "docs", "--json"))
     home.finish(0.2)
 
-    assert paused == "docs is paused; 1 queued task of it will not start; `awm projects resume` goes on\n"
+    assert paused == "docs is paused; 1 queued task of it will not start; `awm projects resume docs` goes on\n"
     assert reason == "project docs is paused"
     assert [([one["task"] for one in found["queue"]], found["completed"]) for found in own] == [
         (["D1"], []),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from home import Home
+from home import REPOSITORY, Home
 from test_hand_edits_live import waiting
 from test_projects_verb import refused, said
 from test_verbs import awm
@@ -155,3 +159,21 @@ def test_a_persons_priority_wins_for_good_over_the_specs(home: Home) -> None:
     home.put(state | {"active": True, "queue": ["S1", "S2", "S3"], "specFiles": state["specFiles"] | {"S3": spec}})
 
     assert home.finish(0.2)["completed"] == ["S1", "S2", "S3"]
+
+
+def test_on_a_narrow_terminal_a_line_stays_one(home: Home) -> None:
+    """Cut at its width; elsewhere nothing is (SPEC 14)."""
+    home.spec("S1", header="**Commit:** no")
+    home.queue("S1", active=False)
+    leader, follower = pty.openpty()
+    environment = home.environ() | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "30"}
+    subprocess.run(
+        [sys.executable, "-P", "-m", "awm_loop.cli.main", "--home", str(home.path), "queue"],
+        env=environment, stdout=follower, check=True,
+    )  # fmt: skip
+    os.close(follower)
+    told = os.read(leader, 4096).decode().splitlines()
+    os.close(leader)
+
+    assert told == ["   TASK  PROJECT  PRIORITY  S…", "1  S1    default  medium    S…"]
+    assert "SPRINT_S1_SPEC.md" in said(home, "queue")

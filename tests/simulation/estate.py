@@ -24,7 +24,7 @@ from awm_loop.core.model import (
     Work,
 )
 from awm_loop.core.observation import Call, Site
-from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Project, ProjectStatus, Use
+from awm_loop.core.project import DEFAULT_PROJECT, Bounds, Priority, Project, ProjectStatus, Use
 from awm_loop.errors import ConfigError
 
 OPENS_HOUR, SHUTS_HOUR = 6, 22
@@ -64,6 +64,7 @@ class Estate:
         self.gone: set[str] = set()
         self.offered: dict[str, Call] = {}  # all there ever were, by task
         self.waiting: list[Call] = []  # those that nobody took
+        self.passed: Counter[str] = Counter()  # by project: launches of others since it could have had its turn
 
     def _project(self, name: str) -> Project:
         draw = self.world.chance.choice
@@ -170,10 +171,34 @@ class Estate:
             expect({*depends} <= {*doc["completed"]}, "7.5", task, "starts before", depends)
             live = [other for other in doc["attempts"] if other["projectId"] == name]
             expect(project is None or len(live) <= (project.max_parallel or 99), "7.5", "live in", name, len(live))
+        self._take_turns(doc, started)
         self._count(doc)
 
     def policy_bounds(self, now: Instant) -> dict[str, datetime]:
         return self._window(now.wall) if self.has_window else {}
+
+    def _take_turns(self, doc: Mapping[str, Any], started: Collection[Mapping[str, Any]]) -> None:
+        """Of one priority, each project that can start something does before another one starts twice (SPEC 7.5)."""
+        eager = {name: rank for name in (DEFAULT_PROJECT, *self.names) if (rank := self._eager(doc, name)) is not None}
+        for one in started:
+            rank = _rank(doc, one["task"])
+            self.passed.update(name for name in eager if eager[name] == rank and name != one["projectId"])
+            del self.passed[one["projectId"]]
+        for name in {*self.passed} - {*eager}:
+            del self.passed[name]
+        worst = max(self.passed.values(), default=0)
+        self.world.truth.expect(worst <= len(self.names), "7.5", "no turn for", self.passed, eager)
+
+    def _eager(self, doc: Mapping[str, Any], name: str) -> int | None:
+        """The priority of what a project would start now; None where anything might keep it from that."""
+        tasks = [task for task in doc["queue"] if doc.get("projectOf", {}).get(task, DEFAULT_PROJECT) == name]
+        is_shut = name in self.gone or {name, ""} & doc.get("closed", {}).keys() or self.has_window
+        is_shut = is_shut or (name in self.projects and self.projects[name].status is not ProjectStatus.ACTIVE)
+        is_limited = doc.get("agentsOff") or any(one.get("deadline") for one in doc["accounts"].values())
+        is_at_work = any(one["projectId"] == name for one in doc["attempts"])
+        waits = any({"notBefore", "depends"} & doc["tasks"].get(task, {}).keys() for task in tasks)
+        is_kept = is_shut or is_limited or is_at_work or waits
+        return None if is_kept or not tasks else min(_rank(doc, task) for task in tasks)
 
     def _count(self, doc: Mapping[str, Any]) -> None:
         """Of a day's budget of attempts none is exceeded, in the ledger that AWM keeps and in truth."""
@@ -200,3 +225,7 @@ class Estate:
         self.world.truth.expect(
             rows == Counter({*self.offered}), "13.2", "calls and their rows:", rows, [*self.offered]
         )
+
+
+def _rank(doc: Mapping[str, Any], task: str) -> int:
+    return list(Priority).index(Priority(doc["tasks"].get(task, {}).get("priority", Priority.MEDIUM)))

@@ -501,6 +501,7 @@ class World:
         self.disk.lose_power(self.chance)
         self.person.copies.clear()
         self.truth.lost_power()
+        self.estate.passed.clear()  # the ledger may be an older one
         self.reboots()
 
     def disk_fills(self) -> None:
