@@ -249,15 +249,15 @@ def test_a_sub_agent_whose_supervisor_is_killed_is_ended_before_the_next(home: H
 
 
 def test_an_older_sub_agent_that_nobody_could_end_is_ended_by_the_next_start(home: Home, claw: Claw) -> None:
-    """The gateway hung when its supervisor died (SPEC 15.1)."""
+    """The gateway was in trouble when its supervisor died (SPEC 15.1)."""
     begin(home, claw, f"until [ -e {home.root}/go ]; do sleep 0.05; done")
-    claw.be(deny=["subagents"])
+    claw.be(fail=["subagents"])
 
     for pid in home.supervisors():
         kill(pid, signal.SIGKILL, str(home.root))
     home.wait_for(home.results, beat_every=0.5)
     assert len(claw.living()) == 1
-    claw.be(deny=[])
+    claw.be(fail=[])
     (home.root / "go").touch()
 
     assert home.finish()["completed"] == ["S1"]
@@ -296,3 +296,15 @@ def test_a_gateway_that_is_away_is_no_stall(home: Home, claw: Claw) -> None:
     home.wait_for(lambda: len([line for line in said(home, 1) if line["type"] == "waits"]) > 8, beat_every=0.5)
 
     assert home.results() == []
+
+
+def test_a_gateway_that_hangs_keeps_nobody_from_stopping(home: Home, claw: Claw) -> None:
+    """Its sub-agent is left to the next attempt, and the attempt's directory remembers it (SPEC 8.3)."""
+    begin(home, claw)
+    claw.be(slow={"subagents": 1000})
+
+    assert awm(home, "skip", "S1").code == 0
+    home.wait_for(home.results)
+
+    assert only(home.results())["outcome"] == "stopped"
+    assert len([path for path in home.attempts() if (path / INTENT).exists()]) == 1
