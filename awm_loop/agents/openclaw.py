@@ -18,9 +18,15 @@ from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import words
 from awm_loop.core.model import Outcome
 
-INTERRUPTED = re.compile(r"interrupted by a Gateway restart")
+INTERRUPTED = re.compile(r"interrupted by a Gateway restart|subagent run (?:lost active execution context|orphaned)")
 LOCKED_OUT = re.compile(r"temporarily disabled after a provider auth/billing failure. Retry after about (\d+)")
 BILLING_MINUTES_MIN = 2  # it locks a key out for 10 minutes where a bill was refused, for one where a login was
+# What it says in words of its own where a provider answered so; all else are the provider's words.
+STATUSES = (
+    (402, re.compile(r"returned a billing error")),
+    (429, re.compile(r"(?:temporarily|request was|models were|LLM request) (?:overloaded|rate[- ]limited)")),
+    (429, re.compile(r"API rate limit reached|\(rate limited, HTTP 429\)")),
+)
 WENT_WELL = frozenset({"completed", "blocked"})  # "blocked": it had nothing to say; git and the gate tell more
 
 
@@ -85,7 +91,8 @@ class Reader:
             is_bill = int(locked[1][:4]) >= BILLING_MINUTES_MIN
             return replace(known, outcome=Outcome.BILLING if is_bill else Outcome.AUTH, error=verdict.one_line(error))
         if status == "failed":
-            return verdict.failed(error, at, known)
+            told = next((number for number, said in STATUSES if said.search(error)), None)
+            return verdict.failed(error, at, known, told)
         how = status.replace("_", " ") or "it does not say how it ended"
         return replace(known, error=verdict.one_line(": ".join(part for part in (how, error) if part)))
 

@@ -124,7 +124,7 @@ agents.add_command(probe)
 def read(kind: str, as_json: bool, **given: Any) -> None:
     """How AWM reads what a CLI said: nothing is run, and no home is needed.
 
-    KIND is claude, codex, gemini, opencode or aider. A wording that AWM does not know is worth a report.
+    KIND is claude, codex, gemini, opencode, aider or openclaw. A wording that AWM does not know is worth a report.
 
     \b
     Examples:  awm agents read codex --stdout out.jsonl --exit-code 1

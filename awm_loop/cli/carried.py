@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from awm_loop.agents import kinds
-from awm_loop.config import CLIS, Config
+from awm_loop.config import CLIS, GATEWAY_KIND, Config
 
 EVERYWHERE = ("/usr/local/bin", "/usr/bin", "/bin")  # what a timer's PATH has in any case
 SHEBANG_BYTES_MAX = 256
@@ -50,6 +50,9 @@ def wanted_variables(config: Config) -> list[str]:
         for value in (*config.notify.urls, config.notify.ping_url)
         if value.startswith(_ENV_PREFIX)
     ]
+    token = config.openclaw.token.removeprefix(_ENV_PREFIX)
+    if token in os.environ and any(agent.kind == GATEWAY_KIND for agent in config.agents.values()):
+        named.append(token)  # else it stands in the gateway's own file
     return list(dict.fromkeys(named))
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from awm_loop.cli import look, steering, throwaway
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.queueing import AS_JSON, edit, wait_until_gone
 from awm_loop.cli.setting_up import open_home
-from awm_loop.config import PROBE_MINUTES_MAX, AgentConfig
+from awm_loop.config import PROBE_MINUTES_MAX, AgentConfig, OpenClawConfig
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import AwmError
@@ -50,14 +51,15 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
     \b
     Example:  awm agents probe codex
     """
-    agents = open_home(context).config.agents
+    config = open_home(context).config
+    agents = config.agents
     if name not in agents:
         raise AwmError(f"there is no agent {name}", f"agents: {', '.join(sorted(agents))}")
     if sys.stderr.isatty():
         click.echo(f"{name} is given a small task; Ctrl-C ends it", err=True)
     directory = Path(tempfile.mkdtemp(prefix="awm-probe-"))
     try:
-        result = _tried(throwaway.home_in(directory, _config(name, agents[name]), {"PROBE": SPEC}))
+        result = _tried(throwaway.home_in(directory, _config(name, agents[name], config.openclaw), {"PROBE": SPEC}))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     told = _told(name, result)
@@ -70,10 +72,9 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
     context.exit(0 if result is not None and result.outcome is Outcome.SUCCEEDED else 1)
 
 
-def _config(name: str, agent: AgentConfig) -> str:
+def _config(name: str, agent: AgentConfig, openclaw: OpenClawConfig) -> str:
     """An awm.toml with that agent alone; a TOML string is written as JSON writes it."""
     said = agent.model_dump(exclude_unset=True, exclude={"fallback", "roles", "account"})
-    lines = [f"{key} = {json.dumps(value)}" for key, value in said.items()]
     return "\n".join(
         [
             "[loop]",
@@ -83,10 +84,16 @@ def _config(name: str, agent: AgentConfig) -> str:
             "strikes_max = 1",
             "[project]",
             'verify = "grep -qw probe probe.txt"',
+            "[openclaw]",
+            *_lines(openclaw.model_dump(exclude_unset=True)),
             f"[agents.{json.dumps(name)}]",
-            *lines,
+            *_lines(said),
         ]
     )
+
+
+def _lines(said: Mapping[str, object]) -> list[str]:
+    return [f"{key} = {json.dumps(value)}" for key, value in said.items()]
 
 
 def _tried(home: Home) -> Result | None:

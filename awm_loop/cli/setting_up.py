@@ -30,6 +30,7 @@ CONFIG_TEMPLATE = """\
 # sample_seconds = 20            # how often liveness is looked at
 # require_commit = true          # in a git repository, done needs a new commit (a spec's `**Commit:** no` wins)
 # allow_overtake = false         # may later tasks run while the first one waits?
+# registration_grace_seconds = 60  # how long a sub-agent is looked for whose gateway did not answer
 # limit_margin_seconds = 60      # waited beyond a limit's stated reset
 # max_parallel = 1               # attempts at once, one in each workspace
 # isolation = "auto"             # in-place, or worktree; auto: worktree when max_parallel > 1
@@ -59,6 +60,10 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 #   opencode:  env_pass = ["OPENROUTER_API_KEY"]     # or of whichever provider it is to ask
 #   aider:     env_pass = ["OPENAI_API_KEY"]         # or of whichever provider its model is of
 
+# [agents.claw]
+# kind = "openclaw"              # sub-agents of an OpenClaw gateway: docs/OPENCLAW.md says what to open in it
+# model = ""                     # theirs, as the gateway names it; "": its own choice
+
 # [agents.mine]
 # kind = "command"               # any program; the prompt comes on stdin and in {prompt_file}
 # command = ["my-agent", "--file", "{prompt_file}"]
@@ -76,6 +81,13 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 # urls = ["env:AWM_NOTIFY_URL"]  # Apprise: Discord, Slack, Telegram, ntfy, e-mail ...
 # command = []                   # gets one JSON object on stdin for each notice
 # ping_url = ""                  # dead-man's ping after every beat, Healthchecks style
+
+[openclaw]
+# url = ""                       # its gateway; "": on this machine, at the port that its openclaw.json names
+# token = "env:OPENCLAW_GATEWAY_TOKEN"  # where that is not set: gateway.auth.token of openclaw.json
+# session = ""                   # the assistant's, "agent:main:main": a reset makes it fresh; "": it is left alone
+# channel = ""                   # for notices: as the gateway names it, "telegram" ...
+# target = ""                    # ... and who gets them there
 
 [hook]
 # secrets = ["env:AWM_HOOK_SECRET"]  # what `awm hook` believes: 32 bytes or more each, several while one is changed

@@ -94,6 +94,8 @@ class GatewayLauncher:
         spawns_count = 0
         while True:
             seen = self._listed()
+            if not isinstance(seen, Trouble):
+                seen = self.gateway.ready() or seen  # after its restart it lists before it knows what it interrupted
             if isinstance(seen, Trouble):
                 if seen.is_final:
                     return seen

@@ -12,6 +12,7 @@ import test_aider
 import test_claude
 import test_codex
 import test_gemini
+import test_openclaw
 import test_opencode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ TABLES: dict[str, dict[str, Reading]] = {
     "gemini": {name: reading for (name, _), reading in test_gemini.TABLE.items()},
     "opencode": {name: reading for (name, _), reading in test_opencode.TABLE.items()},
     "aider": test_aider.TABLE,
+    "openclaw": test_openclaw.TABLE,
 }
 STUCK = {"gemini": {"capacity"}, "opencode": {"cap", "cut"}}
 BEGUN: dict[str, tuple[dict[str, Any], str]] = {  # the line that tells a session, and where

@@ -44,6 +44,10 @@ MOODS: dict[str, Any] = {
     "tokens": {},  # of sessions, by key: [used, window]
     "busy": [],  # keys of those whose assistant is at work
     "channels": ["test"],
+    "word": "running",  # what is listed of those that run
+    "rows": [],  # what is listed beside the sub-agents
+    "fail": [],  # tools that do nothing and do not say why
+    "tool": "",  # the tool that is at work in those that run
     "prompt": "",  # a file in its directory that a sub-agent finds with what it was told
 }
 STATUS = {"running": "running", "completed": "done", "failed": "failed", "cancelled": "killed"}
@@ -74,6 +78,11 @@ class Server(ThreadingHTTPServer):
             if task["status"] == "running":
                 task.update(status="failed", error=RESTARTED, ended=now_ms())
         self.keep()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked may be killed before it has its answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def moods(self) -> dict[str, Any]:
         with suppress(FileNotFoundError):
@@ -197,7 +206,7 @@ class Server(ThreadingHTTPServer):
                 "callerIsSubagent": False,
                 "total": len(listed),
                 "taskTotal": len(listed),
-                "tasks": [task_row(task) for task in listed],
+                "tasks": [task_row(task, self.moods()) for task in listed] + self.moods()["rows"],
                 "active": runs[: len(living)],
                 "recent": runs[len(living) :],
                 "text": "active subagents:\n(none)",
@@ -331,6 +340,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(500, "tool_error", "tool execution failed")
         elif tool not in TOOLS or tool in moods["deny"]:
             self.refuse(404, "not_found", f"Tool not available: {tool}")
+        elif tool in moods["fail"]:
+            self.refuse(500, "tool_error", "tool execution failed")
         else:
             time.sleep(moods["slow"].get(tool, 0.0))
             try:
@@ -374,15 +385,17 @@ def execution(task: dict[str, Any]) -> dict[str, Any]:
     return {"state": "running", **({"lastActivityAt": task["active"]} if "active" in task else {})}
 
 
-def task_row(task: dict[str, Any]) -> dict[str, Any]:
-    row = {
+def task_row(task: dict[str, Any], moods: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "taskId": task["id"],
         "runtime": "subagent",
         "deliveryStatus": "not_applicable",
         "execution": execution(task),
-        "status": task["status"],
+        "status": moods["word"] if task["status"] == "running" else task["status"],
         "label": task["label"],
     }
+    if moods["tool"] and task["status"] == "running":
+        row["execution"]["currentTool"] = {"name": moods["tool"], "startedAt": task["started"]}
     if "summary" in task:
         row["progressSummary"] = task["summary"]
     if "error" in task:

@@ -262,3 +262,49 @@ def test_an_older_sub_agent_that_nobody_could_end_is_ended_by_the_next_start(hom
 
     assert home.finish()["completed"] == ["S1"]
     assert [line for line in claw.truth() if line[0] == "double"] == []
+
+
+def test_it_is_probed_as_any_agent(home: Home, claw: Claw) -> None:
+    """One small task, for real, in a home that is thrown away (SPEC 9)."""
+    queue(home, claw)
+
+    done = awm(home, "agents", "probe", "claw", "--json")
+
+    assert (done.code, json.loads(done.out)["outcome"]) == (0, "succeeded"), done
+    assert len(claw.labels()) == 1
+
+
+@pytest.mark.parametrize(("tool", "seconds_min"), [("", 3), ("exec", 12)])
+def test_one_without_a_sign_of_life_stalls_and_a_tool_at_work_gets_four_times_as_long(
+    home: Home, claw: Claw, tool: str, seconds_min: float
+) -> None:
+    """As it is with other agents: a build says nothing for long (SPEC 8.4)."""
+    claw.be(tool=tool)
+    begin(home, claw, loop="stall_minutes = 0.05\nsample_seconds = 0.5\n")
+
+    home.wait_for(home.results, beat_every=0.5)
+
+    result = home.results()[0]
+    assert (result["outcome"], claw.tasks()[-1]["status"]) == ("stalled", "cancelled")
+    assert seconds_min <= result["seconds"] < seconds_min + 9
+
+
+def test_a_gateway_that_is_away_is_no_stall(home: Home, claw: Claw) -> None:
+    """However long: what waits says something new in time (SPEC 7.3, 8.4)."""
+    begin(home, claw, loop="stall_minutes = 0.05\nsample_seconds = 0.5\n")
+    claw.kill()
+    home.wait_for(lambda: len([line for line in said(home, 1) if line["type"] == "waits"]) > 8, beat_every=0.5)
+
+    assert home.results() == []
+
+
+def test_a_gateway_that_hangs_keeps_nobody_from_stopping(home: Home, claw: Claw) -> None:
+    """Its sub-agent is left to the next attempt, and the attempt's directory remembers it (SPEC 8.3)."""
+    begin(home, claw)
+    claw.be(slow={"subagents": 1000})
+
+    assert awm(home, "skip", "S1").code == 0
+    home.wait_for(home.results)
+
+    assert only(home.results())["outcome"] == "stopped"
+    assert len([path for path in home.attempts() if (path / INTENT).exists()]) == 1
