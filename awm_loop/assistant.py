@@ -8,6 +8,7 @@ from typing import Any
 from awm_loop.config import COUNT_MAX
 from awm_loop.gateway import Gateway, ToolFailed, Trouble
 
+CALLER = "agent:main:awm"  # in whose name it is asked: no session is reset by itself, and the default is the main one
 LISTED_MAX = 200  # as many as one list has; the key it is searched by is part of few others
 
 
@@ -32,7 +33,7 @@ def reset(gateway: Gateway, session: str) -> Trouble | None:
         return row
     if row.get("status") == "running":
         return Trouble(f"the assistant is at work in {session}")
-    said = gateway.invoke("sessions", {"action": "reset", "sessionKey": session})
+    said = gateway.invoke("sessions", {"action": "reset", "sessionKey": session}, CALLER)
     if isinstance(said, Trouble):
         return said
     return None if said.get("ok") is True else ToolFailed(f"the gateway did not say that {session} is reset")
@@ -40,7 +41,7 @@ def reset(gateway: Gateway, session: str) -> Trouble | None:
 
 def _row(gateway: Gateway, session: str) -> Mapping[str, Any] | Trouble | None:
     """The session as the gateway lists it; None where it does not."""
-    said = gateway.invoke("sessions_list", {"search": session, "limit": LISTED_MAX})
+    said = gateway.invoke("sessions_list", {"search": session, "limit": LISTED_MAX}, CALLER)
     if isinstance(said, Trouble):
         return said
     rows = said.get("sessions")

@@ -276,9 +276,11 @@ class Server(ThreadingHTTPServer):
         wanted = [row for row in rows if args.get("search", "") in row["key"]][: args.get("limit", 100)]
         return {"count": len(wanted), "sessions": wanted, "hasMore": False, "limitApplied": args.get("limit", 100)}
 
-    def sessions(self, args: dict[str, Any], _parent: str) -> dict[str, Any]:
+    def sessions(self, args: dict[str, Any], parent: str) -> dict[str, Any]:
         if args.get("action") != "reset" or not args.get("sessionKey"):
             raise Failed(400, "action required")
+        if args["sessionKey"] == parent:
+            raise Failed(400, "Cannot reset the session running this tool")  # seen of 2026.9.6
         self.tell("truth", f"reset {args['sessionKey']}")
         entry = {
             "sessionId": str(uuid.uuid4()),

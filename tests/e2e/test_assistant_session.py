@@ -186,7 +186,7 @@ def test_a_task_adds_nothing_to_the_session_but_its_notice_and_an_idle_beat_asks
     assert asked.count("message") == 3  # started, completed, the report
     assert asked.count("sessions_list") == 1
     assert len(claw.requests()) == len(asked)
-    assert {request["sessionKey"] for request in claw.requests("sessions_list")} == {SESSION}
+    assert {request["sessionKey"] for request in claw.requests("sessions_list")} == {"agent:main:awm"}
 
 
 def test_a_message_whose_answer_is_lost_is_sent_again_and_none_overtakes_it(home: Home, claw: Claw) -> None:
