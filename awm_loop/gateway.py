@@ -65,18 +65,19 @@ class ToolFailed(Trouble):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Where one is, and the token it takes; "" where none is known."""
+    """Where one is, the token it takes ("" where none is known), and how long an answer is waited for."""
 
     url: str
     token: str = field(default="", repr=False)
+    answer_seconds_max: float = ANSWER_SECONDS_MAX
 
     def invoke(self, tool: str, args: Mapping[str, object], session_key: str = "") -> Mapping[str, Any] | Trouble:
         """Call one tool, in the name of the session `session_key`; the `details` of its answer, or why there are none.
 
-        Takes `ANSWER_SECONDS_MAX` at most, and `CONNECT_SECONDS_MAX` more where it is not ready.
+        Takes `answer_seconds_max`, and `CONNECT_SECONDS_MAX` more where it is not ready.
         """
         body = {"tool": tool, "args": dict(args), **({"sessionKey": session_key} if session_key else {})}
-        answer = self._ask("POST", "/tools/invoke", body, ANSWER_SECONDS_MAX)
+        answer = self._ask("POST", "/tools/invoke", body, self.answer_seconds_max)
         if isinstance(answer, Trouble):
             return answer
         status, said = answer

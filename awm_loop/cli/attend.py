@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from awm_loop import config, gateway
@@ -87,9 +87,9 @@ def call_off(directory: AttemptDirectory) -> None:
     order = directory.order()
     if order is not None and order.kind == config.GATEWAY_KIND:
         with suppress(AwmError):
-            _launcher(order, config.load(Path(order.home) / "awm.toml"), Pace(0.0)).call_off(
-                directory, CALL_OFF_SECONDS_MAX
-            )
+            launcher = _launcher(order, config.load(Path(order.home) / "awm.toml"), Pace(0.0))
+            hasty = replace(launcher.gateway, answer_seconds_max=CALL_OFF_SECONDS_MAX / 2)
+            replace(launcher, gateway=hasty).call_off(directory, CALL_OFF_SECONDS_MAX / 2)
 
 
 def _launcher(order: Order, settings: config.Config, pace: Pace) -> GatewayLauncher:

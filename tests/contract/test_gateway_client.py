@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,6 @@ def test_details_that_are_none_are_an_empty_answer(stub: Callable[..., Stub]) ->
 def test_an_answer_without_an_end_is_cut(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
     """By size and by time (SPEC 17)."""
     monkeypatch.setattr(gateway, "ANSWER_BYTES_MAX", 100_000)
-    monkeypatch.setattr(gateway, "ANSWER_SECONDS_MAX", 0.5)
 
     def flood(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 X\r\n\r\n")
@@ -162,7 +162,7 @@ def test_an_answer_without_an_end_is_cut(stub: Callable[..., Stub], monkeypatch:
             connection.sendall(b" ")
 
     gone = threading.Event()
-    found = [stub(answer).gateway.invoke("x", {}) for answer in (flood, drip)]
+    found = [replace(stub(answer).gateway, answer_seconds_max=0.5).invoke("x", {}) for answer in (flood, drip)]
     gone.set()
 
     assert [isinstance(one, Unreachable) and "come to an end" in one.text for one in found] == [True, True]

@@ -78,6 +78,11 @@ class Server(ThreadingHTTPServer):
                 task.update(status="failed", error=RESTARTED, ended=now_ms())
         self.keep()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked may be killed before it has its answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def moods(self) -> dict[str, Any]:
         with suppress(FileNotFoundError):
             return MOODS | json.loads((self.directory / "moods.json").read_text())

@@ -296,3 +296,15 @@ def test_a_gateway_that_is_away_is_no_stall(home: Home, claw: Claw) -> None:
     home.wait_for(lambda: len([line for line in said(home, 1) if line["type"] == "waits"]) > 8, beat_every=0.5)
 
     assert home.results() == []
+
+
+def test_a_gateway_that_hangs_keeps_nobody_from_stopping(home: Home, claw: Claw) -> None:
+    """Its sub-agent is left to the next attempt, and the attempt's directory remembers it (SPEC 8.3)."""
+    begin(home, claw)
+    claw.be(slow={"subagents": 1000})
+
+    assert awm(home, "skip", "S1").code == 0
+    home.wait_for(home.results)
+
+    assert only(home.results())["outcome"] == "stopped"
+    assert len([path for path in home.attempts() if (path / INTENT).exists()]) == 1
