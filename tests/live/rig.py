@@ -216,9 +216,9 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         assert not self.running(), self.running()
         return self.state()
 
-    def awm(self, *arguments: str) -> None:
-        """A verb, as a person types it."""
-        self.program(sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments)
+    def awm(self, *arguments: str) -> str:
+        """What a verb prints, as a person types it."""
+        return self.program(sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.path), *arguments)
 
     def program(self, *command: str) -> str:
         """What a person's command prints that ends well."""

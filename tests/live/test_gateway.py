@@ -113,8 +113,8 @@ def test_a_gateway_that_dies_at_any_moment_loses_no_task(cli: Cli, live: Live) -
 
 @a_gateway
 def test_a_job_of_the_gateway_beats_the_home(cli: Cli, live: Live) -> None:
-    """`awm install --openclaw`, twice: one job; its first beat starts the task, one with nothing to say stays silent, and
-    what there is to tell is its text. No model is asked for any of it.
+    """`awm install --openclaw`, twice: one job, and a doctor finds all well. Its first beat starts the task, one with
+    nothing to say stays silent, and what there is to tell is its text. No model is asked for any of it.
     """
     live.begin(cli)
     live.environment["PATH"] = f"{cli.path.parent}:{live.environ()['PATH']}"
@@ -122,6 +122,7 @@ def test_a_job_of_the_gateway_beats_the_home(cli: Cli, live: Live) -> None:
     live.awm("install", "--openclaw")
     live.awm("install", "--openclaw")
     [job] = [job for job in _claw(live, "cron", "list", "--all", "--json")["jobs"] if job["name"].startswith("awm-")]
+    checkup = json.loads(live.awm("doctor", "--json"))["findings"]
     assert not live.requests()
 
     live.queue("S1")
@@ -132,6 +133,10 @@ def test_a_job_of_the_gateway_beats_the_home(cli: Cli, live: Live) -> None:
     runs = [_run_job(live, job["id"]) for _ in range(3)]
     live.awm("uninstall", "--openclaw")
 
+    found = {one["what"]: one["remedy"] for one in checkup}
+    assert found[f"OpenClaw's job {job['id']} beats this home"] == ""
+    assert found["it takes the token, and allows sessions_list, sessions_spawn, subagents, sessions_history"] == ""
+    assert found["its sub-agents may run commands"] == ""
     assert (first["status"], [one["status"] for one in runs]) == ("ok", ["ok"] * 3), runs
     assert live.state()["completed"] == ["S1"], live.story()
     texts = [one["diagnostics"]["summary"] for one in (first, *runs)]
