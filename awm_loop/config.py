@@ -115,7 +115,7 @@ Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)  # Config builds all in one
 
 
 class LoopConfig(_Table):

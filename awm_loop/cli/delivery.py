@@ -53,6 +53,11 @@ def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], Sequen
             return
 
 
+def has_news(beat: Beat) -> bool:
+    """Whether this beat left notices to be sent, or channels that may be gone from the configuration."""
+    return beat.work is not None and bool(beat.work.outbox or beat.work.channels)
+
+
 def has_channels(home: Home) -> bool:
     """Whether a supervisor's beat has anyone to tell: most homes have only the console, which it lacks."""
     notify = home.config.notify

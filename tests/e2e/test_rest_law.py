@@ -34,6 +34,7 @@ from awm_loop.wiring import Home
 
 State = dict[str, Any]
 NEVER_SYNCED = ("cache/idle",)
+REAL_NOW = clock.now
 AHEAD_SECONDS = 3.0  # of the files' clock: what was written before a step is settled in the next
 
 
@@ -48,7 +49,7 @@ class World:
     """A home, and a clock that goes as it is told."""
 
     path: Path
-    now: Instant = field(default_factory=lambda: tomorrow(clock.now()))
+    now: Instant = field(default_factory=lambda: tomorrow(REAL_NOW()))
     said_idle: int = 0
     tended: dict[Path, int] = field(default_factory=dict)  # attempts that "run", and their locks
 
