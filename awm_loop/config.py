@@ -87,6 +87,8 @@ HOOK_PER_MINUTE_MAX = 60  # deliveries that are queued
 HOOK_BODY_SECONDS = 5.0  # a body has come by then
 HOOK_CONNECTION_SECONDS = 10.0  # and its connection is over by then
 HOOK_CONNECTIONS_MAX = 256  # at once
+ATTEMPTS_KEPT = 2000  # in `state/attempts/`, beside those of tasks that are not over ...
+ATTEMPTS_REMOVED_MAX = 200  # ... and removed by one beat
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
