@@ -85,6 +85,11 @@ def beat_modules(home: Home) -> set[str]:
     return modules(home, str(REPOSITORY / "heartbeat.py"), "--home", str(home.path)) - modules(home, "-c", "pass")
 
 
+def whole_beats(home: Home) -> None:
+    """From now on, as under a test of faults of which none comes."""
+    home.environment = {"AWM_FAULT": f"seed=1 among=nowhere kill=0 log={home.root / 'faults'}"}
+
+
 def at_rest(home: Home) -> None:
     """No work, and long enough for the file system's clock: all that was noted was written a while ago."""
     home.queue()
@@ -122,10 +127,19 @@ def test_a_beat_at_rest_imports_next_to_nothing(home: Home) -> None:
     assert beat_modules(home) == {"awm_loop", "awm_loop.idle", "fcntl"}
 
 
+def test_a_beat_while_an_agent_works_imports_next_to_nothing(home: Home) -> None:
+    """Of the beats of a night most are of this kind (SPEC 6.4)."""
+    running(home)
+    home.wait_for(lambda: home.heartbeat() and idle.is_idle(str(home.path)))
+
+    assert beat_modules(home) == {"awm_loop", "awm_loop.idle", "fcntl"}
+
+
 @counted
 def test_a_beat_with_nothing_new_syncs_starts_and_writes_nothing(home: Home) -> None:
-    """While an agent works there is one of these every few minutes (SPEC 6.4)."""
+    """Also one that has to look at everything (SPEC 6.4)."""
     running(home)
+    whole_beats(home)
 
     traced = Traced(home)
 
@@ -135,6 +149,7 @@ def test_a_beat_with_nothing_new_syncs_starts_and_writes_nothing(home: Home) -> 
 def test_a_beat_imports_nothing_that_only_others_need(home: Home) -> None:
     """No HTTP, no cron expressions, no terminal: what a channel or trigger needs is imported where there is one."""
     running(home)
+    whole_beats(home)
 
     assert beat_modules(home) & NEVER_IN_A_BEAT == set()
 
@@ -159,6 +174,7 @@ def test_a_launch_syncs_as_often_as_safety_wants(home: Home) -> None:
 def test_what_a_beat_reads_grows_with_the_state_alone(home: Home) -> None:
     """No spec of those that wait is opened, and of the journal only its end is read, however long both are (SPEC 3.2)."""
     running(home)
+    whole_beats(home)
     few = Traced(home)
     log = home.path / "state" / "log.jsonl"
     line = log.read_bytes().splitlines()[0]
