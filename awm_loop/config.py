@@ -89,6 +89,8 @@ HOOK_BODY_SECONDS = 5.0  # a body has come by then
 HOOK_CONNECTION_SECONDS = 10.0  # and its connection is over by then
 HOOK_CONNECTIONS_MAX = 256  # at once
 RESET_REFUSED_SECONDS_MAX = 15 * 60.0  # SPEC 11.1: then the work goes on without the reset of a session
+ATTEMPTS_KEPT = 2000  # in `state/attempts/`, beside those of tasks that are not over ...
+ATTEMPTS_REMOVED_MAX = 200  # ... and removed by one beat
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
@@ -131,7 +133,7 @@ Amount = Annotated[float, Field(ge=0, le=COUNT_MAX, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)  # Config builds all in one
 
 
 class LoopConfig(_Table):

@@ -26,6 +26,7 @@ from awm_loop import fault
 from awm_loop.errors import DiskError
 
 HISTORY_MAX = 50  # SPEC 3.2
+QUARANTINE_MAX = 200  # files that did not validate
 _RENAME_EXCHANGE = 2  # <linux/fs.h>
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}(?:-([0-9a-f]{16}))?\.tmp")  # the second: of what it is to replace
@@ -188,10 +189,11 @@ def history_revs(directory: Path) -> list[int]:
     return []
 
 
-def quarantine(directory: Path, data: bytes, now: datetime) -> tuple[Path, bool]:
+def quarantine(directory: Path, data: bytes, now: datetime, keep_max: int = QUARANTINE_MAX) -> tuple[Path, bool]:
     """Copy bytes that do not validate to `<utc>-<sha8>.json` (0600) in `directory` (made 0700), once for each content.
 
-    Returns the copy and whether this content is new; one seen before keeps its first copy. Raises DiskError.
+    Returns the copy and whether this content is new; one seen before keeps its first copy. The newest `keep_max` are
+    kept. Raises DiskError.
     """
     digest = hashlib.sha256(data).hexdigest()[:8]
     path = directory / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}.json"
@@ -201,6 +203,10 @@ def quarantine(directory: Path, data: bytes, now: datetime) -> tuple[Path, bool]
     if earlier is not None:
         return earlier, False
     write_durably(path, data)
+    with suppress(OSError):
+        for old in sorted(directory.glob("*.json"))[:-keep_max]:
+            old.with_suffix(".told").unlink(missing_ok=True)
+            old.unlink()
     return path, True
 
 

@@ -48,7 +48,9 @@ SAMPLE_BYTES_MAX = 65_536
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, frozen=True, defer_build=True
+    )
 
     def to_bytes(self) -> bytes:
         return (self.model_dump_json(by_alias=True, indent=1) + "\n").encode()

@@ -65,6 +65,13 @@ def _is_resetting(home: Home) -> bool:
     return isinstance(pending, Reset) and pending.refused is None
 
 
+def has_news(beat: Beat) -> bool:
+    """Whether this beat left notices to be sent, channels that may be gone from the configuration, or a reset that waits
+    for its notice."""
+    work = beat.work
+    return work is not None and bool(work.outbox or work.channels or isinstance(work.pending, Reset))
+
+
 def has_channels(home: Home) -> bool:
     """Whether a supervisor's beat has anyone to tell: most homes have only the console, which it lacks."""
     return bool(senders(home.config) or home.config.notify.ping_url)

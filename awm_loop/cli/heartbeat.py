@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from awm_loop import clock, durable, terminal
 from awm_loop.beat import Beat, run
-from awm_loop.cli import delivery, resting
+from awm_loop.cli import delivery, pruning, resting
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import BEAT_WATCHDOG_SECONDS, SETTLE_BEATS_MAX
 from awm_loop.core import choice
@@ -79,7 +79,10 @@ def _beats(home: Home, options: argparse.Namespace) -> int:
                 beats = said.add(pulse(home.store, home.ports()))
                 if not any(beat.effect or beat.redone for beat in beats):
                     break
-            delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
+            if not beats or delivery.has_news(beats[-1]):  # else to look for it is to read the state once more
+                delivery.deliver_and_look(home, said.hear, lambda: said.add(pulse(home.store, home.ports())))
+            if beats and beats[-1].work is not None:
+                pruning.prune(home, beats[-1].work)
             resting.keep(home, before, said.beats)
         for path, trouble in home.bad.items():
             exit_code = trouble.show()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from awm_loop import beat, fault
+from awm_loop import beat, fault, idle
 from awm_loop.config import LOCK_WAIT_SECONDS
 from awm_loop.errors import BusyError
 from awm_loop.ports import Ports
@@ -28,6 +28,7 @@ def pulse(store: StateFile, ports: Ports) -> list[beat.Beat]:
     for _ in range(LOOKS_MAX):
         if not _one(store, ports, beats) or not store.mark_path.exists():
             break
+    idle.let_others_on()  # where no beat was run, the one who was at it looks again for them too
     return beats
 
 
@@ -37,6 +38,7 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
         if is_free:
             fault.point("pulse.mark:before")
             store.take_mark()
+            idle.let_others_on()
             fault.point("pulse.beat:before")
             beats.append(_whole(store, ports))
             return True
@@ -46,6 +48,7 @@ def _one(store: StateFile, ports: Ports, beats: list[beat.Beat]) -> bool:
     fault.point("pulse.busy:marked")
     with store.locked(LOCK_WAIT_SECONDS) as is_free:
         if is_free and store.take_mark():
+            idle.let_others_on()
             beats.append(_whole(store, ports))
         return is_free
 

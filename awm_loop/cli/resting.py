@@ -9,12 +9,14 @@ from pathlib import Path
 import pydantic
 
 from awm_loop import clock, durable, idle
+from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.beat import Beat
-from awm_loop.core import choice
-from awm_loop.core.model import Instant, Policy, Work
+from awm_loop.core import choice, projects
+from awm_loop.core.model import Instant, Phase, Policy, Work
 from awm_loop.errors import DiskError
 from awm_loop.ports import Settings
-from awm_loop.store import projects, triggers
+from awm_loop.store import projects as projects_file
+from awm_loop.store import triggers
 from awm_loop.triggers import plan
 from awm_loop.wiring import Home
 
@@ -32,7 +34,7 @@ def look(home: Home) -> Looks:
             home.store.history_path,
             home.store.history_path / f"{newest}.json",
             home.store.journal_path,
-            state / projects.NAME,
+            state / projects_file.NAME,
             state / triggers.NAME,
             state / "triggers" / "next.json",
             state / "cache" / "unread.json",
@@ -57,22 +59,32 @@ def keep(home: Home, before: Looks, beats: Sequence[Beat]) -> None:
     What is known already is not written again.
     """
     is_certain = len(beats) == 1 and not home.bad and not home.config.notify.ping_url
-    if not before or not is_certain or idle.is_idle(str(home.path)):
+    if not before or not is_certain or idle.wants_whole_beats() or idle.is_idle(str(home.path)):
         return
     now = clock.now()
-    until = _until(home, beats[0], now)
-    if until is None or look(home) != before or not idle.is_settled(before, now.wall.timestamp()):
+    policy, work = home.policy(Settings(), now), beats[0].work
+    until = None if work is None else _until(home, beats[0], work, policy)
+    running = None if work is None or until is None else _running(home, work, policy, now)
+    if until is None or running is None or look(home) != before:
         return
-    rest = idle.Rest(before, until, now.boottime + until - now.wall.timestamp())
-    with suppress(DiskError):  # then each beat is a whole one
-        durable.write_unsynced(home.store.directory / "cache" / "idle", idle.text_of(rest, now.wall.timestamp()))
+    looks, late_at = [*before, *running[0]], min([until, *running[1]])
+    if idle.is_settled(looks, now.wall.timestamp()):
+        rest = idle.Rest(looks, late_at, now.boottime + late_at - now.wall.timestamp())
+        with suppress(DiskError):  # then each beat is a whole one
+            durable.write_unsynced(home.store.directory / "cache" / "idle", idle.text_of(rest, now.wall.timestamp()))
 
 
-def _until(home: Home, beat: Beat, now: Instant) -> float | None:
-    """When something falls due by itself, in seconds since 1970; None where it may at any time, or has."""
-    work, policy = beat.work, home.policy(Settings(), now)
+def _until(home: Home, beat: Beat, work: Work, policy: Policy) -> float | None:
+    """When something falls due by itself, in seconds since 1970; None where it may at any time, or has.
+
+    No queued task may be looked at: one that waits for its account depends on its spec and its project too.
+    """
+    now = clock.now()
     has_more = beat.steps or beat.redone or beat.lines or beat.wants_another or beat.misses_specs
-    if work is None or has_more or not _is_at_rest(work, now, policy) or not plan.is_idle(home.path, now.wall):
+    is_open = work.pending or work.outbox or work.closed or work.reset
+    if has_more or is_open or (not work.paused and any(True for _ in choice.candidates(work, now, policy))):
+        return None
+    if not plan.is_idle(home.path, now.wall):
         return None
     held = plan.read(home.path) if plan.identity(home.path) else None
     times = [*held.due.values(), held.made_at + plan.HELD_SECONDS] if held else []
@@ -81,10 +93,26 @@ def _until(home: Home, beat: Beat, now: Instant) -> float | None:
     return min(times, default=None)
 
 
-def _is_at_rest(work: Work, now: Instant, policy: Policy) -> bool:
-    """Nothing lives, nothing is to be delivered, and no queued task is to be looked at before its time.
-
-    One that is looked at, and waits for its account, depends on its spec, its project and others' attempts too.
-    """
-    is_asleep = not (work.attempts or work.pending or work.outbox or work.closed or work.reset)
-    return is_asleep and (work.paused or next(choice.candidates(work, now, policy), None) is None)
+def _running(home: Home, work: Work, policy: Policy, now: Instant) -> tuple[Looks, list[float]] | None:
+    """What tells that each live attempt goes on well, and when it will be late; None where one does not."""
+    looks: Looks = []
+    times: list[float] = []
+    for attempt in work.attempts:
+        directory = AttemptDirectory(home.store.directory / "attempts" / attempt.key)
+        marker, project = directory.marker(), projects.found(work, attempt.project_id, policy)
+        is_hard = policy.bounds.is_hard or project is None or project.bounds.is_hard  # its minutes are counted
+        if marker is None or marker.boot_id != now.boot_id or attempt.phase is not Phase.RUNNING or is_hard:
+            return None
+        if attempt.eta_seconds is not None and not attempt.told_late:
+            late_seconds = marker.boottime + policy.late_factor * attempt.eta_seconds - now.boottime
+            times.append(now.wall.timestamp() + late_seconds)
+        lively = f"{idle.SAMPLE} {policy.stall_seconds!r} {policy.stall_busy_factor!r}"
+        expected = [
+            (idle.HELD, directory / "sup.lock", idle.HELD),
+            (idle.AWAKE, Path(f"/proc/{marker.supervisor[0]}/stat"), str(True)),
+            (lively, directory / "samples.jsonl", str(True)),
+            (idle.FILE, directory / "stop", idle.NOTHING),
+            (idle.FILE, directory / "result.json", idle.NOTHING),
+        ]
+        looks += [(how, str(path), seen) for how, path, seen in expected]
+    return looks, times

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from awm_loop import fault
 from awm_loop.durable import disk_trouble
 from awm_loop.workspace import git
 from awm_loop.workspace.locks import drop_dead, git_dirs, tree_locks
+from awm_loop.workspace.scratch import scratch
 
 STEP_BYTES_MAX = 65536
 
@@ -78,10 +78,10 @@ def _finish_or_undo(where: Path, step: Step) -> None:
 
 
 def _undo(where: Path, step: Step, entries: Sequence[tuple[str, bool, bool]]) -> None:
-    with tempfile.TemporaryDirectory(prefix="awm-undo-") as scratch:
-        old = {"GIT_INDEX_FILE": str(Path(scratch, "old"))}
+    with scratch() as folder:
+        old = {"GIT_INDEX_FILE": str(folder / "old")}
         changed_since_old = _read(where, step.old, old)
-        changed_since_new = _read(where, step.new, {"GIT_INDEX_FILE": str(Path(scratch, "new"))})
+        changed_since_new = _read(where, step.new, {"GIT_INDEX_FILE": str(folder / "new")})
         ours = []
         for name, in_old, in_new in entries:
             path = where / name

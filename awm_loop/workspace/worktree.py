@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError
 from awm_loop.workspace import git
 from awm_loop.workspace.locks import GitDirs, drop_dead, exclusive, git_dirs
+from awm_loop.workspace.scratch import scratch
 
 ASIDE = "refs/worktree/awm-aside"  # of one working tree only: git keeps `refs/worktree/` apart for each
 
@@ -102,8 +102,8 @@ def salvage(path: Path, ref: str) -> str | None:
     base = git.head(path)
     if base is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="awm-salvage-") as scratch:
-        index = Path(scratch, "index")
+    with scratch() as folder:
+        index = folder / "index"
         real = path / git.demanded(git.run(path, "rev-parse", "--git-path", "index")).rstrip("\n")
         with suppress(FileNotFoundError):  # before the first `git add`
             shutil.copyfile(real, index)

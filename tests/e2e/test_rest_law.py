@@ -23,17 +23,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from awm_loop import clock, idle
-from awm_loop.attempt.directory import AttemptDirectory, take_lock
+from awm_loop.attempt.directory import AttemptDirectory, Marker, take_lock
 from awm_loop.cli import delivery, resting
 from awm_loop.cli.pulse import pulse
 from awm_loop.core.model import Instant, Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import AwmError
+from awm_loop.launchers import local
 from awm_loop.triggers import inbox
 from awm_loop.wiring import Home
 
 State = dict[str, Any]
 NEVER_SYNCED = ("cache/idle",)
+REAL_NOW = clock.now
 AHEAD_SECONDS = 3.0  # of the files' clock: what was written before a step is settled in the next
 
 
@@ -48,7 +50,7 @@ class World:
     """A home, and a clock that goes as it is told."""
 
     path: Path
-    now: Instant = field(default_factory=lambda: tomorrow(clock.now()))
+    now: Instant = field(default_factory=lambda: tomorrow(REAL_NOW()))
     said_idle: int = 0
     tended: dict[Path, int] = field(default_factory=dict)  # attempts that "run", and their locks
 
@@ -84,16 +86,35 @@ class World:
         """The agents of all attempts come to life, as far as a beat can see."""
         for path in (self.path / "state" / "attempts").glob("*"):
             if path not in self.tended and not (path / "started").exists():
-                (path / "started").touch()
+                marker = Marker(
+                    boot_id=self.now.boot_id,
+                    boottime=self.now.boottime,
+                    at=self.now.wall,
+                    supervisor=(os.getpid(), 0),
+                )
+                AttemptDirectory(path).pass_start(marker)
                 self.tended[path] = take_lock(path / "sup.lock") or -1
 
     def ends(self) -> None:
         """They succeed."""
         for path, fd in self.tended.items():
             result = Result(
-                outcome=Outcome.SUCCEEDED, exit_code=0, started_at=self.now.wall, ended_at=self.now.wall, seconds=1.0
+                outcome=Outcome.SUCCEEDED, exit_code=0, started_at=self.now.wall, ended_at=self.now.wall, seconds=3600.0
             )
             AttemptDirectory(path).write_result(result)
+            os.close(fd)
+        self.tended.clear()
+
+    def samples(self, idle_seconds: float) -> None:
+        """The supervisors write down for how long nothing happened."""
+        for path in self.tended:
+            line = {"at": "?", "idleSeconds": idle_seconds, "busySeconds": 60.0, "processes": []}
+            with (path / "samples.jsonl").open("a") as file:
+                file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+    def dies(self) -> None:
+        """The supervisors are gone, and left no result."""
+        for fd in self.tended.values():
             os.close(fd)
         self.tended.clear()
 
@@ -188,6 +209,9 @@ ACTIONS: dict[str, Callable[[World], object]] = {
     "task due later": lambda world: world.add("later", notBefore=_later(world)),
     "agents run": World.runs,
     "agents end": World.ends,
+    "supervisors die": World.dies,
+    "a sample": lambda world: world.samples(30.0),
+    "a stall": lambda world: world.samples(1000.0),
     "task before its spec": lambda world: world.add("first", notBefore=_later(world)),
     "its spec": lambda world: (world.path / "specs" / "first.md").write_text("# F\n**Priority:** P0\n\nDo it.\n"),
     "no spec": lambda world: (world.path / "specs" / "now.md").unlink(missing_ok=True),
@@ -235,6 +259,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[World], None]]
 
         monkeypatch.setattr(clock, "now", lambda: world.now)
         monkeypatch.setattr(idle, "_boot_id", boot_id)
+        monkeypatch.setattr(local, "start_supervisor", lambda *_: None)  # nobody comes to sweep what is left
 
         def wall() -> float:
             return world.now.wall.timestamp()
@@ -267,7 +292,17 @@ def play(steps: list[str], clocks: Callable[[World], None]) -> World:
         shutil.rmtree(folder)
 
 
-NOTHING_THERE = {"agents run", "agents end", "its spec", "no spec", "no project"}  # of an empty home
+NOTHING_THERE = {
+    "agents run",
+    "agents end",
+    "supervisors die",
+    "a sample",
+    "a stall",
+    "its spec",
+    "no spec",
+    "no project",
+}  # of an empty home
+DONE_IN_AN_HOUR = ["task due now", "beat", "agents run", "beat", "agents end", "beat"]  # so the next is late after two
 MANY = int(os.environ.get("AWM_REST_EXAMPLES", "150"))
 
 
@@ -280,6 +315,9 @@ MANY = int(os.environ.get("AWM_REST_EXAMPLES", "150"))
 @example(["task due later", "beat", "beat", "beat", "reboot"])
 @example(["limit", "task due now", "beat", "beat", "beat", "no spec"])
 @example(["task due now", "beat", "agents run", "beat", "beat", "agents end"])
+@example(["task due now", "beat", "agents run", "beat", "beat", "a sample", "beat", "a stall"])
+@example(["task due now", "beat", "agents run", "beat", "beat", "a sample", "beat", "supervisors die"])
+@example([*DONE_IN_AN_HOUR, "task due now", "beat", "agents run", "beat", "a sample", "beat", "an hour", "an hour"])
 @example(["task before its spec", "beat", "beat", "beat", "its spec"])
 @given(st.lists(st.sampled_from(["beat", "beat", "beat", *ACTIONS, *ACTIONS]), min_size=4, max_size=14))
 def test_where_the_quick_look_says_idle_a_whole_beat_does_nothing(
@@ -302,6 +340,7 @@ def test_where_the_quick_look_says_idle_a_whole_beat_does_nothing(
         ["time trigger"],
         ["task due later", "white space"],
         ["no history"],
+        ["task due now", "beat", "agents run", "beat", "a sample"],
     ],
 )
 def test_a_home_at_rest_is_seen_to_be_so(state: list[str], clocks: Callable[[World], None]) -> None:
