@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -20,8 +19,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from awm_loop import windows
-from awm_loop.core.model import AUTO
 from awm_loop.errors import ConfigError
+from awm_loop.references import cross_check, line_of
 
 SHOWN_CHARS_MAX = 80  # of a wrong value in a message
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # SPEC 17; `$` is checked with fullmatch, so no trailing newline
@@ -280,7 +279,7 @@ def read(text: str, path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise _complaint(path, text, error) from error
-    _cross_check(config, path, text)
+    cross_check(config, path, text)
     return config
 
 
@@ -325,7 +324,7 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
     location = [part for part in problem["loc"] if isinstance(part, str)]  # without the places in lists
     table = ".".join(location[:-1]) if len(location) > 1 else location[0]
     key = location[-1] if len(location) > 1 else None
-    where = f"{path}:{_line_of(text, table, key)}: {'.'.join(location)}"
+    where = f"{path}:{line_of(text, table, key)}: {'.'.join(location)}"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known(location[:-1]), n=1, cutoff=0.5)
         return ConfigError(f"{where}: unknown key", f"did you mean `{near[0]}`?" if near else "remove the line")
@@ -341,65 +340,3 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
 
 def _known(parents: list[str]) -> list[str]:
     return [*(TABLES.get(parents[0], _Table) if parents else Config).model_fields]
-
-
-def _line_of(text: str, table: str, key: str | None) -> int:
-    """The line of `key` inside `[table]`, else of its header or one below it, else 1: pydantic's errors carry none."""
-    header_line = 1
-    inside = False
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line)
-        if header:
-            name = header.group(1).replace('"', "")
-            inside = name == table
-            header_line = number if inside or (header_line == 1 and name.startswith(f"{table}.")) else header_line
-        elif key is not None and inside and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
-            return number
-    return header_line
-
-
-def _cross_check(config: Config, path: Path, text: str) -> None:
-    """References between tables: every agent named must exist, and a command agent needs its command."""
-    names = ", ".join(sorted(config.agents))
-    if config.loop.default_agent not in config.agents:
-        line = _line_of(text, "loop", "default_agent")
-        raise ConfigError(
-            f"{path}:{line}: loop.default_agent = {config.loop.default_agent!r} names no agent",
-            f"known agents: {names}; add [agents.{config.loop.default_agent}] or name one of them",
-        )
-    analyst = config.loop.analysis_agent
-    if analyst and (analyst not in config.agents or config.agents[analyst].kind == "shell"):
-        line = _line_of(text, "loop", "analysis_agent")
-        able = ", ".join(sorted(name for name, agent in config.agents.items() if agent.kind != "shell")) or "none"
-        raise ConfigError(
-            f"{path}:{line}: loop.analysis_agent = {analyst!r} names no agent that can read and answer",
-            f"agents that can: {able}",
-        )
-    if AUTO in config.agents:
-        line = _line_of(text, f"agents.{AUTO}", None)
-        raise ConfigError(f"{path}:{line}: an agent cannot be named {AUTO}: it is a route", "give it another name")
-    for kind, name in config.routes.items():
-        if name not in config.agents and name != AUTO:
-            line = _line_of(text, "routes", kind)
-            raise ConfigError(f"{path}:{line}: routes.{kind} = {name!r} names no agent", f"{AUTO}, or one of: {names}")
-    for name, agent in config.agents.items():
-        line = _line_of(text, f"agents.{name}", None)
-        if not re.fullmatch(ID_PATTERN, name):
-            raise ConfigError(f"{path}:{line}: agent name {name!r} is not an id", "letters, digits, `.`, `_`, `-`")
-        if agent.kind not in PROGRAMS and {"executable", "extra_args", "sandbox"} & agent.model_fields_set:
-            raise ConfigError(
-                f"{path}:{line}: agents.{name}: `executable`, `extra_args` and `sandbox` are for the kinds of CLIs",
-                f"kinds of CLIs: {', '.join(PROGRAMS)}",
-            )
-        if (agent.kind == "command") != bool(agent.command):
-            raise ConfigError(
-                f'{path}:{line}: agents.{name}: `command` goes with kind = "command", and only with it',
-                'command = ["my-agent", "--file", "{prompt_file}"]',
-            )
-        for other in agent.fallback:
-            if other not in config.agents or other == name:
-                others = ", ".join(sorted(config.agents.keys() - {name})) or "none"
-                raise ConfigError(
-                    f"{path}:{_line_of(text, f'agents.{name}', 'fallback')}: agents.{name}.fallback names {other!r}",
-                    f"other agents: {others}",
-                )

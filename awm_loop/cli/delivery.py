@@ -66,8 +66,7 @@ def _is_resetting(home: Home) -> bool:
 
 
 def has_news(beat: Beat) -> bool:
-    """Whether this beat left notices to be sent, channels that may be gone from the configuration, or a reset that waits
-    for its notice."""
+    """Whether this beat left notices, channels that may be gone from the configuration, or a reset still to be told."""
     work = beat.work
     return work is not None and bool(work.outbox or work.channels or isinstance(work.pending, Reset))
 

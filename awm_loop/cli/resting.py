@@ -99,7 +99,7 @@ def _running(home: Home, work: Work, policy: Policy, now: Instant) -> tuple[Look
     times: list[float] = []
     for attempt in work.attempts:
         directory = AttemptDirectory(home.store.directory / "attempts" / attempt.key)
-        marker, project = directory.marker(), projects.found(work, attempt.project_id, policy)
+        marker, project = directory.marker(), projects.found(attempt.project_id, policy)
         is_hard = policy.bounds.is_hard or project is None or project.bounds.is_hard  # its minutes are counted
         if marker is None or marker.boot_id != now.boot_id or attempt.phase is not Phase.RUNNING or is_hard:
             return None
