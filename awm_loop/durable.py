@@ -98,9 +98,7 @@ def write_unsynced(path: Path, data: bytes) -> None:
     with disk_trouble(path):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with _folder(path.parent) as folder, _temporary(folder, data) as (name, _):
-            fault.point("durable.unsynced:before-rename")
             os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-            fault.point("durable.unsynced:after-rename")
 
 
 def _put_back(folder: int, name: str, other: str, written: os.stat_result) -> None:

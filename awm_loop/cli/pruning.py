@@ -12,7 +12,6 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from awm_loop import fault
 from awm_loop.attempt.directory import AttemptDirectory, tending
 from awm_loop.config import ATTEMPTS_KEPT, ATTEMPTS_REMOVED_MAX
 from awm_loop.core.model import Work, task_key
@@ -50,8 +49,6 @@ def _take_out(path: Path, gone: Path) -> bool:
     """False where it is tended, or has no result: something of it may live."""
     with suppress(OSError), tending(AttemptDirectory(path)) as was_free:
         if was_free and (path / "result.json").exists():
-            fault.point("pruning.attempt:before")
             path.rename(gone / path.name)
-            fault.point("pruning.attempt:after")
             return True
     return False

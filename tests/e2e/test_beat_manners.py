@@ -63,8 +63,13 @@ def test_a_beat_with_nothing_new_changes_nothing_and_says_nothing(settle, home: 
 
 
 def quiet_tree(home: Home) -> dict[str, object]:
-    """The home without what a running attempt writes by itself, and the note that a beat at rest leaves once."""
-    own = {"state", "state/cache", "state/cache/idle"}  # of folders the time: their names are all here
+    """The home without what a running attempt writes by itself, and what the first beat leaves once: a lock, a note."""
+    own = {
+        "state",
+        "state/cache",
+        "state/cache/idle",
+        "state/turnstile.lock",
+    }  # of folders the time: the names are here
     tree = home.tree().items()
     return {path: found for path, found in tree if path not in own and not path.endswith("samples.jsonl")}
 

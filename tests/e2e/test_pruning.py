@@ -55,7 +55,7 @@ def test_the_oldest_attempts_go_and_the_newest_stay(home: Home) -> None:
 
 @pytest.mark.parametrize("place", ["queue", "blocked"])
 def test_attempts_of_a_task_that_is_not_over_stay(place: str, home: Home) -> None:
-    """The next prompt quotes them (SPEC 5.3)."""
+    """The next prompt quotes them (SPEC 8.2)."""
     keys = attempts(home, *"ABACD")
 
     assert pruning.prune(home, replace(NOTHING, **{place: ("A",)}), 1) == [keys[1], keys[3]]
