@@ -28,6 +28,7 @@ PORT = 18789  # its own default
 CONNECT_SECONDS_MAX = 5.0
 ANSWER_SECONDS_MAX = 30.0  # a spawn was seen to take 2 s on a quiet machine
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a list holds the prompts of all that ended in the last half hour, twice
+NOT_STARTED = ("startup", "gateway-draining")  # how that which fails is called before it has started, and at its end
 CONFIG_BYTES_MAX = 1024 * 1024
 TEXT_CHARS_MAX = 1000  # of what a tool says of its failure
 
@@ -98,14 +99,23 @@ class Gateway:
                 return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
 
     def ready(self) -> Trouble | None:
-        """None where it says that it is."""
-        answer = self._ask("GET", "/readyz", None, CONNECT_SECONDS_MAX)
+        """None where it says that it has started.
+
+        Not whether all is well with it: by its docs `/readyz` is 503 as long as any channel of its is broken, and that
+        keeps no sub-agent from its work. Releases without `/startupz` tell it there, by what fails.
+        """
+        answer = self._ask("GET", "/startupz", None, CONNECT_SECONDS_MAX)
+        if not isinstance(answer, Trouble) and answer[0] == 404:
+            answer = self._ask("GET", "/readyz", None, CONNECT_SECONDS_MAX)
         if isinstance(answer, Trouble):
             return answer
         status, said = answer
-        if status == 200 and said.get("ready") is True:
+        names = said.get("failing")
+        failing = [str(name) for name in names] if isinstance(names, list) else []
+        is_up = status == 200 and (said.get("status") == "started" or said.get("ready") is True)
+        if is_up or (failing and not any(name.startswith(NOT_STARTED) for name in failing)):
             return None
-        if status == 503 or said.get("ready") is False:
+        if status == 503:
             return Starting(f"the gateway at {self.url} is starting")
         return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
 

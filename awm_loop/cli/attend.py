@@ -110,7 +110,12 @@ def _attend(directory: AttemptDirectory) -> int:
     pace = Pace(min(TOLD_SECONDS, stall_seconds / TOLD_PER_STALL))
     launcher = _launcher(order, settings, pace)
     protocol = PROTOCOL.format(path=directory / "answer" / "agent-result.json", workspace=order.workspace)
-    wanted = Wanted(directory=directory, told=sys.stdin.read() + protocol, workspace=order.workspace, model=order.model)
+    wanted = Wanted(
+        directory=directory,
+        told=sys.stdin.buffer.read().decode("utf-8", "replace") + protocol,
+        workspace=order.workspace,
+        model=order.model,
+    )
     try:
         started = launcher.start(wanted)
         if isinstance(started, Trouble):

@@ -60,8 +60,8 @@ class Stub:
 def stub() -> Iterator[Callable[..., Stub]]:
     made: list[Stub] = []
 
-    def make(answer: Answer, readiness: str = "ready") -> Stub:
-        made.append(Stub({"/tools/invoke": answer, "/readyz": recorded(readiness)}))
+    def make(answer: Answer, readiness: str = "started") -> Stub:
+        made.append(Stub({"/tools/invoke": answer, "/startupz": recorded(readiness)}))
         return made[-1]
 
     yield make
@@ -109,9 +109,45 @@ def test_what_a_gateway_answers_well_is_given_back(stub: Callable[..., Stub]) ->
 
 def test_a_failure_of_one_that_is_not_ready_says_nothing_of_the_tool(stub: Callable[..., Stub]) -> None:
     """The same answer as of a tool that failed, so it is asked whether it is ready (recorded of 2026.9.6; SPEC 7.3)."""
-    found = stub(recorded("failed"), "starting").gateway.invoke("subagents", {})
+    found = stub(recorded("failed"), "not started").gateway.invoke("subagents", {})
 
     assert isinstance(found, Starting)
+
+
+@pytest.mark.parametrize(
+    ("moods", "kind"),
+    [
+        ({}, None),
+        ({"starting_seconds": 1000}, Starting),
+        ({"failing": ["telegram"]}, None),
+        ({"old": True}, None),
+        ({"old": True, "failing": ["telegram"]}, None),
+        ({"old": True, "starting_seconds": 1000}, Starting),
+        ({"old": True, "starting_seconds": 1000, "failing": ["telegram"]}, Starting),
+    ],
+)
+def test_a_broken_channel_does_not_make_it_unready(
+    claw: Claw, moods: dict[str, Any], kind: type[Trouble] | None
+) -> None:
+    """`/readyz` is 503 as long as one is, which may be for weeks; sub-agents work all the same (its docs, 2026.9.6)."""
+    claw.be(**moods)
+
+    found = Gateway(claw.url, TOKEN).ready()
+
+    assert found is None if kind is None else type(found) is kind
+
+
+@pytest.mark.parametrize("status", [200, 404, 418, 500, 503])
+def test_what_is_no_gateway_is_not_ready(status: int) -> None:
+    """Whatever answers at its port (SPEC 7.3)."""
+    bodies = [b"", b"<html>", b"{}", b'{"failing": 5}', b'{"failing": []}', b'{"ready": 1, "status": []}']
+    made = [Stub({"/startupz": http(status, body), "/readyz": http(status, body)}) for body in bodies]
+
+    found = [type(one.gateway.ready()) for one in made]
+    for one in made:
+        one.listening.close()
+
+    assert found == [Starting if status == 503 else Unreachable] * len(bodies)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +300,8 @@ def exercised(home: Home, claw: Claw) -> dict[str, dict[str, Any]]:
         said[name] = {"status": answer.status_code, "body": answer.json()}
         return answer.json().get("result", {}).get("details", {})
 
+    answer = httpx.get(f"{claw.url}/startupz")
+    said["started"] = {"status": answer.status_code, "body": answer.json()}
     for play, seconds in (("well", 0), (f"PLAY: fail {CAP}", 0), ("long", 1000)):
         told = f"{play}\n```sh run\nsleep {seconds}\n```\n"
         ask("spawn", "sessions_spawn", {"task": told, "label": f"awm-1-{play}.1", "cwd": str(home.project)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from benches import GatewayBench
@@ -142,3 +143,11 @@ def test_rows_of_a_list_that_are_none_are_passed_over(bench: GatewayBench, claw:
     )
 
     assert (bench.seen(), bench.seen(2), bench.seen(3)) == ("alive", "alive", "alive")
+
+
+def test_a_model_is_passed_on_where_one_is_named(bench: GatewayBench, claw: Claw) -> None:
+    """Else the gateway chooses (SPEC 8.9)."""
+    bench.launcher.start(bench.wanted("true"))
+    bench.launcher.start(replace(bench.wanted("true", 2), model="mock/two"))
+
+    assert [request["args"].get("model") for request in claw.requests("sessions_spawn")] == [None, "mock/two"]

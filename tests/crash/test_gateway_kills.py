@@ -43,13 +43,17 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(home: Home, cla
             starting_seconds=chance.choice((0, 0.3)),
             slow={"sessions_spawn": chance.choice((0, 0.3)), "subagents": chance.choice((0, 0, 0.2))},
         )
-        path = str(home.spec(task, f"sleep {chance.choice((0.3, 2, 3))}"))
+        go = home.root / f"go-{task}"
+        path = str(home.spec(task, f"until [ -e {go} ]; do sleep 0.05; done"))
         home.edit(lambda state, task=task, path=path: enqueue(state, task, path))
         for _ in range(chance.randint(1, SHOTS_MAX)):
             home.beat()
-            wait(chance.choice((0, 0.3, 1, 1.5)) + chance.random() / 2)
+            if chance.random() < 0.6:  # else while it is started
+                home.wait_for(claw.living, beat_every=0.4)
+            wait(chance.choice((0, 0, 0.3, 1)) + chance.random() / 2)
             hit.update(shoot(home, claw, chance))
             (home.root / "hits").write_text(f"{hit.total()} {hit.most_common()}")  # of a run that is broken off
+        go.touch()
         home.wait_for(lambda task=task: task in home.state()["completed"], beat_every=0.4)
 
     print(f"{hit.total()} hits: {hit.most_common()}; {len(claw.labels())} sub-agents")
@@ -63,7 +67,7 @@ def shoot(home: Home, claw: Claw, chance: random.Random) -> list[str]:
     """SIGKILL to one or two of the three; a gateway comes back at once or later. Returns who was hit."""
     hit = []
     for target in chance.choice(
-        (["gateway"], ["attending"], ["supervisor"], ["gateway", "attending"], ["gateway", "supervisor"])
+        (["gateway"], ["gateway"], ["attending"], ["supervisor"], ["attending", "gateway"], ["supervisor", "gateway"])
     ):
         if target == "gateway":
             claw.kill()

@@ -35,6 +35,8 @@ from typing import Any
 MOODS: dict[str, Any] = {
     "token": "T",
     "deny": [],  # tools
+    "old": False,  # it has no /startupz
+    "failing": [],  # channels of its that are broken
     "cap": 5,  # live children of one parent
     "starting_seconds": 0.0,  # after its start it is not ready so long
     "slow": {},  # seconds by tool, before the deed
@@ -319,11 +321,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         is_ready = self.server.is_ready()
-        failing = [] if is_ready else ["startup-sidecars"]
-        loop = {"degraded": False, "degradedSinceMs": None, "reasons": []}
-        self.answer(
-            200 if is_ready else 503, {"ready": is_ready, "failing": failing, "uptimeMs": 39163, "eventLoop": loop}
-        )
+        if self.path == "/startupz" and not self.server.moods()["old"]:
+            told = {"status": "started"} if is_ready else {"status": "starting", "pendingReason": "startup-sidecars"}
+            self.answer(200 if is_ready else 503, {"ok": is_ready, "version": "2026.9.6", "uptimeMs": 39163, **told})
+        elif self.path == "/readyz":
+            failing = [*([] if is_ready else ["startup-sidecars"]), *self.server.moods()["failing"]]
+            loop = {"degraded": False, "degradedSinceMs": None, "reasons": [], "intervalMs": 1009.5}
+            state = {"ready": not failing, "failing": failing, "uptimeMs": 39163, "eventLoop": loop}
+            self.answer(503 if failing else 200, state)
+        else:
+            self.answer(404, {"ok": False})
 
     def do_POST(self) -> None:
         moods, body = self.server.moods(), json.loads(self.rfile.read(int(self.headers["Content-Length"])))
