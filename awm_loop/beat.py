@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from awm_loop import fault
-from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX
+from awm_loop.config import BEAT_STEPS_MAX, EDITS_MAX, RESET_REFUSED_SECONDS_MAX
 from awm_loop.core import choice, projects
 from awm_loop.core.consequence import (
     Moment,
     Step,
+    note,
     take_account,
     take_call,
     take_live,
@@ -23,6 +25,7 @@ from awm_loop.core.consequence import (
     take_queued,
 )
 from awm_loop.core.machine import (
+    Signal,
     classify_account,
     classify_call,
     classify_live,
@@ -30,11 +33,14 @@ from awm_loop.core.machine import (
     classify_project,
     classify_queued,
 )
-from awm_loop.core.model import Effect, Launch, Policy, Reset, Spec, Stop, Work
+from awm_loop.core.model import Effect, Instant, Launch, Policy, Reset, Spec, Stop, Work
 from awm_loop.core.observation import AttemptSeen, Call, ProbeFailed, ProjectGone, SpecBad, SpecRead, TaskSeen
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.errors import ConfigError
 from awm_loop.ports import Changed, Loaded, Ports
+
+NOT_RESET = "the assistant's session is not reset yet"  # in the journal, with the reason
+GIVEN_UP = "⚠️ What was done is saved. The assistant's session could not be reset: {why}. The work goes on."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,13 @@ class Beat:
     redone: Effect | None = None  # an earlier beat's promise
     lines: tuple[str, ...] = field(default=())  # what else is worth a line: a metrics file set aside
     wants_another: bool = False  # more can be done at once than one beat may (SPEC 6.2)
+
+
+class _News(NamedTuple):
+    """What a beat is told before it looks at anything: what calls for work, and what of a reset was given up."""
+
+    calls: Sequence[Call]
+    given_up: str
 
 
 def run(ports: Ports, *, dry_run: bool = False) -> Beat:
@@ -73,11 +86,14 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     redone = loaded.work.pending
     if redone is not None and not dry_run and not _is_held(loaded.work, redone, moment):
         fault.point("beat.redo:before")
-        _perform(ports, loaded.work, redone)
+        refused = _perform(ports, loaded.work, redone)
         fault.point("beat.redo:after")
+        if refused is not None:
+            kept, why = _put_off(ports, loaded, refused)
+            return Beat(work=kept, lines=why)
     start = replace(_with_specs(loaded, ports, moment.policy), pending=None)
     calls = ports.calls(start, now)
-    steps = tuple(_advance(start, calls, ports, moment))
+    steps = tuple(_advance(start, _News(calls, _given_up(loaded.work, now)), ports, moment))
     work = steps[-1].work if steps else start
     lines: tuple[str, ...] = ()
     if not dry_run and work != loaded.work:
@@ -88,13 +104,17 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
         ports.taken(taken, now)
     effect = steps[-1].work.pending if steps else None
     has_room = bool(work.queue) and len(work.attempts) < moment.policy.max_parallel
-    is_cut = isinstance(effect, Reset) or (isinstance(effect, Launch) and has_room) or len(steps) >= BEAT_STEPS_MAX
-    is_cut = is_cut or len(taken) < len(calls)
+    is_cut = isinstance(effect, Launch) and has_room
+    is_cut = is_cut or (isinstance(effect, Reset) and work.pending is None)
+    is_cut = is_cut or len(steps) >= BEAT_STEPS_MAX or len(taken) < len(calls)
     return Beat(work=work, steps=steps, effect=effect, redone=redone, lines=lines, wants_another=is_cut)
 
 
 def _is_held(work: Work, effect: Effect, moment: Moment) -> bool:
-    """A launch that was promised before a pause, or before its project's window closed: not now (SPEC 15.6)."""
+    """A launch that was promised before a pause, or before its project's window closed: not now (SPEC 15.6). A reset
+    that was refused for too long: not any more (SPEC 11.1)."""
+    if isinstance(effect, Reset):
+        return bool(_given_up(work, moment.now))
     attempt = work.attempt(effect.key) if isinstance(effect, Launch) else None
     if attempt is None:
         return False
@@ -122,8 +142,10 @@ def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, 
         fault.point("beat.promise:before-save")
         loaded = ports.store.save(loaded, work, ports.clock())
         fault.point("beat.effect:before")
-        _perform(ports, work, work.pending)
+        refused = _perform(ports, work, work.pending)
         fault.point("beat.effect:after")
+        if refused is not None:
+            return _put_off(ports, loaded, refused)
         work = replace(loaded.work, pending=None)
     fault.point("beat.record:before")
     set_aside = ports.record(news, ports.clock()) if news else None
@@ -131,7 +153,26 @@ def _promise_and_prove(ports: Ports, loaded: Loaded, work: Work) -> tuple[Work, 
     return ports.store.save(loaded, work, ports.clock()).work, (set_aside,) if set_aside else ()
 
 
-def _perform(ports: Ports, work: Work, effect: Effect) -> None:
+def _put_off(ports: Ports, loaded: Loaded, why: str) -> tuple[Work, tuple[str, ...]]:
+    """The world refused the effect: it stays promised, the next beat does it again, and the journal says why, once."""
+    effect, now = loaded.work.pending, ports.clock()
+    if not why or not isinstance(effect, Reset) or effect.refused:
+        return loaded.work, ()
+    work = replace(loaded.work, pending=replace(effect, refused=(why, now.wall)))
+    return ports.store.save(loaded, note(work, now, NOT_RESET, reason=why), now).work, (f"{NOT_RESET}: {why}",)
+
+
+def _given_up(work: Work, now: Instant) -> str:
+    """What is told instead of a reset that was refused for too long, wherever the clock went; "" where none was."""
+    if work.paused or not isinstance(work.pending, Reset) or not work.pending.refused:
+        return ""
+    why, since = work.pending.refused
+    is_over = abs((now.wall - since).total_seconds()) >= RESET_REFUSED_SECONDS_MAX
+    return GIVEN_UP.format(why=why) if is_over else ""
+
+
+def _perform(ports: Ports, work: Work, effect: Effect) -> str | None:
+    """None: done. Else why the world refuses it now."""
     match effect:
         case Launch(key=key):
             attempt = work.attempt(key)
@@ -140,29 +181,28 @@ def _perform(ports: Ports, work: Work, effect: Effect) -> None:
         case Stop(key=key, why=why):
             ports.launcher.stop(key, why)
         case Reset(key=key):
-            ports.remember(work, key)
+            return ports.remember(work, key)
+    return None
 
 
-def _advance(work: Work, calls: Sequence[Call], ports: Ports, moment: Moment) -> Iterator[Step]:
+def _advance(work: Work, news: _News, ports: Ports, moment: Moment) -> Iterator[Step]:
     """Rows until one has an effect or nothing changes: live attempts oldest first, what calls, accounts and projects,
     the loop, the next task."""
     seen = ports.launcher.probe(work.attempts) if work.attempts else {}
     fault.point("beat.probe:after")
-    for count, step in enumerate(_rows(work, seen, calls, ports, moment), start=1):
+    for count, step in enumerate(_rows(work, seen, news, ports, moment), start=1):
         yield step
         if step.work.pending is not None or count >= BEAT_STEPS_MAX:
             return
 
 
-def _rows(
-    work: Work, seen: Mapping[str, AttemptSeen], calls: Sequence[Call], ports: Ports, moment: Moment
-) -> Iterator[Step]:
+def _rows(work: Work, seen: Mapping[str, AttemptSeen], news: _News, ports: Ports, moment: Moment) -> Iterator[Step]:
     for attempt in work.attempts:
         for step in _live_rows(work, attempt.key, seen, moment):
             work = step.work
             yield step
     first: dict[str, Call] = {}  # of each trigger, one a beat: what it did last is all that is kept
-    for call in calls:
+    for call in news.calls:
         first.setdefault(call.trigger, call)
     for call in first.values():
         judged = classify_call(work, call)
@@ -176,7 +216,7 @@ def _rows(
     if work.paused:
         return
     for subject in ("loop", "loop", "loop", "queue", "loop"):  # the last two steps of a reset, then what there is to do
-        for step in _loop_row(work, moment) if subject == "loop" else _queue_rows(work, ports, moment):
+        for step in _loop_row(work, news, moment) if subject == "loop" else _queue_rows(work, ports, moment):
             work = step.work
             yield step
 
@@ -222,8 +262,11 @@ def _gone(work: Work, project_id: str, ports: Ports, moment: Moment) -> str:
     return ""
 
 
-def _loop_row(work: Work, moment: Moment) -> Iterator[Step]:
-    step = take_loop(work, classify_loop(work, moment.policy), moment)
+def _loop_row(work: Work, news: _News, moment: Moment) -> Iterator[Step]:
+    judged = classify_loop(work, moment.policy)
+    if judged.signal is Signal.SAVED:
+        judged = judged._replace(reason=news.given_up)
+    step = take_loop(work, judged, moment)
     if not step.row.is_quiet:
         yield step
 

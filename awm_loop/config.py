@@ -88,6 +88,7 @@ HOOK_PER_MINUTE_MAX = 60  # deliveries that are queued
 HOOK_BODY_SECONDS = 5.0  # a body has come by then
 HOOK_CONNECTION_SECONDS = 10.0  # and its connection is over by then
 HOOK_CONNECTIONS_MAX = 256  # at once
+RESET_REFUSED_SECONDS_MAX = 15 * 60.0  # SPEC 11.1: then the work goes on without the reset of a session
 DELIVERY_BUDGET_SECONDS = 10.0  # how long the end of one beat may deliver
 
 Positive = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
@@ -226,7 +227,7 @@ class OpenClawConfig(_Table):
 
     url: GatewayUrl = ""
     token: EnvironmentName = "env:OPENCLAW_GATEWAY_TOKEN"  # noqa: S105  its name
-    session: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] = "agent:main:main"
+    session: Annotated[str, StringConstraints(pattern=r"^[!-~]{0,200}$")] = ""  # "": none is reset
     channel: str = ""
     target: str = ""
 

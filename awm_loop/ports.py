@@ -79,7 +79,8 @@ class Ports:
     head: Callable[[str], tuple[str | None, str]]  # a project's commit and branch; raises AwmError where there is none
     worktree: Callable[[str], str]  # the path of a task's own
     past: Callable[[], Sequence[Past]]
-    remember: Callable[[Work, str], None]  # write the memory file of a reset, once for its key; raises DiskError
+    # Do a reset, harmless to repeat for its key. None: done; else why not yet, "" where that is no news.
+    remember: Callable[[Work, str], str | None]
     record: Callable[[Sequence[Ended], Instant], str | None]  # metrics; a text when an old file was set aside
     calls: Callable[[Work, Instant], Sequence[Call]]  # the triggers that are due, and requests from outside
     taken: Callable[[Sequence[Call], Instant], None]  # these are saved; harmless when it is not told of one

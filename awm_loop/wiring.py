@@ -7,28 +7,32 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from awm_loop import clock, config, durable
+from awm_loop import assistant, clock, config, durable, gateway, terminal
 from awm_loop.agents import prompt
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.estimate import Past
+from awm_loop.core.machine import Tell
 from awm_loop.core.model import Agent, Attempt, Ended, Instant, Notice, Policy, Spec, Work, task_key
+from awm_loop.core.notice import one_line
 from awm_loop.core.observation import Call, SpecBad
 from awm_loop.core.project import DEFAULT_PROJECT, Project
 from awm_loop.core.projects import project_of
 from awm_loop.errors import BadFileError, ConfigError
 from awm_loop.launchers.local import LocalLauncher, start_supervisor
-from awm_loop.notify import apprise_urls, command, outbox
+from awm_loop.notify import apprise_urls, command, openclaw, outbox
 from awm_loop.ports import Ports, Send, Settings
 from awm_loop.store import memory, metrics, projects, specfile, triggers
 from awm_loop.store.statefile import StateFile
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import plan
 from awm_loop.workspace import git
+
+TELLING_SECONDS_MAX = 60.0  # that a reset waits for its own first notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +153,9 @@ class Home:
 
     def ports(self, begin: Callable[[AttemptDirectory], None] | None = None) -> Ports:
         """The ports of a beat. `begin` takes over a new attempt in this process; without it, a new process does."""
-        launcher = LocalLauncher(
-            home=self.path,
-            loop=self.config.loop,
-            agents=self.config.agents,
-            clock=clock.now,
-            read_spec=self._spec_of,
-            prepare_of=self.prepare_of,
-            about=self._about,
-            begin=begin or (lambda directory: start_supervisor(self.path, directory)),
-        )
         return Ports(
             store=self.store,
-            launcher=launcher,
+            launcher=replace(self.launcher(begin), context_share=self._context_share),
             clock=clock.now,
             policy=self.policy,
             read_spec=self.read_spec,
@@ -172,6 +166,19 @@ class Home:
             record=self.record,
             calls=self._called,
             taken=lambda calls, _: self._taken(calls),
+        )
+
+    def launcher(self, begin: Callable[[AttemptDirectory], None] | None = None) -> LocalLauncher:
+        """The launcher alone: to look with it asks no gateway."""
+        return LocalLauncher(
+            home=self.path,
+            loop=self.config.loop,
+            agents=self.config.agents,
+            clock=clock.now,
+            read_spec=self._spec_of,
+            prepare_of=self.prepare_of,
+            about=self._about,
+            begin=begin or (lambda directory: start_supervisor(self.path, directory)),
         )
 
     def policy(self, settings: Settings, now: Instant) -> Policy:
@@ -213,8 +220,27 @@ class Home:
 
         Calls(self.path, lambda _: None, self.triggers).taken(calls)
 
-    def _remember(self, work: Work, key: str) -> None:
-        memory.write(self.path / self.config.loop.memory, work, key, clock.now())
+    def _remember(self, work: Work, key: str) -> str | None:
+        """Write down what was done; then the assistant's session is reset, where one is configured (SPEC 11.1).
+
+        What is to come is told before it comes. A loop that is paused keeps its session.
+        """
+        now, session = clock.now(), self.config.openclaw.session
+        if session and (work.paused or self._is_to_be_told(work, now)):
+            return ""
+        memory.write(self.path / self.config.loop.memory, work, key, now)
+        trouble = assistant.reset(gateway.of(self.config.openclaw), session) if session else None
+        return one_line(terminal.plain(trouble.text)) if trouble else None
+
+    def _is_to_be_told(self, work: Work, now: Instant) -> bool:
+        """Whether the first notice of a reset still waits for a channel that can be asked at any moment."""
+        waiting = outbox.due(work, tuple(senders(self.config)), now)
+        told = [notice for notices in waiting.values() for notice in notices if notice.kind == Tell.RESET]
+        return any((now.wall - notice.at).total_seconds() < TELLING_SECONDS_MAX for notice in told)
+
+    def _context_share(self) -> float | None:
+        session = self.config.openclaw.session
+        return assistant.context_share(gateway.of(self.config.openclaw), session) if session else None
 
     def past(self) -> Sequence[Past]:
         return metrics.past(self.metrics_path)
@@ -326,7 +352,17 @@ def _read_triggers(path: Path, _: object) -> tuple[Trigger, ...]:
 def channel_names(settings: config.Config) -> tuple[str, ...]:
     """The channels every notice goes to. A URL may be a secret, so its channel is named by a hash of its entry."""
     urls = tuple(f"url-{_short_hash(url)}" for url in settings.notify.urls)
-    return (outbox.CONSOLE, *urls, *(("command",) if settings.notify.command else ()))
+    own = (("command", settings.notify.command), ("openclaw", has_messages(settings)))
+    return (outbox.CONSOLE, *urls, *(name for name, is_there in own if is_there))
+
+
+def has_messages(settings: config.Config) -> bool:
+    """Whether notices go through a gateway. Raises ConfigError where it is half said."""
+    told = settings.openclaw
+    if bool(told.channel) != bool(told.target):
+        hint = 'channel = "telegram" and target = "123456", or neither of them'
+        raise ConfigError("awm.toml: [openclaw] `channel` and `target` go together", hint)
+    return bool(told.channel)
 
 
 def senders(settings: config.Config) -> dict[str, Send]:
@@ -334,6 +370,9 @@ def senders(settings: config.Config) -> dict[str, Send]:
     found: dict[str, Send] = {f"url-{_short_hash(url)}": _url_sender(url) for url in settings.notify.urls}
     if settings.notify.command:
         found["command"] = command.channel(settings.notify.command)
+    if has_messages(settings):
+        told = settings.openclaw
+        found["openclaw"] = openclaw.channel(gateway.of(told), told.channel, told.target)
     return found
 
 

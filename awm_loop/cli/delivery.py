@@ -16,7 +16,7 @@ from awm_loop import clock, config, durable, fault
 from awm_loop.attempt.spawn import become_subreaper
 from awm_loop.beat import Beat
 from awm_loop.cli.pulse import LOOKS_MAX
-from awm_loop.core.model import Notice
+from awm_loop.core.model import Notice, Reset
 from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError, DiskError
 from awm_loop.notify import outbox
 from awm_loop.notify.ping import ping
@@ -26,10 +26,10 @@ from awm_loop.wiring import Home, channel_names, senders
 LATE_SECONDS = 60.0  # an older notice on the console says of when it is
 
 
-def deliver(home: Home, console: Send | None) -> None:
-    """Send what the outbox holds. Where another process is at it, it sees to ours too."""
+def deliver(home: Home, console: Send | None, wait_seconds: float = 0.0) -> None:
+    """Send what the outbox holds. Where another process is at it, for so long, it sees to ours too."""
     channels: Mapping[str, Send] = senders(home.config) | ({outbox.CONSOLE: console} if console else {})
-    with home.store.delivering() as is_ours:
+    with home.store.delivering(wait_seconds) as is_ours:
         if is_ours:
             fault.point("delivery.outbox:locked")
             outbox.deliver(home.store, channels, channel_names(home.config), clock.now)
@@ -43,20 +43,28 @@ def console_text(notice: Notice, now: datetime) -> str:
 
 
 def deliver_and_look(home: Home, console: Send | None, beat: Callable[[], Sequence[Beat]]) -> None:
-    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2).
+    """Deliver, then beat again while there is a mark: a kick that met the lock of a delivery left it (SPEC 6.2). Also
+    where a reset waits for its notice to be delivered.
 
     Where `beat` finds another process at it, that one looks again.
     """
     for _ in range(LOOKS_MAX):
-        deliver(home, console)
-        if not home.store.mark_path.exists() or not beat():
+        is_resetting = _is_resetting(home)
+        deliver(home, console, config.DELIVERY_BUDGET_SECONDS if is_resetting else 0.0)
+        if not (is_resetting or home.store.mark_path.exists()) or not beat():
             return
+
+
+def _is_resetting(home: Home) -> bool:
+    """Whether a reset of the assistant's session is promised, and was never tried."""
+    loaded = home.store.load(clock.now()) if home.config.openclaw.session else None
+    pending = loaded.work.pending if loaded and not loaded.work.paused else None
+    return isinstance(pending, Reset) and pending.refused is None
 
 
 def has_channels(home: Home) -> bool:
     """Whether a supervisor's beat has anyone to tell: most homes have only the console, which it lacks."""
-    notify = home.config.notify
-    return bool(notify.urls or notify.command or notify.ping_url)
+    return bool(senders(home.config) or home.config.notify.ping_url)
 
 
 def tell_bad_file(home: Home, path: Path, error: BadFileError) -> None:

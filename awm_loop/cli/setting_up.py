@@ -85,7 +85,7 @@ kind = "shell"                   # runs the spec's ```sh run blocks; needs no mo
 [openclaw]
 # url = ""                       # its gateway; "": on this machine, at the port that its openclaw.json names
 # token = "env:OPENCLAW_GATEWAY_TOKEN"  # where that is not set: gateway.auth.token of openclaw.json
-# session = "agent:main:main"    # the assistant's session, which a reset makes fresh
+# session = ""                   # the assistant's, "agent:main:main": a reset makes it fresh; "": it is left alone
 # channel = ""                   # for notices: as the gateway names it, "telegram" ...
 # target = ""                    # ... and who gets them there
 

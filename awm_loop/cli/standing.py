@@ -203,7 +203,7 @@ def length_text(seconds: float) -> str:
 
 def running(home: Home, work: Work) -> tuple[Running, ...]:
     """What is seen of each live attempt, the oldest first."""
-    seen, stall_seconds = home.ports().launcher.probe(work.attempts), home.config.loop.stall_minutes * 60
+    seen, stall_seconds = home.launcher().probe(work.attempts), home.config.loop.stall_minutes * 60
     result = []
     for attempt in work.attempts:
         look = seen[attempt.key]

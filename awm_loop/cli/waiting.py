@@ -9,7 +9,7 @@ from awm_loop import terminal
 from awm_loop.cli import standing
 from awm_loop.core import choice, projects
 from awm_loop.core.machine import Signal, classify_queued
-from awm_loop.core.model import Instant, Policy, Spec, Work
+from awm_loop.core.model import Instant, Policy, Reset, Spec, Work
 from awm_loop.core.observation import SpecBad, SpecRead
 from awm_loop.core.project import DEFAULT_PROJECT, ProjectStatus
 from awm_loop.errors import ConfigError
@@ -40,7 +40,8 @@ def waits(home: Home, loaded: Loaded, task_id: str, now: Instant) -> list[Wait]:
         work = choice.learnt(work, task_id, spec, policy)  # a beat does that when it may start something
     found = [Wait("you: the loop is paused", then="awm resume")] if work.paused else []
     if work.reset is not None or choice.reset_due(work, policy):
-        found.append(Wait("the session reset that is due"))
+        refused = work.pending.refused if isinstance(work.pending, Reset) else None
+        found.append(Wait(f"the session reset that is due{f': {refused[0]}' if refused else ''}"))
     if why := projects.shut(work, projects.project_of(work, task_id), now, policy):
         found.append(Wait(why, policy.day_ends_at if "budget" in why else None, _opens(work, task_id, policy)))
     if why := projects.hindrance(work, task_id):

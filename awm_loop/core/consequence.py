@@ -130,7 +130,7 @@ def take_loop(work: Work, judged: Judged, moment: Moment) -> Step:
         case Phase.RESUMING:
             tasks = {key: replace(task, sessions={}) for key, task in work.tasks.items()}
             fresh = replace(work, reset=step.row.then, since_reset=0, context_share=0.0, sessions={}, tasks=tasks)
-            return _written(step, fresh, notice.RESET_DONE, moment)
+            return _written(step, fresh, judged.reason or notice.RESET_DONE, moment)
         case _ if step.row.phase is Phase.RESUMING:
             return _written(step, replace(work, reset=None), notice.standing(work), moment)
         case _:

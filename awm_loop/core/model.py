@@ -49,6 +49,7 @@ class Reset:
     """An effect: write the memory file and drop the sessions (SPEC 11.1); harmless when done for this `key`."""
 
     key: str
+    refused: tuple[str, datetime] | None = None  # why the world does not let it be done, and since when
 
 
 Effect = Launch | Stop | Reset  # all that a beat may ask of the world, once, after it is promised on disk (SPEC 6.2)

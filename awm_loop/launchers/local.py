@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from awm_loop import fault
@@ -23,7 +23,7 @@ from awm_loop.config import (
     LoopConfig,
 )
 from awm_loop.core.model import Attempt, Instant, Outcome, Spec, Task, attempt_key
-from awm_loop.core.observation import Alive, AttemptSeen, NotStarted, SpecBad, Unattended
+from awm_loop.core.observation import Alive, AttemptSeen, Exited, NotStarted, SpecBad, Unattended
 from awm_loop.durable import disk_trouble, sync_folder
 from awm_loop.errors import AwmError, ConfigError
 from awm_loop.regular import open_regular
@@ -48,6 +48,7 @@ class LocalLauncher:
     prepare_of: Callable[[str], Sequence[str]]
     about: Callable[[str], prompt.About | None]  # a project, for the prompts
     begin: Callable[[AttemptDirectory], None]
+    context_share: Callable[[], float | None] = lambda: None  # the assistant's: asked when one ended
 
     def directory(self, key: str) -> AttemptDirectory:
         return AttemptDirectory(self.home / "state" / "attempts" / key)
@@ -72,6 +73,8 @@ class LocalLauncher:
             marker = directory.marker()
             if marker is not None and marker.boot_id == now.boot_id:
                 reap.wake(Identity(*marker.supervisor), directory / "sup.lock")
+        if any(isinstance(one, Exited) for one in seen.values()) and (share := self.context_share()) is not None:
+            return {key: _with_share(one, share) for key, one in seen.items()}
         return seen
 
     def stop(self, key: str, why: str) -> None:
@@ -153,6 +156,13 @@ class LocalLauncher:
             evidence=tail(directory / "evidence.txt", PROMPT_TAIL_BYTES),
             gate_tail=tail(directory / "gate.log", PROMPT_TAIL_BYTES) if earlier.outcome is Outcome.HOLLOW else "",
         )
+
+
+def _with_share(seen: AttemptSeen, share: float) -> AttemptSeen:
+    """A full context of the assistant's asks for a reset as a full one of an agent's does (SPEC 11.1)."""
+    if not isinstance(seen, Exited):
+        return seen
+    return Exited(result=replace(seen.result, context_share=max(share, seen.result.context_share or 0.0)))
 
 
 def start_supervisor(home: Path, directory: AttemptDirectory) -> None:

@@ -19,6 +19,7 @@ CONFIG_KEYS = {  # by table of awm.toml
     "project": ("verify", "prepare"),
     "notify": ("urls", "command", "ping_url"),
     "hook": ("secrets",),
+    "openclaw": ("url", "token", "session", "channel", "target"),  # where a token goes, what is reset, who is told
 }
 AGENT_KEYS = ("command", "executable", "extra_args", "env_pass", "sandbox")  # sandbox: false takes one away
 PROJECT_KEYS = ("verify", "prepare", "mayEnqueue")  # mayEnqueue: what agents propose is done unasked

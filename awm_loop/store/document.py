@@ -182,7 +182,7 @@ def _effect(pending: PendingEntry) -> Effect:
         case "stop":
             return Stop(key=pending.key, why=pending.why)
         case "reset":
-            return Reset(key=pending.key)
+            return Reset(key=pending.key, refused=(pending.why, pending.since) if pending.since else None)
 
 
 def _check_lists(path: Path, text: str, document: Document) -> None:
@@ -300,8 +300,10 @@ def _pending(effect: Effect | None, old: object) -> dict[str, object] | None:
             new = {"effect": "launch", "key": key}
         case Stop(key=key, why=why):
             new = {"effect": "stop", "key": key, "why": why}
-        case Reset(key=key):
+        case Reset(key=key, refused=None):
             new = {"effect": "reset", "key": key}
+        case Reset(key=key, refused=(why, since)):
+            new = {"effect": "reset", "key": key, "why": why, "since": iso(since) or ""}
     return overlay(new, old, known_keys(PendingEntry))
 
 

@@ -75,6 +75,7 @@ class PendingEntry(Entry):
     effect: Literal["launch", "stop", "reset"]
     key: str
     why: str = ""
+    since: Time | None = None
 
 
 @cache

@@ -95,9 +95,9 @@ class StateFile:
                 raise BusyError(f"{self.directory} has been locked by another process for a while", "try again")
             yield
 
-    def delivering(self) -> AbstractContextManager[bool]:
-        """Hold the lock of the outbox's delivery, without waiting for it."""
-        return self._lock("outbox.lock", 0)
+    def delivering(self, wait_seconds: float = 0.0) -> AbstractContextManager[bool]:
+        """Hold the lock of the outbox's delivery; False when somebody else kept it for `wait_seconds`."""
+        return self._lock("outbox.lock", wait_seconds)
 
     @contextmanager
     def _lock(self, name: str, wait_seconds: float) -> Iterator[bool]:

@@ -36,6 +36,7 @@ class Loop:
         self.started: list[str] = []
         self.stopped: list[str] = []
         self.remembered: list[str] = []
+        self.refusal: str | None = None  # of a reset
         self.calls: list[Call] = []
         self.taken: list[Call] = []
         self.wants_another = False
@@ -51,11 +52,15 @@ class Loop:
             head=self._head,
             worktree=lambda task: f"/worktrees/{task}",
             past=tuple[Past, ...],
-            remember=lambda _, key: self.does(lambda: self.remembered.append(key)),
+            remember=self._remember,
             record=lambda _, __: None,
             calls=lambda *_: self.calls,
             taken=lambda calls, _: self.does(lambda: self._take(calls)),
         )
+
+    def _remember(self, _: Work, key: str) -> str | None:
+        self.does(lambda: self.remembered.append(key))
+        return self.refusal
 
     def _head(self, project: str) -> tuple[str, str]:
         if project in self.gone:

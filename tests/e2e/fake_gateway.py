@@ -44,6 +44,7 @@ MOODS: dict[str, Any] = {
     "lose": {},  # how many answers of a tool this process keeps to itself, its deed done
     "lose_share": 0.0,  # the same by chance, of any tool
     "tokens": {},  # of sessions, by key: [used, window]
+    "busy": [],  # keys of those whose assistant is at work
     "channels": ["test"],
     "word": "running",  # what is listed of those that run
     "rows": [],  # what is listed beside the sub-agents
@@ -268,13 +269,18 @@ class Server(ThreadingHTTPServer):
         }
 
     def sessions_list(self, args: dict[str, Any], _parent: str) -> dict[str, Any]:
-        rows = [session_row(key, *told) for key, told in self.moods()["tokens"].items()]
+        moods = self.moods()
+        rows = [session_row(key, *told) for key, told in moods["tokens"].items()]
+        for row in rows:
+            row["status"] = "running" if row["key"] in moods["busy"] else row["status"]
         wanted = [row for row in rows if args.get("search", "") in row["key"]][: args.get("limit", 100)]
         return {"count": len(wanted), "sessions": wanted, "hasMore": False, "limitApplied": args.get("limit", 100)}
 
-    def sessions(self, args: dict[str, Any], _parent: str) -> dict[str, Any]:
+    def sessions(self, args: dict[str, Any], parent: str) -> dict[str, Any]:
         if args.get("action") != "reset" or not args.get("sessionKey"):
             raise Failed(400, "action required")
+        if args["sessionKey"] == parent:
+            raise Failed(400, "Cannot reset the session running this tool")  # seen of 2026.9.6
         self.tell("truth", f"reset {args['sessionKey']}")
         entry = {
             "sessionId": str(uuid.uuid4()),

@@ -363,6 +363,7 @@ ARMED = {
     },
     "routes": {"coding": "mine", "default": "codex"},
     "notify": {"urls": ["env:URL"], "command": ["say"], "ping_url": "env:PING"},
+    "openclaw": {"url": "https://x", "token": "env:KEY", "session": "s", "channel": "c", "target": "t"},
 }
 
 
@@ -392,6 +393,7 @@ def test_commands_addresses_and_permissions_are_left_out() -> None:
         "agents": {"codex": {"kind": "codex", "fallback": ["local"]}, "local": {"kind": "shell"}},
         "routes": {"default": "codex"},
         "notify": {},
+        "openclaw": {},
     }
     assert harmless.projects == ({"id": "app", "path": "/a", "name": "App"},)
     assert harmless.specs == {"S1": "# Sprint S1: A\n\n", "S2": SCRIPT}
@@ -404,6 +406,7 @@ def test_commands_addresses_and_permissions_are_left_out() -> None:
         "awm.toml [notify] urls",
         "awm.toml [notify] command",
         "awm.toml [notify] ping_url",
+        *(f"awm.toml [openclaw] {key}" for key in ("url", "token", "session", "channel", "target")),
         "awm.toml [agents.mine] command",
         "awm.toml [agents.codex] executable",
         "awm.toml [agents.codex] extra_args",
