@@ -76,14 +76,14 @@ def _jobs(program: str, name: str) -> list[dict[str, Any]]:
 
 
 def _is_as_wanted(job: Mapping[str, Any], argv: list[str], path: str, delivers: bool) -> bool:
-    schedule, payload = job.get("schedule"), job.get("payload")
-    delivery = {"mode": "announce", "channel": "last"} if delivers else {"mode": "none"}
+    schedule, payload, delivery = (job.get(key) for key in ("schedule", "payload", "delivery"))
     return (
         isinstance(schedule, dict)
         and isinstance(payload, dict)
+        and isinstance(delivery, dict)
         and (schedule.get("everyMs"), payload.get("argv")) == (EVERY_MS, argv)
         and payload.get("env") == {"PATH": path}
-        and job.get("delivery") == delivery
+        and delivery.get("mode") == ("announce" if delivers else "none")  # it keeps the channel of an earlier one
     )
 
 

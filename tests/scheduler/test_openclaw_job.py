@@ -70,7 +70,7 @@ match words:
             "schedule": {{"kind": "every", "everyMs": 300000, "anchorMs": 1795313382647}},
             "sessionTarget": "isolated",
             "payload": {{"kind": "command", "argv": json.loads(told["--command-argv"]), "env": {{name: value}}}},
-            "delivery": {{"mode": "none"}}
+            "delivery": job.get("delivery", {{}}) | {{"mode": "none"}}
             if "--no-deliver" in told
             else {{"mode": "announce", "channel": told["--channel"]}},
         }}
@@ -149,6 +149,9 @@ def test_the_job_is_added_once_changed_and_taken_out(person: Person) -> None:
     person.home.config('[openclaw]\nchannel = "telegram"\ntarget = "123"\n')
     person.awm("install", "--openclaw")
     [changed] = person.jobs()[1:]
+    person.asked()
+    person.awm("install", "--openclaw")
+    not_changed = person.asked()
     gone = person.awm("uninstall", "--openclaw")
 
     name = home_name(person.home.path)
@@ -162,7 +165,8 @@ def test_the_job_is_added_once_changed_and_taken_out(person: Person) -> None:
     assert job["payload"] == payload | {"env": {"PATH": job["payload"]["env"]["PATH"]}}
     assert set(path["PATH"].split(":")) <= set(job["payload"]["env"]["PATH"].split(":"))
     assert job["delivery"] == {"mode": "announce", "channel": "last"}
-    assert changed == job | {"delivery": {"mode": "none"}}  # the outbox sends there: no notice twice
+    assert changed == job | {"delivery": {"mode": "none", "channel": "last"}}  # the outbox sends: no notice twice
+    assert [words for words in not_changed if words[:2] == ["cron", "add"]] == []
     assert (gone.code, person.jobs()) == (0, [mine])
     assert person.awm("uninstall", "--openclaw").out == f"{name}: nothing is installed\n"
 
