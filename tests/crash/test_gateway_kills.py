@@ -22,7 +22,7 @@ max_retries = 1000
 strikes_max = 1000
 retry_backoff_seconds = [0]
 stop_grace_seconds = 0.5
-registration_grace_seconds = 0.6
+registration_grace_seconds = 2
 require_commit = false
 """
 SHOTS_MAX = 3  # at one task: five that hit the gateway would be too many reboots (SPEC 7.2)
