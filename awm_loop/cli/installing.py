@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from awm_loop.attempt.scope import home_name
-from awm_loop.cli import assistant
+from awm_loop.cli import gateway_job
 from awm_loop.cli.carried import search_path, wanted_variables
 from awm_loop.cli.setting_up import find_home, open_home
 from awm_loop.cli.steps import File, Run, Step, run, take
@@ -61,7 +61,7 @@ def install(context: click.Context, /, dry_run: bool, as_json: bool, **scheduler
             steps, keys_path = _systemd_steps(values), Path.home() / ".config" / "awm" / "environment"
             known, where = _text(keys_path) or "", str(keys_path)
         case "openclaw":
-            steps = assistant.install_steps(values, home.config.openclaw, warnings)
+            steps = gateway_job.install_steps(values, home.config.openclaw, warnings)
             known, where = "", "the gateway's own environment"
         case _:
             crontab = _crontab()
@@ -96,7 +96,7 @@ def uninstall(context: click.Context, openclaw: bool, dry_run: bool, as_json: bo
     home_path = find_home(context.obj)
     name = home_name(home_path)
     warnings: list[str] = []
-    steps = assistant.uninstall_steps(name, warnings) if openclaw else _steps_out(name, warnings)
+    steps = gateway_job.uninstall_steps(name, warnings) if openclaw else _steps_out(name, warnings)
     take(steps, {"home": str(home_path), "name": name}, warnings, dry_run=dry_run, as_json=as_json)
     if not as_json:
         stays = "state and running agents stay, and an agent's end starts the next task: `awm pause` prevents that"

@@ -68,15 +68,13 @@ OPENCLAW_CONFIG = {
     "models": {
         "mode": "merge",
         "providers": {
-            "local": {
+            provider: {
                 "baseUrl": f"{BASE}/v1",
                 "apiKey": KEY,
                 "api": "openai-completions",
-                "models": [
-                    {"id": name, "name": name, "input": ["text"], "contextWindow": 128000, "maxTokens": 4096}
-                    for name in ("one", "two")
-                ],
+                "models": [{"id": model, "name": model, "input": ["text"], "contextWindow": 128000, "maxTokens": 4096}],
             }
+            for provider, model in (("local", "one"), ("other", "two"))  # a refused login is all of a provider's
         },
     },
     "update": {"checkOnStart": False},
@@ -147,7 +145,7 @@ KNOWN = {
             name="openclaw",
             program="openclaw/openclaw",
             speech="completions",
-            models=("local/one", "local/two"),
+            models=("local/one", "other/two"),
             served=("one", "two"),
             environment={},
             files={".openclaw/openclaw.json": json.dumps(OPENCLAW_CONFIG)},

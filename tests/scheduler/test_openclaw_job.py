@@ -17,7 +17,7 @@ import pytest
 from home import REPOSITORY, Done, Home, only
 
 from awm_loop.attempt.scope import home_name
-from awm_loop.cli.assistant import SKILL, SKILL_SAYS
+from awm_loop.cli.gateway_job import SKILL, SKILL_SAYS
 
 # It keeps its jobs in a file, one for each declaration key; its answers have the recorded keys.
 OPENCLAW = """\
@@ -58,10 +58,10 @@ match words:
         told = {{}}
         while options:
             option = options.pop(0)
-            told[option] = True if option in ("--announce", "--json") else options.pop(0)
+            told[option] = True if option in ("--announce", "--no-deliver", "--json") else options.pop(0)
         known = [job for job in jobs if job.get("declarationKey") == told["--declaration-key"]]
         job = known[0] if known else {{"id": f"id-{{len(jobs)}}", "enabled": True}}
-        assert told["--every"] == "5m" and told["--announce"]
+        assert told["--every"] == "5m"
         name, _, value = told["--command-env"].partition("=")
         job |= {{
             "declarationKey": told["--declaration-key"],
@@ -70,8 +70,9 @@ match words:
             "schedule": {{"kind": "every", "everyMs": 300000, "anchorMs": 1795313382647}},
             "sessionTarget": "isolated",
             "payload": {{"kind": "command", "argv": json.loads(told["--command-argv"]), "env": {{name: value}}}},
-            "delivery": {{"mode": "announce", "channel": told["--channel"]}}
-            | ({{"to": told["--to"]}} if "--to" in told else {{}}),
+            "delivery": job.get("delivery", {{}}) | {{"mode": "none"}}
+            if "--no-deliver" in told
+            else {{"mode": "announce", "channel": told["--channel"]}},
         }}
         jobs[:] = [one for one in jobs if one["id"] != job["id"]] + [job]
         save()
@@ -148,6 +149,9 @@ def test_the_job_is_added_once_changed_and_taken_out(person: Person) -> None:
     person.home.config('[openclaw]\nchannel = "telegram"\ntarget = "123"\n')
     person.awm("install", "--openclaw")
     [changed] = person.jobs()[1:]
+    person.asked()
+    person.awm("install", "--openclaw")
+    not_changed = person.asked()
     gone = person.awm("uninstall", "--openclaw")
 
     name = home_name(person.home.path)
@@ -161,7 +165,8 @@ def test_the_job_is_added_once_changed_and_taken_out(person: Person) -> None:
     assert job["payload"] == payload | {"env": {"PATH": job["payload"]["env"]["PATH"]}}
     assert set(path["PATH"].split(":")) <= set(job["payload"]["env"]["PATH"].split(":"))
     assert job["delivery"] == {"mode": "announce", "channel": "last"}
-    assert changed == job | {"delivery": {"mode": "announce", "channel": "telegram", "to": "123"}}
+    assert changed == job | {"delivery": {"mode": "none", "channel": "last"}}  # the outbox sends: no notice twice
+    assert [words for words in not_changed if words[:2] == ["cron", "add"]] == []
     assert (gone.code, person.jobs()) == (0, [mine])
     assert person.awm("uninstall", "--openclaw").out == f"{name}: nothing is installed\n"
 

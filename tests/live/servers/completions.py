@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serving import Answer, Asked, document, events, serve
@@ -25,15 +25,12 @@ class Completions:
             choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", **delta}}
             return document({**common, "object": "chat.completion", "choices": [choice], "usage": usage})
         chunk = {**common, "object": "chat.completion.chunk"}
-        return events(
-            (
-                {**chunk, "choices": [{"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": None}]},
-                {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]},
-                {**chunk, "choices": [], "usage": usage},
-            ),
-            named=False,
-            end=b"data: [DONE]\n\n",
-        )
+        said = [
+            {"index": 0, "delta": {"role": "assistant", **piece}, "finish_reason": None} for piece in _pieces(delta)
+        ]
+        end = {"index": 0, "delta": {}, "finish_reason": reason}
+        chunks = [{**chunk, "choices": [choice]} for choice in (*said, end)]
+        return events([*chunks, {**chunk, "choices": [], "usage": usage}], named=False, end=b"data: [DONE]\n\n")
 
     def refusal(self, asked: Asked) -> Answer:
         headers = {"retry-after": str(asked.wait_seconds)}
@@ -67,6 +64,21 @@ def _said(asked: Asked) -> tuple[dict[str, Any], str]:
         },
     }
     return {"content": None, "tool_calls": [call]}, "tool_calls"
+
+
+def _pieces(delta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same in four parts, so that half a stream has no whole answer."""
+    calls = delta.get("tool_calls")
+    whole = calls[0]["function"]["arguments"] if calls else delta["content"]
+    length = len(whole) // 4 + 1
+    for at in range(0, len(whole), length):
+        part = whole[at : at + length]
+        if not calls:
+            yield {"content": part}
+        elif at == 0:
+            yield {"tool_calls": [{**calls[0], "function": {**calls[0]["function"], "arguments": part}}]}
+        else:
+            yield {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:

@@ -30,14 +30,14 @@ def install_steps(values: Mapping[str, str], config: OpenClawConfig, warnings: l
     """What is left to do. `values` are those of the templates of `systemd/`. Raises AwmError."""
     program = _program()
     argv = [values["python"], values["heartbeat"], "--home", values["home"], "--quiet-token", QUIET]
-    delivery = {"channel": config.channel or "last", **({"to": config.target} if config.target else {})}
+    delivers = not config.channel  # else the outbox sends each notice there, and it would come twice
     steps: list[Step] = []
     job = next(iter(_jobs(program, values["name"])), None)
-    if job is None or not _is_as_wanted(job, argv, values["path"], delivery):
+    if job is None or not _is_as_wanted(job, argv, values["path"], delivers):
         add = [program, "cron", "add", "--declaration-key", values["name"], "--name", values["name"]]
         add += ["--description", f"AWM: one beat of {values['home']}", "--every", EVERY]
         add += ["--command-argv", json.dumps(argv), "--command-env", f"PATH={values['path']}"]
-        add += ["--announce", *(word for name, value in delivery.items() for word in (f"--{name}", value)), "--json"]
+        add += [*(["--announce", "--channel", "last"] if delivers else ["--no-deliver"]), "--json"]
         steps.append(Run(add, instead=BY_HAND))
     if job is not None and job.get("enabled") is False:
         steps.append(Run([program, "cron", "enable", str(job["id"])], instead=BY_HAND))
@@ -75,14 +75,15 @@ def _jobs(program: str, name: str) -> list[dict[str, Any]]:
     return [job for job in found if isinstance(job, dict) and job.get("declarationKey") == name and "id" in job]
 
 
-def _is_as_wanted(job: Mapping[str, Any], argv: list[str], path: str, delivery: Mapping[str, str]) -> bool:
-    schedule, payload = job.get("schedule"), job.get("payload")
+def _is_as_wanted(job: Mapping[str, Any], argv: list[str], path: str, delivers: bool) -> bool:
+    schedule, payload, delivery = (job.get(key) for key in ("schedule", "payload", "delivery"))
     return (
         isinstance(schedule, dict)
         and isinstance(payload, dict)
+        and isinstance(delivery, dict)
         and (schedule.get("everyMs"), payload.get("argv")) == (EVERY_MS, argv)
         and payload.get("env") == {"PATH": path}
-        and job.get("delivery") == {"mode": "announce", **delivery}
+        and delivery.get("mode") == ("announce" if delivers else "none")  # it keeps the channel of an earlier one
     )
 
 
