@@ -298,7 +298,11 @@ def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
                 is_done, ahead_count = False, ahead_count * 2
                 break
             seen = spec if isinstance(spec, SpecBad) else _seen(work, task_id, spec, ports, moment)
-            step = take_queued(work, task_id, classify_queued(work, task_id, seen, moment.now, moment.policy), moment)
+            judged = classify_queued(work, task_id, seen, moment.now, moment.policy)
+            if isinstance(judged.seen, SpecRead):  # it is to start: its notice names who is next
+                next_up = _next_up(work, task_id, ports, moment)
+                judged = judged._replace(seen=replace(judged.seen, next_up=next_up))
+            step = take_queued(work, task_id, judged, moment)
             if not step.row.is_quiet:
                 work, is_done = step.work, False
                 yield step
@@ -306,16 +310,19 @@ def _queue_rows(work: Work, ports: Ports, moment: Moment) -> Iterator[Step]:
 
 
 def _seen(work: Work, task_id: str, spec: Spec, ports: Ports, moment: Moment) -> TaskSeen:
-    following = choice.following(work, task_id, moment.now, moment.policy)
-    next_up = None
-    if following is not None:
-        next_spec = ports.read_spec(work, following)
-        next_up = (following, "its spec cannot be read" if isinstance(next_spec, SpecBad) else next_spec.title)
     try:
         site = ports.head(work, projects.project_of(work, task_id))
     except ConfigError as error:
         if not moment.policy.projects:
             raise  # nothing else could go on
         return ProjectGone(reason=f"{error.message}: {error.hint}")
-    past, worktree = tuple(ports.past()), ports.worktree(task_id)
-    return SpecRead(spec=spec, site=site, worktree=worktree, past=past, next_up=next_up)
+    return SpecRead(spec=spec, site=site, worktree=ports.worktree(task_id), past=tuple(ports.past()))
+
+
+def _next_up(work: Work, task_id: str, ports: Ports, moment: Moment) -> tuple[str, str] | None:
+    """The id and title of the task after this one."""
+    following = choice.following(work, task_id, moment.now, moment.policy)
+    if following is None:
+        return None
+    spec = ports.read_spec(work, following)
+    return following, "its spec cannot be read" if isinstance(spec, SpecBad) else spec.title

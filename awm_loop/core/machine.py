@@ -138,7 +138,8 @@ class Judged(NamedTuple):
 
 def classify_queued(work: Work, task_id: str, seen: TaskSeen, now: Instant, policy: Policy) -> Judged:
     """The queued task that `choice.candidate` named: it is due."""
-    if why := projects.waits(work).get(task_id, "") if work.task(task_id).depends else "":
+    has_unmet = any(other not in work.completed for other in work.task(task_id).depends)
+    if has_unmet and (why := projects.waits(work).get(task_id, "")):
         return Judged(Signal.HINDERED, why)
     match seen:
         case SpecBad(reason=why):

@@ -116,7 +116,7 @@ class SpecRead:
     site: Site  # of its project
     worktree: str = ""  # where the task's worktree lies, or would
     past: tuple[Past, ...]  # finished tasks, for the ETA
-    next_up: tuple[str, str] | None  # id and title of the task after this one
+    next_up: tuple[str, str] | None = None  # id and title of the task after this one, where this one is to start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,11 +64,17 @@ def shut(work: Work, project_id: str, now: Instant, policy: Policy) -> str:
 
 def stuck(work: Work, policy: Policy) -> list[str]:
     """Why nothing that is queued starts before a person acts, in words; [] where something may, now or in time."""
-    kept = {name: _kept(work, name, policy) for name in {project_of(work, task_id) for task_id in work.queue}}
-    after_others = [one for one, why in waits(work).items() if not why]
-    after = {one: f"{one} depends on {', '.join(work.task(one).depends)}" for one in after_others}
-    found = [kept[project_of(work, task_id)] or after.get(task_id, "") for task_id in work.queue]
-    return [] if "" in found else [*dict.fromkeys(found)]
+    kept = dict[str, str]()  # by project
+    found, after = dict[str, None](), dict[str, str]()
+    for task_id in work.queue:
+        project_id, depends = project_of(work, task_id), work.task(task_id).depends
+        if project_id not in kept:
+            kept[project_id] = _kept(work, project_id, policy)
+        after = after or (waits(work) if depends else after)
+        if not kept[project_id] and after.get(task_id) != "":
+            return []
+        found[kept[project_id] or f"{task_id} depends on {', '.join(depends)}"] = None
+    return [*found]
 
 
 def _kept(work: Work, project_id: str, policy: Policy) -> str:
