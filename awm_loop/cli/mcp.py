@@ -12,7 +12,9 @@ from awm_loop.wiring import Home
 @click.command()
 @click.pass_context
 def mcp(context: click.Context) -> None:
-    """Let an assistant queue work and read results: an MCP server on stdin and stdout.
+    """Let an assistant queue work and read results (MCP).
+
+    A server of the Model Context Protocol on stdin and stdout.
 
     Your MCP client starts it. It starts no agent itself: the beats of your timer do. Whoever may call it decides what
     your agents do, as whoever may type `awm add`.

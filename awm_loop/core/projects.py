@@ -126,7 +126,7 @@ def _sum(one: Use, other: Use) -> Use:
     total = {}
     for unit in UNITS:
         parts = [part for part in (getattr(one, unit), getattr(other, unit)) if part is not None]
-        total[unit] = min(sum(parts), COUNT_MAX) if parts else None
+        total[unit] = max(min(sum(parts), COUNT_MAX), *parts) if parts else None  # a person may have written more
     return Use(**total)
 
 

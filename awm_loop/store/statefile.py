@@ -262,7 +262,7 @@ class StateFile:
         """
         log = loaded.raw.get("log")
         told = [entry for entry in log if isinstance(entry, dict)] if isinstance(log, list) else []
-        newest = next((one for one in reversed(told) if one.get("what") in {EDITED, *guarantee.ROWS}), {})
+        newest = next((one for one in reversed(told) if str(one.get("what")) in {EDITED, *guarantee.ROWS}), {})
         if newest.get("what") == EDITED:
             return f"{newest.get('seq')} {newest.get('at')}"
         is_ours = self._copies(clock.now()).has(loaded.rev, loaded.data)

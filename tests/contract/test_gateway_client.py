@@ -50,6 +50,11 @@ class Stub:
                 return
             with connection:
                 asked = connection.recv(65_536).decode()
+                head, _, body = asked.partition("\r\n\r\n")
+                sizes = [int(line.split(":")[1]) for line in head.lower().split("\r\n") if "content-length:" in line]
+                while len(body.encode()) < sum(sizes) and (more := connection.recv(65_536)):
+                    body += more.decode()
+                asked = f"{head}\r\n\r\n{body}"
                 self.asked.append(asked)
                 answer = self.answers.get(asked.split(" ")[1], b"")
                 with suppress(OSError):

@@ -76,7 +76,7 @@ def test_a_gateway_that_is_down_holds_the_reset_up_and_everybody_sees_why(home: 
     queue(home, claw, "S1", "S2", "S3", channel="")
     claw.kill()
     home.beat()
-    home.wait_for(lambda: (home.state()["pending"] or {}).get("since"), beat_every=0.5)
+    home.wait_for(lambda: (home.state()["pending"] or {}).get("since") and not home.state()["outbox"], beat_every=0.5)
     before = home.state_path.read_bytes()
     silent = [home.heartbeat().out for _ in range(3)]
     why = awm(home, "why", "S3").out

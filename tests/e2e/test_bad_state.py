@@ -290,6 +290,7 @@ def test_a_bad_configuration_names_file_line_and_the_nearest_key(home: Home) -> 
     home.spec("S1")
     home.queue("S1")
     home.config("[loop]\nstall_minuets = 3\n")
+    home.heartbeat()  # the first beat of a home makes its locks
     before = home.tree()
 
     done = home.heartbeat()

@@ -123,7 +123,7 @@ def test_what_only_the_gateway_can_read_its_program_is_asked(ready: Home, claw: 
     own(ready, {}).write_text("{gateway: {tools: {allow: ['exec']}}}")
     openclaw(ready, 'test "$1 $2" = "config get" && echo \'["sessions_spawn", "exec"]\'')
     asked = found(ready)
-    ready.config(f'{QUICK}[openclaw]\nurl = "{claw.url}"\nchannel = "test"\n')
+    ready.config(f'{QUICK}[openclaw]\nurl = "{claw.url}"\nchannel = "test"\ntarget = "1"\n')
     messages = found(ready)
     ready.config(QUICK)
     nothing = found(ready)

@@ -249,6 +249,6 @@ def test_the_pasted_rules_look_at_the_exit_code_first() -> None:
 
     assert [rule.partition(":")[0] for rule in rules] == [
         "- It ended with an exit code other than 0",
-        "- It printed `NO_REPLY`",
+        "- It printed `HEARTBEAT_OK`",
         "- It printed anything else",
     ]
