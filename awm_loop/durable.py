@@ -37,6 +37,10 @@ class ChangedError(Exception):
     """The file is not the one its caller read: somebody edited it meanwhile. Nothing was written; look again."""
 
 
+class UnsyncedError(DiskError):
+    """The new contents are there, and may be edited, but it is not known that they survive a power loss."""
+
+
 class LeftError(ChangedError):
     """The same, twice: somebody also edited what was written while it stood. `left_behind` finds the first edit."""
 
@@ -85,7 +89,11 @@ def write_durably(
                 _put_back(folder, name, target.name, written)
                 raise ChangedError(str(path))
         fault.point("durable.write:after-rename")
-        os.fsync(folder)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            cause, hint = _explained(error, target)
+            raise UnsyncedError(f"cannot write {target}: {cause}", hint) from error
     fault.point("durable.write:after-sync")
     return written
 

@@ -353,7 +353,7 @@ class StateFile:
             if late is not None:
                 late()
         except (durable.ChangedError, DiskError) as error:
-            stands = isinstance(error, durable.LeftError)  # or where only the last sync failed: it could be edited
+            stands = isinstance(error, durable.LeftError | durable.UnsyncedError)  # it may be edited by now
             with suppress(OSError):
                 stands = stands or self.path.read_bytes() == data
             with suppress(OSError):

@@ -302,7 +302,7 @@ def test_status_and_the_start_name_the_task_that_is_really_next(home: Home) -> N
     home.queue("A1", "D1", "D2", projectOf={"A1": "a"})
 
     before = awm(home, "status").out
-    home.wait_for(lambda: bool(home.state().get("idleSince")), beat_every=1)
+    home.wait_for(lambda: home.state().get("idleSince") and len(home.texts("started")) == 2, beat_every=1)
 
     assert "queue      A1  (project a is paused)\n" in before
     assert "next       awm run, or awm install for a timer\n" in before

@@ -118,6 +118,23 @@ def test_a_person_edits_a_state_whose_last_sync_was_refused() -> None:
         world.calms()
 
 
+def test_a_person_pauses_a_state_whose_last_sync_is_refused_just_then() -> None:
+    """The file was not what the save had written any more: its copy was taken back, and the pause lost (SPEC 4.6)."""
+    with told() as world:
+        world.heartbeat({})
+        plan: dict[str, Any] = {}
+
+        def pause() -> None:
+            edit(world, lambda doc: doc.update(active=False), is_paused=True)
+
+        plan["exchange"] = lambda: plan.update({"unlink": pause, "fsync-directory": Fault.EIO})
+        world.heartbeat(plan)
+        world.heartbeat({})
+
+        assert json.loads(world.home.store.path.read_bytes())["active"] is False
+        world.calms()
+
+
 def test_an_edit_falls_between_the_last_look_and_a_kill() -> None:
     """A save had taken the edit out by its exchange and died before it put it back: the edit was lost (SPEC 4.6)."""
     with told() as world:
