@@ -87,6 +87,7 @@ HOOK_PER_MINUTE_MAX = 60  # deliveries that are queued
 HOOK_BODY_SECONDS = 5.0  # a body has come by then
 HOOK_CONNECTION_SECONDS = 10.0  # and its connection is over by then
 HOOK_CONNECTIONS_MAX = 256  # at once
+RESET_TOLD_SECONDS_MAX = 60.0  # that the reset of a session waits for its own first notice
 RESET_REFUSED_SECONDS_MAX = 15 * 60.0  # SPEC 11.1: then the work goes on without the reset of a session
 ATTEMPTS_KEPT = 2000  # in `state/attempts/`, beside those of tasks that are not over ...
 ATTEMPTS_REMOVED_MAX = 200  # ... and removed by one beat

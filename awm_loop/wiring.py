@@ -32,7 +32,6 @@ from awm_loop.triggers import plan
 from awm_loop.workspace import git
 
 OVER = (ProjectStatus.COMPLETED, ProjectStatus.ARCHIVED)  # of projects that nothing new is queued for
-TELLING_SECONDS_MAX = 60.0  # that a reset waits for its own first notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +258,7 @@ class Home:
         """Whether the first notice of a reset still waits for a channel that can be asked at any moment."""
         waiting = outbox.due(work, tuple(channels.senders(self.config)), now)
         told = [notice for notices in waiting.values() for notice in notices if notice.kind == Tell.RESET]
-        return any((now.wall - notice.at).total_seconds() < TELLING_SECONDS_MAX for notice in told)
+        return any((now.wall - notice.at).total_seconds() < config.RESET_TOLD_SECONDS_MAX for notice in told)
 
     def _context_share(self) -> float | None:
         session = self.config.openclaw.session
