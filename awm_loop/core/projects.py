@@ -122,11 +122,13 @@ def charged(work: Work, project_id: str, use: Use, today: str, number: int | Non
     return {**work.spent, project_id: new}
 
 
-def _sum(one: Use, other: Use) -> Use:
+def _sum(counted: Use, more: Use) -> Use:
+    """Both together: no more than COUNT_MAX, no less than the file says already, where a person may have written more."""
     total = {}
     for unit in UNITS:
-        parts = [part for part in (getattr(one, unit), getattr(other, unit)) if part is not None]
-        total[unit] = max(min(sum(parts), COUNT_MAX), *parts) if parts else None  # a person may have written more
+        before, added = getattr(counted, unit), getattr(more, unit)
+        parts = [part for part in (before, added) if part is not None]
+        total[unit] = max(min(sum(parts), COUNT_MAX), before or 0) if parts else None
     return Use(**total)
 
 
