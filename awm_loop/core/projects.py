@@ -123,7 +123,7 @@ def charged(work: Work, project_id: str, use: Use, today: str, number: int | Non
 
 
 def _sum(counted: Use, more: Use) -> Use:
-    """Both together: no more than COUNT_MAX, no less than the file says already, where a person may have written more."""
+    """Both together, up to COUNT_MAX; never less than was counted, where a person may have written more."""
     total = {}
     for unit in UNITS:
         before, added = getattr(counted, unit), getattr(more, unit)
