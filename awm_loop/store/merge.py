@@ -68,11 +68,14 @@ class _Sides(NamedTuple):
         return self.ours if self.theirs == self.base else self.theirs
 
 
-def merge(base: State | None, ours: State, theirs: State) -> Merged:
-    """Merge. Where the person changed nothing, the state is ours, in the order and with the bytes' values of ours."""
+def merge(base: State | None, ours: State, theirs: State, earlier: State | None = None) -> Merged:
+    """Merge. Where the person changed nothing, the state is ours, in the order and with the bytes' values of ours.
+
+    Without a base, no task that an `earlier` state has is an addition: where ours lacks it, it was removed since.
+    """
     changes: list[str] = []
     if base is None:
-        base, theirs = ours, _additions(ours, theirs, changes)
+        base, theirs = ours, _additions(ours, theirs, _places(earlier or {}), changes)
     # A whole key left out decides nothing about what stood in it.
     sides = _Sides(base, ours, {name: base[name] for name in CONTAINERS if name in base} | dict(theirs))
     state = _settings(sides, list(theirs), changes)
@@ -107,9 +110,9 @@ def as_delivered(ours: State, theirs: State) -> State:
     return {**ours, "outbox": [entry for entry in left if entry["id"] in known]}
 
 
-def _additions(ours: State, theirs: State, changes: list[str]) -> dict[str, Any]:
+def _additions(ours: State, theirs: State, known: Mapping[str, str], changes: list[str]) -> dict[str, Any]:
     """Ours with what is new in theirs: tasks, what is said of them, and keys that are not AWM's."""
-    here = _places(ours)
+    here = dict.fromkeys(known, "") | _places(ours)
     new = {task for task in _places(theirs) if task not in here}
     result = dict(ours) | {key: value for key, value in theirs.items() if key not in BY_RULE and key not in ours}
     for name in LISTS:

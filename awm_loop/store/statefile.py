@@ -188,9 +188,11 @@ class StateFile:
     def _copies(self, now: Instant) -> Copies:
         return Copies(self.directory, lambda data: self.parse(data, now)[2:])
 
-    def _edited(self, loaded: Loaded, sides: tuple[State | None, State, State], now: Instant) -> Edited | None:
+    def _edited(
+        self, loaded: Loaded, sides: tuple[State | None, State, State], now: Instant, earlier: State | None = None
+    ) -> Edited | None:
         """The merge of base, ours and theirs, journalled; None where it is what the file says, but for white space."""
-        state, changes = merge.merge(*sides)
+        state, changes = merge.merge(*sides, earlier)
         if not changes and state | {"lastUpdated": None} == {**loaded.raw, "lastUpdated": None}:
             return None
         work, settings, raw, rev = self.parse(jsontext.layout(state), now)
@@ -239,13 +241,13 @@ class StateFile:
         """A save that was killed left this: its own, with its copy in history, or an edit that it had taken out.
 
         Merging that twice, where we are killed here too, is merging it once. Where the file was edited since, only what
-        is new is taken: their last word is there. Raises Changed where it was an edit.
+        it adds is taken: their last word is there. Raises Changed where it was an edit.
         """
         now, edited = clock.now(), None
         copies = self._copies(now)
         if copies.is_edit(left):
             base = None if isinstance(loaded, Edited) else copies.state(left.rev)
-            edited = self._edited(loaded, (base, loaded.raw, left.state), now)
+            edited = self._edited(loaded, (base, loaded.raw, left.state), now, copies.newest(copies.revs())[1])
         if edited is not None:
             self.save(edited, edited.work, now)
         with durable.disk_trouble(left.path):
@@ -270,8 +272,7 @@ class StateFile:
 
     def unread_specs(self, loaded: Loaded) -> Sequence[str]:
         """All queued tasks after an edit, then those alone whose spec was bad: it may have been about to be written."""
-        edit = self.edit_of(loaded)
-        return unread.left(self.directory, edit, loaded.work.queue) if edit else ()
+        return unread.left(self.directory, edit, loaded.work.queue) if (edit := self.edit_of(loaded)) else ()
 
     def specs_read(self, loaded: Loaded, bad: Sequence[str]) -> None:
         unread.keep(self.directory, self.edit_of(loaded), bad)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from disk import Fault
-from truth import Edit
+from truth import Edit, places
 from world import World
 
 from awm_loop.cli import steering
@@ -174,6 +174,28 @@ def test_two_people_edit_around_one_exchange() -> None:
         world.heartbeat({})
 
         assert {"X1", "X2"} <= {*json.loads(world.home.store.path.read_bytes())["specFiles"]}
+        world.calms()
+
+
+def test_what_the_second_of_two_people_around_one_exchange_removes_stays_removed() -> None:
+    """The first one's file had it still: it passed for a task that they had added (SPEC 4.6)."""
+    with told(tasks=2) as world:
+        plan: dict[str, Any] = {}
+
+        def first() -> None:
+            edit(world, add_x1, added=("X1",))
+            plan["exchange"] = second
+
+        def second() -> None:
+            edit(world, lambda doc: doc["queue"].remove("S2"), removed=("S2",))
+            plan.clear()
+
+        plan["exchange"] = first
+        world.heartbeat(plan)
+        world.heartbeat({})
+        state = json.loads(world.home.store.path.read_bytes())
+
+        assert ("X1" in state["specFiles"], "S2" in places(state)) == (True, False)
         world.calms()
 
 

@@ -71,6 +71,7 @@ class Truth:
         self.numbers: dict[int, Attempt] = {}
         self.begun: Counter[int] = Counter()
         self.newest = 0  # the greatest number of an attempt
+        self.recalled: set[int] = set()  # asked to end for a budget: whatever they end as is not counted
         self.retries_max = 0  # the most there ever were
         self.accepted: set[str] = set()
         self.may_vanish: set[str] = set()
@@ -198,6 +199,7 @@ class Truth:
         ids = places(self.doc)
         self.expect(len(ids) == len({*ids}), "3", "a task in two places:", ids)
         self.expect(len(self.doc["attempts"]) <= self.max_parallel, "1", "live:", self.doc["attempts"])
+        self.recalled |= {one["number"] for one in self.doc["attempts"] if one["stop"] == "overspent"}
         new = [one for one in self.doc["attempts"] if one["number"] > self.newest]
         if new:
             self.newest = max(one["number"] for one in new)
@@ -232,13 +234,15 @@ class Truth:
         return [run for run in self.runs.values() if run.attempt is not None and run.attempt.task == task]
 
     def _count(self, after: Mapping[str, Any]) -> None:
-        """SPEC 7.2: what each end adds to its task; a limit, a reboot and the operator add no strike."""
+        """SPEC 7.2: what each end adds to its task; a limit, a reboot, a budget and the operator add no strike."""
         live = {one["number"] for one in after["attempts"]}
         for number in self.numbers.keys() - live - self.counted:
             run = self.runs.get(self.numbers[number].key)
             if run is None or run.result is None:
                 continue
             self.counted.add(number)
+            if number in self.recalled:
+                continue
             for name, outcomes in COUNTED.items():
                 is_counted = name == "reboots" or not run.attempt_is_analysis
                 self.counts[self.numbers[number].task][name] += is_counted and run.result.outcome in outcomes
