@@ -328,7 +328,9 @@ def _complaint(path: Path, text: str, error: ValidationError) -> ConfigError:
     where = f"{path}:{line_of(text, table, key)}: {'.'.join(location)}"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known(location[:-1]), n=1, cutoff=0.5)
-        return ConfigError(f"{where}: unknown key", f"did you mean `{near[0]}`?" if near else "remove the line")
+        homes = [name for name in TABLES if name != "agents" and location[-1] in TABLES[name].model_fields]
+        elsewhere = f"it belongs to [{homes[0]}]" if homes else "remove the line"
+        return ConfigError(f"{where}: unknown key", f"did you mean `{near[0]}`?" if near else elsewhere)
     if problem["type"] == "missing":
         return ConfigError(f"{where}: missing", f"add `{location[-1]} = …` to [{table}]")
     if location[-1] == "kind":

@@ -151,6 +151,11 @@ WRONG = {
     # name: (text, message after the path, hint)
     "near a key": ("[loop]\n\nmax_retrys = 3\n", "3: loop.max_retrys: unknown key", "did you mean `max_retries`?"),
     "near an unbuilt key": ("[loop]\nmax_paralel = 1\n", "2: loop.max_paralel: unknown key", "did you mean `max_parallel`?"),
+    "a key of another table": (
+        '[hook]\ndefault_agent = "a"\n',
+        "2: hook.default_agent: unknown key",
+        "it belongs to [loop]",
+    ),
     "near no key": ("[loop]\nzzz = 3\n", "2: loop.zzz: unknown key", "remove the line"),
     "near a table": ("\n[nofity]\nurls = []\n", "2: nofity: unknown key", "did you mean `notify`?"),
     "in a project": ("[project]\nverfy = 1\n", "2: project.verfy: unknown key", "did you mean `verify`?"),

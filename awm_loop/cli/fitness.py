@@ -23,6 +23,7 @@ from awm_loop.attempt import procfs
 from awm_loop.cli import checking, standing, timers, waiting
 from awm_loop.cli.look import BEAT_LATE_SECONDS
 from awm_loop.cli.setting_up import CONFIG_NAME
+from awm_loop.config import GATEWAY_KIND
 from awm_loop.core import choice
 from awm_loop.core.model import Work, task_key
 from awm_loop.core.notice import counted
@@ -145,13 +146,13 @@ def _configured(home: Home, project: Path | None) -> Iterator[Finding]:
         verdict = checking.Verdict()
         install = checking.check_agent(home, name, project, verdict)
         program = checking.program(agent)
-        at = shutil.which(program) or program
+        at = "a sub-agent of the gateway" if agent.kind == GATEWAY_KIND else shutil.which(program) or program
         remedy = _to_find(program, "awm.toml", install or "install it", "`awm install` takes that along, or ")
         yield from _of(verdict, f"agent {name}: {at}", remedy)
     verdict = checking.Verdict()
     checking.check_notify(home, verdict)
     notify = home.config.notify
-    count = len(notify.urls) + bool(notify.command)
+    count = len(notify.urls) + bool(notify.command) + bool(home.config.openclaw.channel)
     well = f"{counted(count, 'channel')} besides the console; `awm doctor --notify` sends each a test"
     if not count:
         yield warning("nobody is told of the night: notices go to the console alone", "set [notify] in awm.toml")
@@ -179,6 +180,8 @@ def _work(home: Home, loaded: Loaded) -> Iterator[Finding]:
     yield ok(f"{home.store.path}: {counted(found.queued_count, 'task')} queued, {len(work.attempts)} running")
     if found.loop == "paused":
         yield warning("the loop is paused: nothing new starts", "awm resume")
+    for name, why in work.agents_off.items():
+        yield warning(f"agent {name} is turned off: {why}", f"when that is mended: awm agents on {name}")
     if work.blocked:
         yield warning(f"blocked until you decide: {', '.join(work.blocked)}", f"awm why {work.blocked[0]}")
     for task_id in work.queue:

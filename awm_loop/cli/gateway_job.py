@@ -22,7 +22,7 @@ EVERY = "5m"
 EVERY_MS = 5 * 60 * 1000
 QUIET = "NO_REPLY"
 SKILL = Path(__file__).resolve().parent.parent / "templates" / "openclaw-skill.md"
-SKILL_SAYS = "~/awm/.venv/bin/awm --home ~/sprints"  # where the person's own paths belong
+SKILL_SAYS = "`~/awm/.venv/bin/awm --home ~/sprints`\ninstead, with the person's own paths."
 BY_HAND = "`openclaw cron list` says more; docs/HEARTBEAT.md has what to paste instead"
 
 
@@ -44,7 +44,7 @@ def install_steps(values: Mapping[str, str], config: OpenClawConfig, warnings: l
     skill = _skill_path(program, warnings)
     if skill is not None and SKILL.exists():
         awm = [str(Path(values["python"]).parent / "awm"), "--home", values["home"]]
-        text = SKILL.read_text(encoding="utf-8").replace(SKILL_SAYS, shlex.join(awm))
+        text = SKILL.read_text(encoding="utf-8").replace(SKILL_SAYS, f"`{shlex.join(awm)}`\ninstead.")
         steps += [] if _text(skill) == text else [File(skill, text)]
     return steps
 

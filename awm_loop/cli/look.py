@@ -32,6 +32,7 @@ from awm_loop.wiring import Home
 BEAT_LATE_SECONDS = 300.0  # without a beat although work waits: there is no timer, or it is slow
 LOOKED_AT_BYTES = 1024 * 1024  # of the end of a log, for its last lines
 ASKED_SHOWN_MAX = 3
+NEXT_BEAT = "your timer's next beat starts it; no timer yet"
 STYLES = {"working": "green", "waiting": "cyan", "idle": "bright_black", "paused": "yellow"}
 
 
@@ -107,10 +108,12 @@ def hints(home: Home, loaded: Loaded, found: standing.Standing) -> list[str]:
     elif not found.running:
         task_id = next(choice.in_turn(loaded.work, now, home.policy(loaded.settings, now)), str(found.queue[0]["task"]))
         waits = waiting.waits(home, loaded, task_id, now)
-        said += [f"{task_id} waits for {waiting.text_of(wait, now.wall)}" for wait in waits[:1] if wait.until is None]
+        for wait in [wait for wait in waits[:1] if wait.until is None]:
+            then = f"; then {wait.then}" if wait.then else ""
+            said.append(f"{task_id} waits for {waiting.text_of(wait, now.wall)}{then}")
         if not waits:
             is_late = now.wall.timestamp() - home.store.path.stat().st_mtime > BEAT_LATE_SECONDS
-            said.append(f"{'no beat lately: ' if is_late else ''}awm run, or awm install for a timer")
+            said.append(f"{'no beat lately' if is_late else NEXT_BEAT}: awm run, or awm install for a timer")
     return said
 
 

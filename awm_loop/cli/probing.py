@@ -12,13 +12,13 @@ from pathlib import Path
 
 import click
 
-from awm_loop import terminal
+from awm_loop import gateway, terminal
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.cli import look, steering, throwaway
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.queueing import AS_JSON, edit, wait_until_gone
 from awm_loop.cli.setting_up import open_home
-from awm_loop.config import PROBE_MINUTES_MAX, AgentConfig, OpenClawConfig
+from awm_loop.config import GATEWAY_KIND, PROBE_MINUTES_MAX, AgentConfig, OpenClawConfig
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import AwmError
@@ -55,6 +55,8 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
     agents = config.agents
     if name not in agents:
         raise AwmError(f"there is no agent {name}", f"agents: {', '.join(sorted(agents))}")
+    if agents[name].kind == GATEWAY_KIND and (trouble := gateway.of(config.openclaw).ready()) is not None:
+        raise AwmError(trouble.text, "openclaw gateway run; `awm doctor` says more")
     if sys.stderr.isatty():
         click.echo(f"{name} is given a small task; Ctrl-C ends it", err=True)
     directory = Path(tempfile.mkdtemp(prefix="awm-probe-"))

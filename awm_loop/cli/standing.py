@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic.alias_generators import to_camel
 
 from awm_loop import clock, terminal
+from awm_loop.agents import verdict
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.output import tail
 from awm_loop.config import BUSY_FACTOR
@@ -223,10 +224,20 @@ def running(home: Home, work: Work) -> tuple[Running, ...]:
                 eta_seconds=attempt.eta_seconds,
                 quiet_seconds=round(alive.idle_seconds + alive.busy_seconds, 1),
                 stall_share=round((alive.idle_seconds + alive.busy_seconds / BUSY_FACTOR) / stall_seconds, 3),
-                last_line=next((line.strip() for line in reversed(lines) if line.strip()), ""),
+                last_line=next((_read(line.strip()) for line in reversed(lines) if line.strip()), ""),
             )
         )
     return tuple(result)
+
+
+def _read(line: str) -> str:
+    """A line as people read it: what is seen of a sub-agent (`cli/attend.py`) in words, any other as it stands."""
+    match verdict.fields(line):
+        case {"type": "waits", "mark": _, "why": str(why)}:
+            return f"waits: {why}"
+        case {"type": "lives", "mark": _, "status": str(status), "tool": str(tool), "says": str(says)}:
+            return ": ".join(part for part in (status, f"its tool {tool}" * bool(tool), says) if part)
+    return line
 
 
 def attempt_directory(home: Home, key: str) -> AttemptDirectory:

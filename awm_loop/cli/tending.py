@@ -248,7 +248,9 @@ def _judged(tended: Tended, found: _Found) -> Generator[Stage, End, Result | Non
     seconds = clock.now().boottime - begun.boottime
     found.gate = GateSeen(passed=passed, before=was_green, seconds=seconds, changed=changed)
     if changed:
-        found.remarks.append(f"it changed its own gate ({', '.join(changed)}), and was judged by the version before")
+        mend = "" if passed else ". Is that its task? Then let `**Gate-files:** tests/` name the judge instead"
+        what = f"it changed its own gate ({', '.join(changed)}), and was judged by the version before"
+        found.remarks.append(f"{what}{mend}")
     if passed:
         return None
     how = f"exit code {end.exit_code}" if end.cut_short is None else end.error

@@ -266,6 +266,14 @@ def test_a_channel_that_cannot_work_is_told(ready: Home) -> None:
     ]
 
 
+def test_an_agent_that_is_turned_off_is_told(ready: Home) -> None:
+    """SPEC 9.4: its login may be mended long since, and nothing starts until a person says so."""
+    ready.edit(lambda state: state.update(agentsOff={"local": "Not logged in"}))
+
+    said = "agent local is turned off: Not logged in"
+    assert ill(ready) == [("warning", said, "when that is mended: awm agents on local")]
+
+
 def test_a_test_notice_reaches_each_channel_when_asked_for(ready: Home) -> None:
     """SPEC 12.2: one for each channel, and only with --notify; what refuses it is a problem."""
     taker = program(ready, "taker", f"cat >> {ready.root}/notices; exit $(cat {ready.root}/code)")

@@ -71,7 +71,10 @@ def test_an_agent_that_rewrites_its_gate_gains_nothing(home: Home) -> None:
     assert (state["failed"], judge.read_text()) == (["S1"], "true\n")
     [text] = home.texts("failed")
     assert "the gate failed (exit code 1)" in text
-    assert text.endswith("⚠️ it changed its own gate (judge.sh), and was judged by the version before")
+    assert text.endswith(
+        "⚠️ it changed its own gate (judge.sh), and was judged by the version before. Is that its task? "
+        "Then let `**Gate-files:** tests/` name the judge instead"
+    )
 
 
 def test_the_gate_is_the_one_of_the_first_attempt(home: Home) -> None:

@@ -248,7 +248,7 @@ def test_status_says_what_comes_next(home: Home) -> None:
     idle = awm(home, "status").out.splitlines()[-1]
 
     assert paused == "  next       awm resume goes on"
-    assert young == "  next       awm run, or awm install for a timer"
+    assert young == "  next       your timer's next beat starts it; no timer yet: awm run, or awm install for a timer"
     assert late == "  next       no beat lately: awm run, or awm install for a timer"
     assert idle == "  next       awm add SPEC.md queues more"
 

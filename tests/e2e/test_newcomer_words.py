@@ -59,7 +59,10 @@ def test_a_loop_in_which_nothing_runs_does_not_say_that_it_works(home: Home) -> 
     awm(home, "skip", "S1")
     skipped = status(home)
 
-    assert (added[0], added[-1]) == (f"● waiting  {home.path}", f"{NEXT}awm run, or awm install for a timer")
+    assert (added[0], added[-1]) == (
+        f"● waiting  {home.path}",
+        f"{NEXT}your timer's next beat starts it; no timer yet: awm run, or awm install for a timer",
+    )
     assert (resumed[0], resumed[-1]) == (added[0], added[-1])
     assert skipped[0] == f"● idle  {home.path}"
     assert skipped[-1] == f"{NEXT}awm add SPEC.md queues more"

@@ -305,6 +305,6 @@ def test_status_and_the_start_name_the_task_that_is_really_next(home: Home) -> N
     home.wait_for(lambda: home.state().get("idleSince") and len(home.texts("started")) == 2, beat_every=1)
 
     assert "queue      A1  (project a is paused)\n" in before
-    assert "next       awm run, or awm install for a timer\n" in before
+    assert "next       your timer's next beat starts it; no timer yet: awm run, or awm install for a timer\n" in before
     assert ["Next up: D2" in text for text in home.texts("started")] == [True, False]
     assert "Next up: nothing that can start yet\n" in home.texts("started")[1]

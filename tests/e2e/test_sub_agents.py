@@ -274,6 +274,28 @@ def test_it_is_probed_as_any_agent(home: Home, claw: Claw) -> None:
     assert len(claw.labels()) == 1
 
 
+def test_a_probe_does_not_wait_for_a_gateway_that_is_away(home: Home, claw: Claw) -> None:
+    """A task waits for it, a person at the terminal is told at once (SPEC 14)."""
+    queue(home, claw)
+    claw.kill()
+
+    done = awm(home, "agents", "probe", "claw")
+
+    hint = "openclaw gateway run; `awm doctor` says more"
+    said = f"awm: the gateway at {claw.url} does not answer (ConnectError)\nhint: {hint}\n"
+    assert (done.code, done.out, done.err) == (78, "", said)
+
+
+def test_a_status_says_in_words_what_a_sub_agent_does(home: Home, claw: Claw) -> None:
+    """What it is seen to do, and what it waits for: no event of the attending program's (SPEC 14)."""
+    begin(home, claw)
+    home.wait_for(lambda: "\n               running\n" in awm(home, "status").out)
+    claw.kill()
+    why = f"waits: the gateway at {claw.url} does not answer (ConnectError)"
+
+    home.wait_for(lambda: f"\n               {why}\n" in awm(home, "status").out)
+
+
 @pytest.mark.parametrize(("tool", "seconds_min"), [("", 3), ("exec", 12)])
 def test_one_without_a_sign_of_life_stalls_and_a_tool_at_work_gets_four_times_as_long(
     home: Home, claw: Claw, tool: str, seconds_min: float

@@ -181,7 +181,7 @@ def test_the_skill_is_placed_with_the_persons_own_paths(person: Person) -> None:
 
     awm = shlex.join([str(Path(sys.executable).parent / "awm"), "--home", str(person.home.path)])
     assert SKILL_SAYS in SKILL.read_text()
-    assert text == SKILL.read_text().replace(SKILL_SAYS, awm)
+    assert text == SKILL.read_text().replace(SKILL_SAYS, f"`{awm}`\ninstead.")
     assert path.read_text() == text
     person.awm("uninstall", "--openclaw")
     assert not path.exists()
