@@ -49,7 +49,7 @@ class Unreachable(Trouble):
 
 
 class Starting(Trouble):
-    """It answers, and is not ready. What was asked may have been done all the same."""
+    """It answers, and is not ready, or wants to be asked later. What was asked may have been done all the same."""
 
 
 class Refused(Trouble):
@@ -58,6 +58,10 @@ class Refused(Trouble):
 
 class NotAllowed(Trouble):
     """The tool is not opened in its configuration, or does not exist. Final."""
+
+
+class Blocked(Trouble):
+    """It takes the token, and not this call: by a hook or a rule of somebody's there, in its words. Final."""
 
 
 class ToolFailed(Trouble):
@@ -85,15 +89,20 @@ class Gateway:
         match status:
             case 200 if isinstance(result := said.get("result"), dict):
                 return _details(result)
-            case 401 | 403:
-                return Refused(f"the gateway at {self.url} does not take the token (HTTP {status})", is_final=True)
+            case 401:
+                return Refused(f"the gateway at {self.url} does not take the token (HTTP 401)", is_final=True)
+            case 403:
+                why = _message(said) or "HTTP 403"
+                return Blocked(f"the gateway at {self.url} blocks the tool {tool}: {why}", is_final=True)
             case 404 if said.get("ok") is False:
                 return NotAllowed(f"the gateway at {self.url} does not allow the tool {tool}", is_final=True)
             case 500:
                 return self.ready() or ToolFailed(_message(said) or "HTTP 500")
             case 503:
                 return Starting(f"the gateway at {self.url} is starting")
-            case 400 | 413 | 429:
+            case 408 | 429:
+                return Starting(f"the gateway at {self.url} wants to be asked later (HTTP {status})")
+            case 400 | 413:
                 return ToolFailed(_message(said) or f"HTTP {status}", is_final=True)
             case _:
                 return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")

@@ -75,6 +75,7 @@ class Reader:
             return verdict.broken_off(exit_code, self._last, Reading(outcome=Outcome.FAILED))
         event, at = self._end
         status, error = words(event.get("status")), words(event.get("error"))
+        line = verdict.one_line(error)
         used = verdict.count(event.get("totalTokens"))
         known = Reading(
             outcome=Outcome.FAILED,
@@ -83,13 +84,17 @@ class Reader:
         )
         if status in WENT_WELL:
             return replace(known, outcome=Outcome.SUCCEEDED)
+        if status == "away":
+            return replace(known, outcome=Outcome.LIMITED, error=line)
+        if status == "asks":
+            return replace(known, outcome=Outcome.BLOCKED, error=line, question=line)
         if status == "interrupted" or INTERRUPTED.search(error):
-            return replace(known, outcome=Outcome.REBOOTED, error=verdict.one_line(error))
+            return replace(known, outcome=Outcome.REBOOTED, error=line)
         if status == "closed":
-            return replace(known, outcome=Outcome.AUTH, error=verdict.one_line(error))
+            return replace(known, outcome=Outcome.AUTH, error=line)
         if locked := LOCKED_OUT.search(error):
             is_bill = int(locked[1][:4]) >= BILLING_MINUTES_MIN
-            return replace(known, outcome=Outcome.BILLING if is_bill else Outcome.AUTH, error=verdict.one_line(error))
+            return replace(known, outcome=Outcome.BILLING if is_bill else Outcome.AUTH, error=line)
         if status == "failed":
             told = next((number for number, said in STATUSES if said.search(error)), None)
             return verdict.failed(error, at, known, told)

@@ -121,7 +121,8 @@ def _of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) ->
             resets = "Resets" if result.limit and result.limit.resets_at else "Retry"
             wait = roughly(judged.limited.deadline.left_seconds - policy.limit_margin_seconds)
             then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else "Waiting."
-            return f"⚡ {display(attempt.agent, policy)} rate limited. {resets} in {wait}. {then}"
+            met = "rate limited" if result.limit else f"cannot work — {why}"
+            return f"⚡ {display(attempt.agent, policy)} {met}. {resets} in {wait}. {then}"
         case Signal.REFUSED:
             then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else f"{sprint} waits."
             on = f"When that is mended: awm agents on {attempt.agent}"

@@ -49,6 +49,8 @@ MOODS: dict[str, Any] = {
     "word": "running",  # what is listed of those that run
     "rows": [],  # what is listed beside the sub-agents
     "fail": [],  # tools that do nothing and do not say why
+    "block": [],  # tools that somebody's rule there does not let through
+    "wait": "",  # what those that run wait for
     "tool": "",  # the tool that is at work in those that run
     "prompt": "",  # a file in its directory that a sub-agent finds with what it was told
 }
@@ -351,6 +353,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "not_found", f"Tool not available: {tool}")
         elif tool in moods["fail"]:
             self.refuse(500, "tool_error", "tool execution failed")
+        elif tool in moods["block"]:  # as its source has it, 2026.9.6
+            self.refuse(403, "tool_call_blocked", "a rule says no")
         else:
             time.sleep(moods["slow"].get(tool, 0.0))
             try:
@@ -403,7 +407,9 @@ def task_row(task: dict[str, Any], moods: dict[str, Any]) -> dict[str, Any]:
         "status": moods["word"] if task["status"] == "running" else task["status"],
         "label": task["label"],
     }
-    if moods["tool"] and task["status"] == "running":
+    if moods["wait"] and task["status"] == "running":  # as its source has it, 2026.9.6
+        row["execution"] |= {"state": "waiting", "wait": {"kind": moods["wait"]}}
+    elif moods["tool"] and task["status"] == "running":
         row["execution"]["currentTool"] = {"name": moods["tool"], "startedAt": task["started"]}
     if "summary" in task:
         row["progressSummary"] = task["summary"]
