@@ -17,6 +17,7 @@ from awm_loop.agents import verdict
 from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import words
 from awm_loop.core.model import Outcome
+from awm_loop.core.observation import Limit
 
 INTERRUPTED = re.compile(r"interrupted by a Gateway restart|subagent run (?:lost active execution context|orphaned)")
 LOCKED_OUT = re.compile(r"temporarily disabled after a provider auth/billing failure. Retry after about (\d+)")
@@ -85,7 +86,7 @@ class Reader:
         if status in WENT_WELL:
             return replace(known, outcome=Outcome.SUCCEEDED)
         if status == "away":
-            return replace(known, outcome=Outcome.LIMITED, error=line)
+            return replace(known, outcome=Outcome.LIMITED, error=line, limit=Limit(resets_at=None, source=line))
         if status == "asks":
             return replace(known, outcome=Outcome.BLOCKED, error=line, question=line)
         if status == "interrupted" or INTERRUPTED.search(error):

@@ -258,7 +258,7 @@ BY_HAND = {
 def _limited(work: Work, attempt: Attempt, result: Result, now: Instant, policy: Policy) -> Judged:
     """SPEC 9.1: the stated reset, else the configured wait doubled for each limit in a row; margin, then clamp."""
     known = work.accounts.get(attempt.account) or Account(name=attempt.account, deadline=None, source="", agent="")
-    limit = result.limit or Limit(resets_at=None, source=result.error)
+    limit = result.limit or Limit(resets_at=None, source="")
     wait_seconds = min(policy.limit_retry_seconds * 2 ** min(known.hits, 16), policy.limit_retry_max_seconds)
     if limit.resets_at is not None:
         wait_seconds = max((limit.resets_at - now.wall).total_seconds(), 0)
