@@ -49,7 +49,7 @@ class Unreachable(Trouble):
 
 
 class Starting(Trouble):
-    """It answers, and is not ready. What was asked may have been done all the same."""
+    """It answers, and is not ready, or wants to be asked later. What was asked may have been done all the same."""
 
 
 class Refused(Trouble):
@@ -58,6 +58,10 @@ class Refused(Trouble):
 
 class NotAllowed(Trouble):
     """The tool is not opened in its configuration, or does not exist. Final."""
+
+
+class Blocked(Trouble):
+    """It takes the token, and not this call: by a hook or a rule of somebody's there, in its words. Final."""
 
 
 class ToolFailed(Trouble):
@@ -78,22 +82,30 @@ class Gateway:
         Takes `answer_seconds_max`, and `CONNECT_SECONDS_MAX` more where it is not ready.
         """
         body = {"tool": tool, "args": dict(args), **({"sessionKey": session_key} if session_key else {})}
-        answer = self._ask("POST", "/tools/invoke", body, self.answer_seconds_max)
+        data = json.dumps(body, ensure_ascii=False).encode(
+            errors="backslashreplace"
+        )  # half a character: as JSON has it
+        answer = self._ask("POST", "/tools/invoke", data, self.answer_seconds_max)
         if isinstance(answer, Trouble):
             return answer
         status, said = answer
         match status:
             case 200 if isinstance(result := said.get("result"), dict):
                 return _details(result)
-            case 401 | 403:
-                return Refused(f"the gateway at {self.url} does not take the token (HTTP {status})", is_final=True)
+            case 401:
+                return Refused(f"the gateway at {self.url} does not take the token (HTTP 401)", is_final=True)
+            case 403:
+                why = _message(said) or "HTTP 403"
+                return Blocked(f"the gateway at {self.url} blocks the tool {tool}: {why}", is_final=True)
             case 404 if said.get("ok") is False:
                 return NotAllowed(f"the gateway at {self.url} does not allow the tool {tool}", is_final=True)
             case 500:
                 return self.ready() or ToolFailed(_message(said) or "HTTP 500")
             case 503:
                 return Starting(f"the gateway at {self.url} is starting")
-            case 400 | 413 | 429:
+            case 408 | 429:
+                return Starting(f"the gateway at {self.url} wants to be asked later (HTTP {status})")
+            case 400 | 413:
                 return ToolFailed(_message(said) or f"HTTP {status}", is_final=True)
             case _:
                 return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
@@ -120,20 +132,21 @@ class Gateway:
         return Unreachable(f"what answers at {self.url} is no gateway (HTTP {status})")
 
     def _ask(
-        self, method: str, path: str, body: Mapping[str, object] | None, seconds_max: float
+        self, method: str, path: str, body: bytes | None, seconds_max: float
     ) -> tuple[int, Mapping[str, Any]] | Trouble:
         """Status and JSON object of one answer; {} where it is anything else. A connection of its own for each: one
         kept open would break in the middle when the gateway is restarted."""
         import httpx  # noqa: PLC0415  slow to import, and most homes have no gateway
 
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = {"Content-Type": "application/json"} if body else {}
+        headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         ends_at = time.monotonic() + seconds_max
         data = bytearray()
         try:
             with _client().stream(
                 method,
                 self.url + path,
-                json=body,
+                content=body,
                 headers=headers,
                 timeout=httpx.Timeout(seconds_max, connect=min(CONNECT_SECONDS_MAX, seconds_max)),
             ) as response:
@@ -162,7 +175,7 @@ def _details(result: Mapping[str, object]) -> Mapping[str, Any] | Trouble:
     details = result.get("details")
     if not isinstance(details, dict):
         return {}
-    if details.get("status") in {"error", "forbidden"}:
+    if details.get("status") in ("error", "forbidden"):  # no set: it may be a list
         error = details.get("error")
         said = error if isinstance(error, str) else str(details.get("reason") or details["status"])
         return ToolFailed(said[:TEXT_CHARS_MAX], is_final=True)

@@ -17,6 +17,7 @@ from awm_loop.agents import verdict
 from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import words
 from awm_loop.core.model import Outcome
+from awm_loop.core.observation import Limit
 
 INTERRUPTED = re.compile(r"interrupted by a Gateway restart|subagent run (?:lost active execution context|orphaned)")
 LOCKED_OUT = re.compile(r"temporarily disabled after a provider auth/billing failure. Retry after about (\d+)")
@@ -75,6 +76,7 @@ class Reader:
             return verdict.broken_off(exit_code, self._last, Reading(outcome=Outcome.FAILED))
         event, at = self._end
         status, error = words(event.get("status")), words(event.get("error"))
+        line = verdict.one_line(error)
         used = verdict.count(event.get("totalTokens"))
         known = Reading(
             outcome=Outcome.FAILED,
@@ -83,13 +85,17 @@ class Reader:
         )
         if status in WENT_WELL:
             return replace(known, outcome=Outcome.SUCCEEDED)
+        if status == "away":
+            return replace(known, outcome=Outcome.LIMITED, error=line, limit=Limit(resets_at=None, source=line))
+        if status == "asks":
+            return replace(known, outcome=Outcome.BLOCKED, error=line, question=line)
         if status == "interrupted" or INTERRUPTED.search(error):
-            return replace(known, outcome=Outcome.REBOOTED, error=verdict.one_line(error))
+            return replace(known, outcome=Outcome.REBOOTED, error=line)
         if status == "closed":
-            return replace(known, outcome=Outcome.AUTH, error=verdict.one_line(error))
+            return replace(known, outcome=Outcome.AUTH, error=line)
         if locked := LOCKED_OUT.search(error):
             is_bill = int(locked[1][:4]) >= BILLING_MINUTES_MIN
-            return replace(known, outcome=Outcome.BILLING if is_bill else Outcome.AUTH, error=verdict.one_line(error))
+            return replace(known, outcome=Outcome.BILLING if is_bill else Outcome.AUTH, error=line)
         if status == "failed":
             told = next((number for number, said in STATUSES if said.search(error)), None)
             return verdict.failed(error, at, known, told)

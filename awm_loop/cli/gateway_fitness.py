@@ -15,7 +15,7 @@ from awm_loop import gateway
 from awm_loop.cli import timers
 from awm_loop.cli.fitness import Finding, ok, problem, warning
 from awm_loop.config import GATEWAY_KIND, Config, OpenClawConfig
-from awm_loop.gateway import Gateway, NotAllowed, Refused, Starting, Unreachable
+from awm_loop.gateway import Blocked, Gateway, NotAllowed, Refused, Starting, Unreachable
 from awm_loop.wiring import Home
 
 FOR_ALL = ("sessions_list",)
@@ -60,6 +60,9 @@ def _open(found: Gateway, config: Config, is_worker: bool, path: str) -> Iterato
             return
         if isinstance(said, NotAllowed):
             denied.append(tool)
+        if isinstance(said, Blocked):
+            yield problem(said.text, "a rule or hook in the gateway has to let it through")
+            return
     if not denied:
         yield ok(f"it takes the token, and allows {', '.join(tools)}")
     for tool in denied:

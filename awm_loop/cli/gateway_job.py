@@ -45,18 +45,32 @@ def install_steps(values: Mapping[str, str], config: OpenClawConfig, warnings: l
     if skill is not None and SKILL.exists():
         awm = [str(Path(values["python"]).parent / "awm"), "--home", values["home"]]
         text = SKILL.read_text(encoding="utf-8").replace(SKILL_SAYS, f"`{shlex.join(awm)}`\ninstead.")
-        steps += [] if _text(skill) == text else [File(skill, text)]
+        old = _text(skill)
+        steps += [] if old == text else [File(skill, text)]
+        if old is not None and not _names(old, values["home"]):
+            warnings.append("the assistant's skill did not name this home: from now on it names this one alone")
     return steps
 
 
-def uninstall_steps(name: str, warnings: list[str]) -> list[Step]:
-    """What is left to do to take out the job called `name`, and the skill. Raises AwmError."""
+def uninstall_steps(name: str, home: str, warnings: list[str]) -> list[Step]:
+    """What is left to do to take out the job called `name`, and the skill of `home`. Raises AwmError."""
     program = _program()
     steps: list[Step] = [
         Run([program, "cron", "rm", str(job["id"]), "--json"], instead=BY_HAND) for job in _jobs(program, name)
     ]
     skill = _skill_path(program, warnings)
-    return [*steps, *([File(skill, None)] if skill is not None and skill.exists() else [])]
+    old = _text(skill) if skill is not None else None
+    if skill is None or old is None:
+        return steps
+    if _names(old, home):
+        return [*steps, File(skill, None)]
+    warnings.append(f"{skill} stays: it does not name this home")
+    return steps
+
+
+def _names(skill: str, home: str) -> bool:
+    """Whether a skill is the one of this home: an assistant has room for one."""
+    return f"--home {shlex.quote(home)}`" in skill
 
 
 def _program() -> str:

@@ -96,7 +96,7 @@ def uninstall(context: click.Context, openclaw: bool, dry_run: bool, as_json: bo
     home_path = find_home(context.obj)
     name = home_name(home_path)
     warnings: list[str] = []
-    steps = gateway_job.uninstall_steps(name, warnings) if openclaw else _steps_out(name, warnings)
+    steps = gateway_job.uninstall_steps(name, str(home_path), warnings) if openclaw else _steps_out(name, warnings)
     take(steps, {"home": str(home_path), "name": name}, warnings, dry_run=dry_run, as_json=as_json)
     if not as_json:
         stays = "state and running agents stay, and an agent's end starts the next task: `awm pause` prevents that"

@@ -19,7 +19,7 @@ from awm_loop.attempt.output import tail
 from awm_loop.attempt.spawn import Invocation
 from awm_loop.attempt.stage import End, Stage, Tended
 from awm_loop.attempt.supervise import Course, marker
-from awm_loop.cli import calling
+from awm_loop.cli import attend, calling
 from awm_loop.core.model import Outcome, attempt_key
 from awm_loop.core.observation import GateSeen, Result
 from awm_loop.errors import AwmError, DiskError
@@ -29,7 +29,7 @@ from awm_loop.workspace import gatefiles, git, integration, worktree
 def first(order: Order) -> Invocation | None:
     """What a beat may start itself: the agent, where nothing has to be made ready before it. Raises DiskError."""
     calling.make_ready(order)  # always: what the disk refuses is refused before the start
-    return None if order.is_worktree or order.verify else calling.invocation(order)
+    return None if order.is_worktree or order.verify or attend.left_to(order) else calling.invocation(order)
 
 
 def restore(directory: AttemptDirectory) -> None:
@@ -86,6 +86,8 @@ def course(tended: Tended) -> Course:
     try:
         if tended.child is None:
             restore(tended.directory)
+            for left in attend.left_to(order):
+                attend.call_off(left)
         if order.is_worktree:
             found.end = yield from _made_ready(tended)
             if found.end.exit_code or found.end.cut_short:

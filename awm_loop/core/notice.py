@@ -121,7 +121,9 @@ def _of_attempt(task: Task, attempt: Attempt, judged: Judged, policy: Policy) ->
             resets = "Resets" if result.limit and result.limit.resets_at else "Retry"
             wait = roughly(judged.limited.deadline.left_seconds - policy.limit_margin_seconds)
             then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else "Waiting."
-            return f"⚡ {display(attempt.agent, policy)} rate limited. {resets} in {wait}. {then}"
+            is_other = result.limit and result.limit.source == result.error  # no words of a limit: a gateway is away
+            met = f"cannot work — {why}" if is_other else "rate limited"
+            return f"⚡ {display(attempt.agent, policy)} {met}. {resets} in {wait}. {then}"
         case Signal.REFUSED:
             then = f"Falling back to {display(judged.agent.name, policy)}." if judged.agent else f"{sprint} waits."
             on = f"When that is mended: awm agents on {attempt.agent}"

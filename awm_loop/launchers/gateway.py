@@ -3,6 +3,8 @@
 A gateway starts a sub-agent as often as it is asked, whatever key comes with the request. So a label belongs to one
 attempt; the intent to start it is on disk first; and before any start the gateway is asked for the label. Where an
 answer was lost, it is asked until the registration grace is over. All are listed by one tool that is open by default.
+A label is one of a home's, by its path and by what was drawn for it once: neither a copy of the home, nor one on
+another machine, nor one that was made anew at its path, has the same.
 
 Nothing here says that a sub-agent is dead because it could not be seen.
 """
@@ -12,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from awm_loop.durable import disk_trouble, sync_folder, write_durably
 from awm_loop.gateway import Gateway, ToolFailed, Trouble
 
 INTENT = "sub-agent.json"  # in the attempt's directory while there may be a sub-agent of it
+DRAWN = "sub-agents-of"  # in `state/`: a symbolic link, as that is there at once and whole, whoever makes it first
 LISTED_MINUTES = 24 * 60  # those that ended so long ago are listed too; without it, half an hour
 SPAWNS_MAX = 3  # requests with an answer that says nothing, each followed by a grace
 UNSEEN_SECONDS = 3.0  # one that was asked for a moment ago may be seen so late; then `call_off` leaves
@@ -46,6 +51,7 @@ class SubAgent:
     session_key: str = ""
     tokens: int | None = None
     tool: str = ""
+    waits_for: str = ""  # "approval", "user_input", "children" ...
     moved: str = ""
 
 
@@ -61,26 +67,21 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayLauncher:
-    """The launcher of one home. `wait` is told why, and returns when it is time to look again."""
+    """The launcher of one home, by its `prefix_of`. `wait` is told why, and returns when it is time to look again."""
 
-    home: Path
+    prefix: str
     gateway: Gateway
     grace_seconds: float
     wait: Callable[[str], None]
 
     @property
-    def _prefix(self) -> str:
-        """Of this home's labels: the same task has the same key in every home."""
-        return f"awm-{hashlib.sha256(os.path.realpath(self.home).encode()).hexdigest()[:8]}"
-
-    @property
     def parent(self) -> str:
         """The session that they are children of: what becomes of them is told there, and not to the assistant."""
-        return f"agent:main:{self._prefix}"
+        return f"agent:main:{self.prefix}"
 
     def label(self, key: str) -> str:
-        """That of an attempt, by its key."""
-        return f"{self._prefix}-{key}"
+        """That of an attempt, by its key: the same task has the same in every home."""
+        return f"{self.prefix}-{key}"
 
     def start(self, wanted: Wanted) -> bool | Trouble:
         """True when this call began it, False when it was there already; or why it cannot be.
@@ -214,7 +215,7 @@ class GatewayLauncher:
         return [
             _sub_agent(task, runs.get(_text(task.get("label")), {}))
             for task in _rows(tasks)
-            if _text(task.get("label")).startswith(f"{self._prefix}-")
+            if _text(task.get("label")).startswith(f"{self.prefix}-")
         ]
 
     def _is_older(self, one: SubAgent, label: str) -> bool:
@@ -227,6 +228,18 @@ class GatewayLauncher:
         for one in living:
             self.gateway.invoke("subagents", {"action": "cancel", "taskId": one.task_id}, self.parent)
         return bool(living)
+
+
+def prefix_of(home: Path) -> str:
+    """What the labels of a home begin with; the first call draws it. Raises DiskError."""
+    path = home / "state" / DRAWN
+    with disk_trouble(path):
+        if not os.path.lexists(path):
+            with suppress(FileExistsError):  # another attempt's process was quicker
+                path.symlink_to(secrets.token_hex(8))
+            sync_folder(path.parent)
+        seed = f"{os.path.realpath(home)} {path.readlink()}"
+    return f"awm-{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
 
 
 def is_intended(directory: AttemptDirectory) -> bool:
@@ -244,7 +257,7 @@ def forget(directory: AttemptDirectory) -> None:
 def _sub_agent(task: Mapping[str, Any], run: Mapping[str, Any]) -> SubAgent:
     execution = task.get("execution")
     execution = execution if isinstance(execution, dict) else {}
-    tool = execution.get("currentTool")
+    tool, waits = execution.get("currentTool"), execution.get("wait")
     status, tokens = str(task.get("status")), run.get("totalTokens")
     is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens <= COUNT_MAX
     return SubAgent(
@@ -257,6 +270,7 @@ def _sub_agent(task: Mapping[str, Any], run: Mapping[str, Any]) -> SubAgent:
         session_key=_text(run.get("sessionKey")),
         tokens=tokens if is_count else None,
         tool=_text(tool.get("name")) if isinstance(tool, dict) else "",
+        waits_for=_text(waits.get("kind")) if isinstance(waits, dict) else "",
         moved=f"{status} {execution} {task.get('progressSummary')} {tokens}",
     )
 

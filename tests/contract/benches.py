@@ -13,7 +13,7 @@ from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.core.model import Attempt, Phase, Task
 from awm_loop.core.observation import Alive, Exited, NotStarted, ProbeFailed, Starting
 from awm_loop.gateway import Gateway, Trouble
-from awm_loop.launchers.gateway import GatewayLauncher, Wanted
+from awm_loop.launchers.gateway import GatewayLauncher, Wanted, prefix_of
 from awm_loop.launchers.local import LocalLauncher
 from awm_loop.wiring import Home as Wired
 
@@ -87,6 +87,9 @@ class GatewayBench:
     claw: Claw
     waits: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.prefix = prefix_of(self.home.path)
+
     @property
     def launcher(self) -> GatewayLauncher:
         """A new one each time: nothing is kept but on disk and in the gateway."""
@@ -95,7 +98,7 @@ class GatewayBench:
             self.waits.append(why)
             select.select((), (), (), 0.05)
 
-        return GatewayLauncher(home=self.home.path, gateway=Gateway(self.claw.url, TOKEN), grace_seconds=0.5, wait=wait)
+        return GatewayLauncher(prefix=self.prefix, gateway=Gateway(self.claw.url, TOKEN), grace_seconds=0.5, wait=wait)
 
     def wanted(self, script: str, number: int = 1) -> Wanted:
         key = attempt(self.home, script, number).key

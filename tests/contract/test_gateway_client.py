@@ -18,7 +18,7 @@ from home import Home
 
 from awm_loop import gateway
 from awm_loop.config import OpenClawConfig
-from awm_loop.gateway import Gateway, NotAllowed, Refused, Starting, ToolFailed, Trouble, Unreachable
+from awm_loop.gateway import Blocked, Gateway, NotAllowed, Refused, Starting, ToolFailed, Trouble, Unreachable
 
 __all__ = ["claw"]
 RECORDED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "gateway_recorded.json").read_text())
@@ -186,6 +186,42 @@ def test_details_that_are_none_are_an_empty_answer(stub: Callable[..., Stub]) ->
     bodies = [{"ok": True, "result": {"details": details}} for details in (None, 5, "x", [])]
 
     assert [stub(http(200, json.dumps(body).encode())).gateway.invoke("x", {}) for body in bodies] == [{}] * 4
+
+
+@pytest.mark.parametrize("status", [[], {}, 5, None, True, 1e308])
+def test_a_status_that_is_no_word_is_no_failure(stub: Callable[..., Stub], status: object) -> None:
+    """Of whatever type it is (SPEC 17)."""
+    body = {"ok": True, "result": {"details": {"status": status}}}
+
+    assert stub(http(200, json.dumps(body).encode())).gateway.invoke("x", {}) == {"status": status}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "is_final"),
+    [
+        (http(403, b'{"ok":false,"error":{"type":"tool_call_blocked","message":"a rule says no"}}'), Blocked, True),
+        (http(403, b"<html>"), Blocked, True),
+        (http(429, b'{"error":{"message":"Too many failed authentication attempts.","type":"rate_limited"}}'), Starting, False),
+        (http(408, b"{}"), Starting, False),
+        (http(413, b'{"error":{"message":"Payload too large"}}'), ToolFailed, True),
+    ],
+)  # fmt: skip
+def test_only_401_is_a_wrong_token(
+    stub: Callable[..., Stub], answer: bytes, kind: type[Trouble], is_final: bool
+) -> None:
+    """A rule of somebody's and a request to wait are none, by its source (2026.9.6); else an agent would be turned off."""
+    found = stub(answer).gateway.invoke("subagents", {})
+
+    assert (type(found), isinstance(found, Trouble) and found.is_final) == (kind, is_final)
+
+
+def test_what_is_asked_may_hold_half_a_character(stub: Callable[..., Stub]) -> None:
+    """The name of a directory may be any bytes (SPEC 17)."""
+    server = stub(recorded("spawn"))
+
+    server.gateway.invoke("sessions_spawn", {"cwd": "/tmp/\udcff", "task": "größer"})
+
+    assert json.loads(server.asked[0].partition("\r\n\r\n")[2])["args"] == {"cwd": "/tmp/\udcff", "task": "größer"}
 
 
 def test_an_answer_without_an_end_is_cut(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:

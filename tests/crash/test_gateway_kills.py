@@ -41,6 +41,8 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(home: Home, cla
             lose_share=chance.choice((0, 0, 0.3)),
             late_seconds=chance.choice((0, 0, 0.3)),
             starting_seconds=chance.choice((0, 0.3)),
+            lists_early=chance.choice((False, True)),
+            stale_seconds=chance.choice((0, 0, 1)),
             slow={"sessions_spawn": chance.choice((0, 0.3)), "subagents": chance.choice((0, 0, 0.2))},
         )
         go = home.root / f"go-{task}"

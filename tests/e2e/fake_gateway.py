@@ -38,7 +38,9 @@ MOODS: dict[str, Any] = {
     "old": False,  # it has no /startupz
     "failing": [],  # channels of its that are broken
     "cap": 5,  # live children of one parent
-    "starting_seconds": 0.0,  # after its start it is not ready so long
+    "starting_seconds": 0.0,  # after its start it is not ready so long ...
+    "lists_early": False,  # ... but lists its sub-agents already, as seen of 2026.9.6
+    "stale_seconds": 0.0,  # so long after its start it lists what it interrupted as running: 6 to 70 were seen
     "slow": {},  # seconds by tool, before the deed
     "late_seconds": 0.0,  # from an accepted spawn to the sub-agent
     "lose": {},  # how many answers of a tool this process keeps to itself, its deed done
@@ -49,6 +51,8 @@ MOODS: dict[str, Any] = {
     "word": "running",  # what is listed of those that run
     "rows": [],  # what is listed beside the sub-agents
     "fail": [],  # tools that do nothing and do not say why
+    "block": [],  # tools that somebody's rule there does not let through
+    "wait": "",  # what those that run wait for
     "tool": "",  # the tool that is at work in those that run
     "prompt": "",  # a file in its directory that a sub-agent finds with what it was told
 }
@@ -76,9 +80,16 @@ class Server(ThreadingHTTPServer):
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         path = directory / "tasks.json"
         self.tasks: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-        for task in self.tasks:
-            if task["status"] == "running":
-                task.update(status="failed", error=RESTARTED, ended=now_ms())
+        stale = [task for task in self.tasks if task["status"] == "running"]
+        if (seconds := self.moods()["stale_seconds"]) > 0:
+            threading.Timer(seconds, self.interrupt, [stale]).start()
+        else:
+            self.interrupt(stale)
+
+    def interrupt(self, stale: list[dict[str, Any]]) -> None:
+        """Say of what the restart ended that it has ended."""
+        for task in stale:
+            self.end(task, "failed", error=RESTARTED)
         self.keep()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -195,7 +206,7 @@ class Server(ThreadingHTTPServer):
             mine = [task for task in self.tasks if task["parent"] == parent]
             if args.get("action") == "cancel":
                 return self.cancel(args, mine)
-            since = now_ms() - 60_000 * args.get("recentMinutes", 30)
+            since = now_ms() - 60_000 * min(args.get("recentMinutes", 30), 1440)
             listed = [task for task in mine if task["status"] == "running" or task["ended"] >= since]
             living = [task for task in listed if task["status"] == "running"]
             ended = [task for task in listed if task["status"] != "running"]
@@ -345,12 +356,14 @@ class Handler(BaseHTTPRequestHandler):
         self.server.tell("requests", json.dumps({"path": self.path, "tool": tool, "args": told, "sessionKey": parent}))
         if moods["token"] and self.headers.get("Authorization") != f"Bearer {moods['token']}":
             self.answer(401, {"error": {"message": "Unauthorized", "type": "unauthorized"}})
-        elif not self.server.is_ready():
+        elif not self.server.is_ready() and not (moods["lists_early"] and tool == "subagents"):
             self.refuse(500, "tool_error", "tool execution failed")
         elif tool not in TOOLS or tool in moods["deny"]:
             self.refuse(404, "not_found", f"Tool not available: {tool}")
         elif tool in moods["fail"]:
             self.refuse(500, "tool_error", "tool execution failed")
+        elif tool in moods["block"]:  # as its source has it, 2026.9.6
+            self.refuse(403, "tool_call_blocked", "a rule says no")
         else:
             time.sleep(moods["slow"].get(tool, 0.0))
             try:
@@ -403,7 +416,9 @@ def task_row(task: dict[str, Any], moods: dict[str, Any]) -> dict[str, Any]:
         "status": moods["word"] if task["status"] == "running" else task["status"],
         "label": task["label"],
     }
-    if moods["tool"] and task["status"] == "running":
+    if moods["wait"] and task["status"] == "running":  # as its source has it, 2026.9.6
+        row["execution"] |= {"state": "waiting", "wait": {"kind": moods["wait"]}}
+    elif moods["tool"] and task["status"] == "running":
         row["execution"]["currentTool"] = {"name": moods["tool"], "startedAt": task["started"]}
     if "summary" in task:
         row["progressSummary"] = task["summary"]
@@ -418,7 +433,7 @@ def run_row(index: int, task: dict[str, Any]) -> dict[str, Any]:
         "index": index,
         "runId": task["run"],
         "sessionKey": task["child"],
-        "label": task["label"],
+        "label": task["label"][:48],
         "task": task["told"][:69] + "...",
         "status": STATUS[task["status"]],
         "execution": {"state": execution(task)["state"]},

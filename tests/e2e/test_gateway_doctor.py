@@ -78,7 +78,9 @@ def test_each_lack_has_its_remedy(ready: Home, claw: Claw) -> None:
     path = own(ready, {"tools": {"allow": ["sessions_spawn"]}})
     claw.be(deny=["sessions_spawn", "sessions_history"])
     denied = found(ready)
-    claw.be(deny=[], token="another")
+    claw.be(deny=[], block=["subagents"])
+    blocked = found(ready)
+    claw.be(block=[], token="another")
     other = found(ready)
     del ready.environment["OPENCLAW_GATEWAY_TOKEN"]
     none = found(ready)
@@ -95,6 +97,8 @@ def test_each_lack_has_its_remedy(ready: Home, claw: Claw) -> None:
         ),
         ("problem", bare, f"{LINES}{path}"),
     ]
+    rule = f"the gateway at {claw.url} blocks the tool subagents: a rule says no"
+    assert blocked == [well, ("problem", rule, "a rule or hook in the gateway has to let it through")]
     remedy = f"set OPENCLAW_GATEWAY_TOKEN to gateway.auth.token of {path}"
     assert other == [well, ("problem", f"the gateway at {claw.url} does not take the token", remedy)]
     assert none == [well, ("problem", f"the gateway at {claw.url} wants a token, and none is known", remedy)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -16,6 +15,8 @@ from typing import Any
 
 from clis import ALONE, GATEWAY_PORT, KEY, PORT, Cli
 from home import Home, is_ours, is_running, kill
+
+from awm_loop.launchers.gateway import prefix_of
 
 QUIET = {"DO_NOT_TRACK": "1", "OPENCLAW_NO_AUTO_UPDATE": "1", "OPENCLAW_DISABLE_BONJOUR": "1"}
 SERVERS = Path(__file__).with_name("servers")
@@ -125,7 +126,7 @@ class Live(Home):
 
     def sub_agents(self) -> list[dict[str, Any]]:
         """What the gateway lists of this home's, by its own word: of each the label, status, start and end."""
-        parent = f"agent:main:awm-{hashlib.sha256(os.path.realpath(self.path).encode()).hexdigest()[:8]}"
+        parent = f"agent:main:{prefix_of(self.path)}"
         args = {"action": "list", "recentMinutes": 1440}
         said = json.loads(self.ask("/tools/invoke", {"tool": "subagents", "args": args, "sessionKey": parent}))
         details = said["result"]["details"]

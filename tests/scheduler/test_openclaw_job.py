@@ -107,9 +107,9 @@ class Person:
         path.unlink(missing_ok=True)
         return found
 
-    def awm(self, *arguments: str, **environment: str) -> Done:
+    def awm(self, *arguments: str, at: Path | None = None, **environment: str) -> Done:
         done = subprocess.run(
-            [sys.executable, "-m", "awm_loop.cli.main", "--home", str(self.home.path), *arguments],
+            [sys.executable, "-m", "awm_loop.cli.main", "--home", str(at or self.home.path), *arguments],
             env={
                 "PATH": f"{self.home.root}/bin:/usr/bin:/bin",
                 "HOME": str(self.home.user),
@@ -185,6 +185,26 @@ def test_the_skill_is_placed_with_the_persons_own_paths(person: Person) -> None:
     assert path.read_text() == text
     person.awm("uninstall", "--openclaw")
     assert not path.exists()
+
+
+def test_of_two_homes_none_takes_the_others_job_or_skill_out(person: Person) -> None:
+    """Two jobs; the one skill names the home that was installed last, which is said, and stays until that one goes."""
+    other = person.home.path.with_name("home2")
+    other.mkdir()
+    (other / "awm.toml").touch()
+    person.awm("install", "--openclaw")
+    second = person.awm("install", "--openclaw", at=other)
+    path = person.workspace / "skills" / "awm" / "SKILL.md"
+    keys = {job["declarationKey"] for job in person.jobs()}
+    first_out = person.awm("uninstall", "--openclaw")
+    stays = f"--home {other}`" in path.read_text()
+    person.awm("uninstall", "--openclaw", at=other)
+
+    assert "warning: the assistant's skill did not name this home: from now on it names this one alone" in second.err
+    assert keys == {home_name(person.home.path), home_name(other)}
+    assert (first_out.code, stays) == (0, True)
+    assert first_out.err == f"warning: {path} stays: it does not name this home\n"
+    assert (person.jobs(), path.exists()) == ([], False)
 
 
 def test_a_dry_run_says_the_command_and_changes_nothing(person: Person) -> None:
