@@ -56,7 +56,7 @@ def uninstall_steps(name: str, warnings: list[str]) -> list[Step]:
         Run([program, "cron", "rm", str(job["id"]), "--json"], instead=BY_HAND) for job in _jobs(program, name)
     ]
     skill = _skill_path(program, warnings)
-    return [*steps, *([File(skill, None)] if skill is not None and skill.exists() else [])]
+    return [*steps, *([File(skill, None, folder_of_ours=skill.parent)] if skill is not None and skill.exists() else [])]
 
 
 def _program() -> str:
