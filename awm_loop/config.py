@@ -78,6 +78,7 @@ WATCHED_BYTES_MAX = 1024**3  # of all of them together: read once, in a second o
 BASELINE_BYTES_MAX = 64 * 1024 * 1024  # of what a trigger saw last
 INBOX_BYTES_MAX = 1024 * 1024  # of one request in `state/inbox/` ...
 INBOX_REQUESTS_MAX = 1000  # ... of which one beat takes so many
+REJECTED_KEPT = 500  # in `state/inbox/rejected/`, each with its reason
 HOOK_PORT = 8787
 HOOK_SECRET_BYTES_MIN = 32  # docs/SPEC.md 13.4, and so the next two
 HOOK_BODY_BYTES_MAX = 256 * 1024

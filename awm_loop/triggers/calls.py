@@ -78,7 +78,10 @@ class Calls:
             return []
         due = dict(held.due) if held else {}
         found: list[Call] = []
-        for trigger in self.triggers():
+        triggers = self.triggers()
+        if held is None and not self.is_dry:
+            files.forget_others(self.home, {trigger.id for trigger in triggers})
+        for trigger in triggers:
             if not trigger.enabled or trigger.type not in {"time", "file"} or due.get(trigger.id, AT_ONCE) > stamp:
                 continue
             last = fired.get(trigger.id)
