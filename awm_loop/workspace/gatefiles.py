@@ -21,11 +21,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple, TypeAlias
 
 from awm_loop import fault, trees
+from awm_loop.config import GATE_FILE_BYTES_MAX, GATE_FILE_DEPTH_MAX, GATE_FILES_MAX
 from awm_loop.durable import disk_trouble, write_durably
 
-FILES_MAX = 500
-BYTES_MAX = 8 * 1024 * 1024
-DEPTH_MAX = 100  # names in one name
 LINKS_MAX = 40  # as many as Linux follows in one name
 
 State: TypeAlias = list[str | int]  # of one name: ["file", mode, SHA-256], ["link", target], or one of the words below
@@ -49,13 +47,14 @@ def named(verify: str, declared: Sequence[str], workspace: Path) -> tuple[str, .
 
     Names are relative to `workspace`, sorted, and of regular files in it once symlinks are followed; symlinks on the
     way are named too, since whoever moves one changes the judge. What does not exist, lies outside or in `.git`, is
-    larger than BYTES_MAX, deeper than DEPTH_MAX or comes after the first FILES_MAX is left out.
+    larger than GATE_FILE_BYTES_MAX, deeper than GATE_FILE_DEPTH_MAX or comes after the first GATE_FILES_MAX is left
+    out.
     """
     root = Path(os.path.realpath(workspace))
     found: set[str] = set()
     for path in _declared(root, declared) if declared else (root / word for word in _words(verify)):
         found.update(_way(root, path))
-        if len(found) >= FILES_MAX:
+        if len(found) >= GATE_FILES_MAX:
             break
     return tuple(sorted(found))
 
@@ -290,6 +289,8 @@ def _way(root: Path, path: Path) -> tuple[str, ...]:
     except (OSError, ValueError):  # not there, not to be read, or no name at all
         return ()
     names = [way.relative_to(root) for way in (*passed, here) if way.is_relative_to(root)]
-    if not here.is_relative_to(root) or any(".git" in name.parts or len(name.parts) > DEPTH_MAX for name in names):
+    if not here.is_relative_to(root) or any(
+        ".git" in name.parts or len(name.parts) > GATE_FILE_DEPTH_MAX for name in names
+    ):
         return ()
-    return tuple(map(str, names)) if stat.S_ISREG(status.st_mode) and status.st_size <= BYTES_MAX else ()
+    return tuple(map(str, names)) if stat.S_ISREG(status.st_mode) and status.st_size <= GATE_FILE_BYTES_MAX else ()
