@@ -106,7 +106,7 @@ def _once(ports: Ports, *, dry_run: bool) -> Beat:
     taken = [call for call in calls if classify_call(work, call) is None]
     if taken and not dry_run:
         fault.point("beat.calls:before-taken")
-        ports.taken(taken, now)
+        ports.taken(taken, work)
     effect = steps[-1].work.pending if steps else None
     has_room = bool(work.queue) and len(work.attempts) < moment.policy.max_parallel
     is_cut = isinstance(effect, Launch) and has_room

@@ -17,7 +17,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from awm_loop.config import OpenClawConfig
+from awm_loop.config import (
+    GATEWAY_ANSWER_BYTES_MAX,
+    GATEWAY_ANSWER_SECONDS_MAX,
+    GATEWAY_CONFIG_BYTES_MAX,
+    GATEWAY_CONNECT_SECONDS_MAX,
+    GATEWAY_TEXT_CHARS_MAX,
+    OpenClawConfig,
+)
 from awm_loop.regular import read_regular
 
 if TYPE_CHECKING:
@@ -25,12 +32,7 @@ if TYPE_CHECKING:
 
 CONFIG_PATH = "OPENCLAW_CONFIG_PATH"
 PORT = 18789  # its own default
-CONNECT_SECONDS_MAX = 5.0
-ANSWER_SECONDS_MAX = 30.0  # a spawn was seen to take 2 s on a quiet machine
-ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a list holds the prompts of all that ended in the last half hour, twice
 NOT_STARTED = ("startup", "gateway-draining")  # how that which fails is called before it has started, and at its end
-CONFIG_BYTES_MAX = 1024 * 1024
-TEXT_CHARS_MAX = 1000  # of what a tool says of its failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,12 @@ class Gateway:
 
     url: str
     token: str = field(default="", repr=False)
-    answer_seconds_max: float = ANSWER_SECONDS_MAX
+    answer_seconds_max: float = GATEWAY_ANSWER_SECONDS_MAX
 
     def invoke(self, tool: str, args: Mapping[str, object], session_key: str = "") -> Mapping[str, Any] | Trouble:
         """Call one tool, in the name of the session `session_key`; the `details` of its answer, or why there are none.
 
-        Takes `answer_seconds_max`, and `CONNECT_SECONDS_MAX` more where it is not ready.
+        Takes `answer_seconds_max`, and `GATEWAY_CONNECT_SECONDS_MAX` more where it is not ready.
         """
         body = {"tool": tool, "args": dict(args), **({"sessionKey": session_key} if session_key else {})}
         data = json.dumps(body, ensure_ascii=False).encode(
@@ -116,9 +118,9 @@ class Gateway:
         Not whether all is well with it: by its docs `/readyz` is 503 as long as any channel of its is broken, and that
         keeps no sub-agent from its work. Releases without `/startupz` tell it there, by what fails.
         """
-        answer = self._ask("GET", "/startupz", None, CONNECT_SECONDS_MAX)
+        answer = self._ask("GET", "/startupz", None, GATEWAY_CONNECT_SECONDS_MAX)
         if not isinstance(answer, Trouble) and answer[0] == 404:
-            answer = self._ask("GET", "/readyz", None, CONNECT_SECONDS_MAX)
+            answer = self._ask("GET", "/readyz", None, GATEWAY_CONNECT_SECONDS_MAX)
         if isinstance(answer, Trouble):
             return answer
         status, said = answer
@@ -148,11 +150,11 @@ class Gateway:
                 self.url + path,
                 content=body,
                 headers=headers,
-                timeout=httpx.Timeout(seconds_max, connect=min(CONNECT_SECONDS_MAX, seconds_max)),
+                timeout=httpx.Timeout(seconds_max, connect=min(GATEWAY_CONNECT_SECONDS_MAX, seconds_max)),
             ) as response:
                 for chunk in response.iter_bytes():
                     data += chunk
-                    if len(data) > ANSWER_BYTES_MAX or time.monotonic() > ends_at:
+                    if len(data) > GATEWAY_ANSWER_BYTES_MAX or time.monotonic() > ends_at:
                         return Unreachable(f"the gateway at {self.url} does not come to an end of its answer")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Unreachable(f"the gateway at {self.url} does not answer ({type(error).__name__})")
@@ -178,14 +180,14 @@ def _details(result: Mapping[str, object]) -> Mapping[str, Any] | Trouble:
     if details.get("status") in ("error", "forbidden"):  # no set: it may be a list
         error = details.get("error")
         said = error if isinstance(error, str) else str(details.get("reason") or details["status"])
-        return ToolFailed(said[:TEXT_CHARS_MAX], is_final=True)
+        return ToolFailed(said[:GATEWAY_TEXT_CHARS_MAX], is_final=True)
     return details
 
 
 def _message(said: Mapping[str, Any]) -> str:
     error = said.get("error")
     message = error.get("message") if isinstance(error, dict) else None
-    return message[:TEXT_CHARS_MAX] if isinstance(message, str) else ""
+    return message[:GATEWAY_TEXT_CHARS_MAX] if isinstance(message, str) else ""
 
 
 def of(config: OpenClawConfig, environ: Mapping[str, str] = os.environ) -> Gateway:
@@ -214,7 +216,7 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 def own_config(environ: Mapping[str, str]) -> Mapping[str, object]:
     """Its table `gateway`; {} where there is none that can be read: it may be JSON5, which only the gateway reads."""
     try:
-        said = json.loads(read_regular(config_path(environ), CONFIG_BYTES_MAX))
+        said = json.loads(read_regular(config_path(environ), GATEWAY_CONFIG_BYTES_MAX))
     except (OSError, ValueError, RecursionError, RuntimeError):  # RuntimeError: there is no home directory
         return {}
     found = said.get("gateway") if isinstance(said, dict) else None

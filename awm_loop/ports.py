@@ -86,7 +86,7 @@ class Ports:
     remember: Callable[[Work, str], str | None]
     record: Callable[[Sequence[Ended], Instant], str | None]  # metrics; a text when an old file was set aside
     calls: Callable[[Work, Instant], Sequence[Call]]  # the triggers that are due, and requests from outside
-    taken: Callable[[Sequence[Call], Instant], None]  # these are saved; harmless when it is not told of one
+    taken: Callable[[Sequence[Call], Work], None]  # these are saved in that; harmless when it is not told of one
 
 
 Send = Callable[[Notice], str | None]  # None: delivered; else the reason why not

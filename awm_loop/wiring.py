@@ -181,7 +181,7 @@ class Home:
             past=self.past,
             record=self.record,
             calls=lambda work, now: self._called(work, now, scratch),
-            taken=lambda calls, _: self._taken(calls),
+            taken=self._taken,
         )
 
     def launcher(self, begin: Callable[[AttemptDirectory], None] | None = None) -> LocalLauncher:
@@ -237,9 +237,15 @@ class Home:
                     spec_path=str(proposals.write_spec(specs, one)),
                 )
 
-    def _taken(self, calls: Sequence[Call]) -> None:
+    def _taken(self, calls: Sequence[Call], work: Work) -> None:
+        """Specs that were made for calls that were let pass go, and requests leave the inbox. Raises DiskError."""
         from awm_loop.triggers import inbox  # noqa: PLC0415  as above
 
+        for call in calls:
+            made = self.specs_path / f"{call.task}.md"
+            if call.spec_path == str(made) and call.task not in work.spec_files:
+                with suppress(OSError):
+                    made.unlink()
         inbox.settle(self.path, calls)
 
     def _remember(self, work: Work, key: str) -> str | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from awm_loop import trees
 from awm_loop.attempt import procfs
 
 LOCK_NAMES = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "config.lock", "shallow.lock")
@@ -59,8 +60,7 @@ def remove_git_locks(workspace: Path, since: datetime) -> list[str]:
 def _locks(found: Repository) -> Iterator[Path]:
     for directory in dict.fromkeys(found):
         yield from (directory / name for name in LOCK_NAMES)
-        for parent, _, names in os.walk(directory / "refs"):
-            yield from (Path(parent, name) for name in names if name.endswith(".lock"))
+        yield from (path for path in trees.files(directory / "refs") if path.name.endswith(".lock"))
 
 
 def _made_since(path: Path, since: datetime) -> bool:

@@ -26,19 +26,22 @@ from pathlib import Path
 
 from awm_loop import clock, config, gateway
 from awm_loop.attempt.directory import AttemptDirectory, Order
+from awm_loop.config import (
+    ATTEND_CALL_OFF_SECONDS_MAX,
+    ATTEND_GRACE_SHARE,
+    ATTEND_LAST_WORDS_TRIES,
+    ATTEND_LEFT_SECONDS_MAX,
+    ATTEND_LEFT_SHARE,
+    ATTEND_POLL_SECONDS_MAX,
+    ATTEND_POLL_SECONDS_MIN,
+    ATTEND_POLL_SHARE,
+    ATTEND_TOLD_PER_STALL,
+    ATTEND_TOLD_SECONDS,
+)
 from awm_loop.errors import AwmError
 from awm_loop.gateway import Blocked, NotAllowed, Refused, Trouble
 from awm_loop.launchers.gateway import DRAWN, INTENT, GatewayLauncher, SubAgent, Wanted, forget, prefix_of
 
-POLL_SECONDS_MIN = 0.25
-POLL_SECONDS_MAX = 5.0
-POLL_SHARE = 0.05  # of the time it has waited: after an hour, five seconds more are nothing
-TOLD_SECONDS = 60.0  # between two lines on one wait ...
-TOLD_PER_STALL = 4  # ... or more often, where a stall is told sooner
-GRACE_SHARE = 0.8  # of the attempt's grace: the rest is for this process to end
-LEFT_SHARE, LEFT_SECONDS_MAX = 0.3, 60.0  # of the attempt's time, when a wait for the gateway ends
-CALL_OFF_SECONDS_MAX = 10.0  # of a supervisor
-LAST_WORDS_TRIES = 5
 WENT_WELL = frozenset({"completed", "blocked"})
 ASKED = 128 + signal.SIGTERM
 LETTERS = str.maketrans("0123456789", "abcdefghij")
@@ -79,7 +82,7 @@ class Pace:
         if why and (why != self.told or now >= self.told_at + self.told_seconds):
             say("waits", why=why, mark=_letters(time.monotonic_ns() // 1_000_000))
             self.told, self.told_at = why, now
-        seconds = min(max((now - self.begun_at) * POLL_SHARE, POLL_SECONDS_MIN), POLL_SECONDS_MAX)
+        seconds = min(max((now - self.begun_at) * ATTEND_POLL_SHARE, ATTEND_POLL_SECONDS_MIN), ATTEND_POLL_SECONDS_MAX)
         if signal.sigtimedwait({signal.SIGTERM}, seconds) is not None:
             raise Asked
 
@@ -119,8 +122,8 @@ def call_off(directory: AttemptDirectory) -> None:
     if order is not None and order.kind == config.GATEWAY_KIND:
         with suppress(AwmError):
             launcher = _launcher(order, config.load(Path(order.home) / "awm.toml"), Pace(0.0))
-            hasty = replace(launcher.gateway, answer_seconds_max=CALL_OFF_SECONDS_MAX / 2)
-            replace(launcher, gateway=hasty).call_off(directory, CALL_OFF_SECONDS_MAX / 2)
+            hasty = replace(launcher.gateway, answer_seconds_max=ATTEND_CALL_OFF_SECONDS_MAX / 2)
+            replace(launcher, gateway=hasty).call_off(directory, ATTEND_CALL_OFF_SECONDS_MAX / 2)
 
 
 def left_to(order: Order) -> list[AttemptDirectory]:
@@ -148,7 +151,8 @@ def _attend(directory: AttemptDirectory) -> int:
         raise AwmError(f"{directory.path} has no order", "supervisors run this, and nobody else")
     settings = config.load(Path(order.home) / "awm.toml")
     stall_seconds = settings.loop.stall_minutes * 60
-    pace = Pace(min(TOLD_SECONDS, stall_seconds / TOLD_PER_STALL), _ends_at(directory, order.limit_seconds))
+    told_seconds = min(ATTEND_TOLD_SECONDS, stall_seconds / ATTEND_TOLD_PER_STALL)
+    pace = Pace(told_seconds, _ends_at(directory, order.limit_seconds))
     launcher = _launcher(order, settings, pace)
     protocol = PROTOCOL.format(path=directory / "answer" / "agent-result.json", workspace=order.workspace)
     wanted = Wanted(
@@ -169,7 +173,7 @@ def _attend(directory: AttemptDirectory) -> int:
         forget(directory)
         return _told(_launcher(order, settings, pace), over, pace)
     except Asked:
-        launcher.call_off(directory, order.stop_grace_seconds * GRACE_SHARE)
+        launcher.call_off(directory, order.stop_grace_seconds * ATTEND_GRACE_SHARE)
         return ASKED
     except Away as away:
         say("ended", status="away", error=str(away))
@@ -180,7 +184,8 @@ def _ends_at(directory: AttemptDirectory, limit_seconds: float) -> float:
     """When no gateway is waited for any more, on the monotonic clock."""
     marker = directory.marker()
     gone_seconds = max(clock.now().boottime - marker.boottime, 0.0) if marker else 0.0
-    return time.monotonic() - gone_seconds + limit_seconds - min(limit_seconds * LEFT_SHARE, LEFT_SECONDS_MAX)
+    left_seconds = min(limit_seconds * ATTEND_LEFT_SHARE, ATTEND_LEFT_SECONDS_MAX)
+    return time.monotonic() - gone_seconds + limit_seconds - left_seconds
 
 
 def _watched(launcher: GatewayLauncher, order: Order, pace: Pace, stall_seconds: float) -> SubAgent | str:
@@ -231,7 +236,7 @@ def _wait(one: SubAgent, pace: Pace, is_patient: bool) -> None:
 def _told(launcher: GatewayLauncher, one: SubAgent, pace: Pace) -> int:
     """Its last words and how it went, as the last line."""
     text: str | Trouble = one.text
-    for _ in range(LAST_WORDS_TRIES if one.session_key and one.status in WENT_WELL else 0):
+    for _ in range(ATTEND_LAST_WORDS_TRIES if one.session_key and one.status in WENT_WELL else 0):
         text = launcher.last_words(one)
         if not isinstance(text, Trouble) or text.is_final:
             break

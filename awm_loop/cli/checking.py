@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -22,13 +22,9 @@ from awm_loop import clock, config
 from awm_loop.agents import kinds
 from awm_loop.cli import checking_calls, timers
 from awm_loop.cli.setting_up import CONFIG_NAME, open_home
-from awm_loop.core import choice
-from awm_loop.core.machine import Signal, classify_queued
 from awm_loop.core.model import Spec, Work
 from awm_loop.core.notice import counted
-from awm_loop.core.observation import Site, SpecRead
 from awm_loop.core.project import DEFAULT_PROJECT, ProjectStatus
-from awm_loop.core.projects import project_of, waits
 from awm_loop.errors import AwmError, BadFileError, ConfigError
 from awm_loop.notify import apprise_urls, ping
 from awm_loop.ports import Settings
@@ -81,7 +77,7 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     if work is not None:
         _check_project(home, work, found)
         found.problems += checking_calls.problems(home, work)
-        found.warnings += checking_calls.warnings(home)
+        found.warnings += checking_calls.warnings(home, work, settings)
         for gate in gates(home, work):
             check_gate(gate, project, found)
         of_tasks = verdict(home, work, settings, work.queue)
@@ -105,27 +101,13 @@ def verdict(home: Home, work: Work, settings: Settings, tasks: Sequence[str]) ->
         spec = home.read_spec(work, task_id)
         if isinstance(spec, Spec):
             found.warnings += [f"{task_id}: {warning}" for warning in specfile.warnings(spec.text)]
-        reason = _would_block(home, work, settings, task_id)
+            reason = checking_calls.why_blocked(home, work, settings, task_id, spec)
+        else:
+            reason = spec.reason
         if reason:
             to_do = "" if work.spec_files.get(task_id) else ": name its file there with `awm edit`"
             found.problems.append(f"{task_id}: {reason}{to_do}")
     return found
-
-
-def _would_block(home: Home, work: Work, settings: Settings, task_id: str) -> str:
-    """Why a beat would block this task as its spec is now; "" where it would not."""
-    spec, now = home.read_spec(work, task_id), clock.now()
-    policy = home.policy(settings, now)
-    if isinstance(spec, Spec) and (why := waits(choice.learnt(work, {task_id: spec}, policy)).get(task_id)):
-        return why
-    try:
-        site = home.head(work, project_of(work, task_id))
-    except ConfigError:  # told once, of the project
-        site = Site("", "", "")
-    read = SpecRead(spec=spec, site=site, past=(), next_up=None) if isinstance(spec, Spec) else spec
-    not_waiting = replace(work, tasks={}, accounts={})
-    judged = classify_queued(not_waiting, task_id, read, now, policy)
-    return judged.reason if judged.signal is Signal.UNFIT else ""
 
 
 def _check_project(home: Home, work: Work, found: Verdict) -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 from awm_loop import clock, windows
-from awm_loop.core.model import Work
-from awm_loop.core.observation import SpecBad
+from awm_loop.core import choice
+from awm_loop.core.machine import Signal, classify_queued
+from awm_loop.core.model import Spec, Work
+from awm_loop.core.observation import Site, SpecBad, SpecRead
 from awm_loop.core.project import DEFAULT_PROJECT
+from awm_loop.core.projects import project_of, waits
 from awm_loop.errors import AwmError, BadFileError, ConfigError
+from awm_loop.ports import Settings
 from awm_loop.store import specfile
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import inbox, schedule, templates
@@ -32,13 +39,19 @@ def problems(home: Home, work: Work) -> Iterator[str]:
             yield f"trigger {trigger.id}: {why}"
 
 
-def warnings(home: Home) -> Iterator[str]:
-    """What may be meant: a trigger of a project that is over, a secret for one that is not there."""
+def warnings(home: Home, work: Work, settings: Settings) -> Iterator[str]:
+    """What may be meant: a trigger of a project that is over, or whose task nobody could do; a secret for one that is
+    not there.
+    """
     for trigger in _triggers(home):
         try:
             home.going_on(trigger.project_id)
         except ConfigError as error:
             yield f"trigger {trigger.id} queues nothing: {error.message}"
+            continue
+        with suppress(AwmError):  # told as a problem
+            if why := blocked(home, work, settings, trigger):
+                yield f"trigger {trigger.id}: its task would be blocked: {why}"
     known = {trigger.id for trigger in _triggers(home) if trigger.type == "webhook"}
     for name in home.config.hook.triggers.keys() - known:
         yield f"[hook.triggers] {name}: no enabled trigger of type webhook has that id"
@@ -63,10 +76,44 @@ def _trouble(home: Home, work: Work, trigger: Trigger) -> str:
             return f"this machine knows no zone {trigger.timezone}"
         if schedule.following(trigger.cron, where, clock.now().wall) is None:
             return f"{trigger.cron!r} never comes"
-    if trigger.template:
-        brought = templates.wanted(home.path, trigger.template) if trigger.type in inbox.CALLED else ()
-        templates.fill(home.path, trigger.template, {**dict.fromkeys(brought, "x"), **trigger.values})
-        return ""
+    spec = _spec(home, work, trigger)
+    return spec.reason if isinstance(spec, SpecBad) else ""
+
+
+def _spec(home: Home, work: Work, trigger: Trigger) -> Spec | SpecBad:
+    """What it would queue now. Raises AwmError."""
     project = home.directory_of(work, trigger.project_id)
-    read = specfile.read(inbox.spec_path(trigger.spec, home.path, project), "", project)
-    return read.reason if isinstance(read, SpecBad) else ""
+    if not trigger.template:
+        return specfile.read(inbox.spec_path(trigger.spec, home.path, project), "", project)
+    brought = templates.wanted(home.path, trigger.template) if trigger.type in inbox.CALLED else ()
+    text = templates.fill(home.path, trigger.template, {**dict.fromkeys(brought, "x"), **trigger.values})
+    return specfile.parse(text, Path(f"{trigger.template}.md"), "", project)
+
+
+def blocked(home: Home, work: Work, settings: Settings, trigger: Trigger) -> str:
+    """Why a beat would block the task of a trigger, "" where it would not, or where there would be none.
+
+    Raises AwmError.
+    """
+    spec, task_id = _spec(home, work, trigger), f"the task of {trigger.id}"  # no task has such an id
+    if isinstance(spec, SpecBad):
+        return ""
+    projects = {**work.project_of, task_id: trigger.project_id}
+    then = replace(work, queue=(*work.queue, task_id), project_of=projects)
+    return why_blocked(home, then, settings, task_id, spec)
+
+
+def why_blocked(home: Home, work: Work, settings: Settings, task_id: str, spec: Spec) -> str:
+    """Why a beat would block a queued task of that spec; "" where it would not."""
+    now = clock.now()
+    policy = home.policy(settings, now)
+    if why := waits(choice.learnt(work, {task_id: spec}, policy)).get(task_id):
+        return why
+    try:
+        site = home.head(work, project_of(work, task_id))
+    except ConfigError:  # told once, of the project
+        site = Site("", "", "")
+    not_waiting = replace(work, tasks={}, accounts={})
+    read = SpecRead(spec=spec, site=site, past=(), next_up=None)
+    judged = classify_queued(not_waiting, task_id, read, now, policy)
+    return judged.reason if judged.signal is Signal.UNFIT else ""

@@ -16,6 +16,7 @@ from awm_loop import clock, config, durable, fault
 from awm_loop.attempt.spawn import become_subreaper
 from awm_loop.beat import Beat
 from awm_loop.cli.pulse import LOOKS_MAX
+from awm_loop.config import BAD_FILE_BYTES_MAX
 from awm_loop.core.model import Notice, Reset
 from awm_loop.errors import EXIT_BUG, AwmError, BadFileError, ConfigError, DiskError
 from awm_loop.notify import outbox
@@ -25,7 +26,6 @@ from awm_loop.ports import Send
 from awm_loop.regular import read_regular
 from awm_loop.wiring import Home
 
-BAD_FILE_BYTES_MAX = 64 * 1024 * 1024  # kept of a bad file
 LATE_SECONDS = 60.0  # an older notice on the console says of when it is
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from awm_loop import trees
 from awm_loop.cli import steering, throwaway
 from awm_loop.cli.queueing import edit, wait_until_gone
 from awm_loop.cli.running import play
@@ -107,4 +108,5 @@ def demo(keep: bool) -> None:
             click.echo(f"look around:  ./scripts/run --home {shlex.quote(str(directory))} status")
     finally:
         if not keep:
-            shutil.rmtree(directory, ignore_errors=True)
+            with suppress(OSError):
+                trees.remove(directory)

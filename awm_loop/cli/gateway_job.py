@@ -63,7 +63,7 @@ def uninstall_steps(name: str, home: str, warnings: list[str]) -> list[Step]:
     if skill is None or old is None:
         return steps
     if _names(old, home):
-        return [*steps, File(skill, None)]
+        return [*steps, File(skill, None, folder_of_ours=skill.parent)]
     warnings.append(f"{skill} stays: it does not name this home")
     return steps
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from awm_loop import gateway, terminal
+from awm_loop import gateway, terminal, trees
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.cli import look, steering, throwaway
 from awm_loop.cli.pulse import pulse
@@ -63,7 +63,8 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
     try:
         result = _tried(throwaway.home_in(directory, _config(name, agents[name], config.openclaw), {"PROBE": SPEC}))
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):
+            trees.remove(directory)
     told = _told(name, result)
     if as_json:
         look.print_json(told)

@@ -8,10 +8,10 @@ the metrics.
 from __future__ import annotations
 
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from awm_loop import trees
 from awm_loop.attempt.directory import AttemptDirectory, tending
 from awm_loop.config import ATTEMPTS_KEPT, ATTEMPTS_REMOVED_MAX
 from awm_loop.core.model import Work, task_key
@@ -34,15 +34,24 @@ def prune(home: Home, work: Work, kept: int = ATTEMPTS_KEPT) -> list[str]:
         if len(found) <= kept:
             return []
         gone = home.store.directory / "cache" / "gone"
-        shutil.rmtree(gone, ignore_errors=True)
+        _empty(gone)
         gone.mkdir(mode=0o700, parents=True, exist_ok=True)
         open_tasks = {task_key(task) for task in (*work.queue, *work.blocked, *(one.task for one in work.attempts))}
         oldest = sorted(found, key=lambda name: int(found[name]["number"]))[: len(found) - kept]
         over = [name for name in oldest if found[name]["task"] not in open_tasks][:ATTEMPTS_REMOVED_MAX]
         removed = [name for name in over if _take_out(attempts / name, gone)]
-        shutil.rmtree(gone, ignore_errors=True)
+        _empty(gone)
         return removed
     return []
+
+
+def _empty(gone: Path) -> None:
+    """One that cannot be removed keeps none of the others."""
+    with suppress(OSError):
+        for path in gone.iterdir():
+            with suppress(OSError):
+                trees.remove(path)
+        gone.rmdir()
 
 
 def _take_out(path: Path, gone: Path) -> bool:

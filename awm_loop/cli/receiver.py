@@ -38,15 +38,15 @@ from awm_loop.config import (
     HOOK_BODY_SECONDS,
     HOOK_CONNECTION_SECONDS,
     HOOK_CONNECTIONS_MAX,
+    HOOK_DRAIN_BYTES_MAX,
     HOOK_PER_MINUTE_MAX,
+    HOOK_STOP_SECONDS,
 )
 from awm_loop.errors import AwmError
 from awm_loop.triggers import inbox, webhook
 from awm_loop.triggers.seen import Seen
 from awm_loop.wiring import Home
 
-DRAIN_BYTES_MAX = 4 * HOOK_BODY_BYTES_MAX  # read of what is too big, so that its sender comes to hear the answer
-STOP_SECONDS = 5  # for requests that are under way
 PATH_CHARS_MAX = 200  # of a path in a line on stderr
 
 Secrets = Mapping[str, list[bytes]]  # by trigger; under "" those of all that have none of their own
@@ -85,7 +85,7 @@ async def _serve(receiver: Receiver, listener: socket.socket, greeting: str) -> 
             server_header=False,
             proxy_headers=False,
             limit_concurrency=HOOK_CONNECTIONS_MAX,
-            timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_graceful_shutdown=HOOK_STOP_SECONDS,
         )
     )
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -268,7 +268,7 @@ async def _body(request: Request) -> bytes | None:
     async for chunk in request.stream():
         size += len(chunk)
         body += chunk if size <= HOOK_BODY_BYTES_MAX else b""
-        if size > DRAIN_BYTES_MAX:
+        if size > HOOK_DRAIN_BYTES_MAX:
             break
     return bytes(body) if size <= HOOK_BODY_BYTES_MAX else None
 

@@ -11,6 +11,7 @@ import pydantic
 from awm_loop import clock, durable, idle
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.beat import Beat
+from awm_loop.config import PLAN_HELD_SECONDS
 from awm_loop.core import choice, projects
 from awm_loop.core.model import Instant, Phase, Policy, Work
 from awm_loop.errors import DiskError
@@ -87,7 +88,7 @@ def _until(home: Home, beat: Beat, work: Work, policy: Policy) -> float | None:
     if not plan.is_idle(home.path, now.wall):
         return None
     held = plan.read(home.path) if plan.identity(home.path) else None
-    times = [*held.due.values(), held.made_at + plan.HELD_SECONDS] if held else []
+    times = [*held.due.values(), held.made_at + PLAN_HELD_SECONDS] if held else []
     first = choice.next_due(work, now, policy)
     times += [one.timestamp() for one in (first, policy.day_ends_at) if one is not None]
     return min(times, default=None)

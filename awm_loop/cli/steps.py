@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,13 @@ PATIENCE_SECONDS = 60.0  # with a manager, a crontab or a gateway that does not 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A step: write `text` to `path`, or remove the file where it is None."""
+    """A step: write `text` to `path`, or remove the file where it is None, and with it a `folder_of_ours` that is empty
+    then.
+    """
 
     path: Path
     text: str | None
+    folder_of_ours: Path | None = None
 
     def shown(self) -> dict[str, object]:
         return {"remove": str(self.path)} if self.text is None else {"write": str(self.path), "text": self.text}
@@ -32,6 +36,9 @@ class File:
         with disk_trouble(self.path):
             if self.text is None:
                 self.path.unlink(missing_ok=True)
+                if self.folder_of_ours is not None:
+                    with suppress(OSError):
+                        self.folder_of_ours.rmdir()
             else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.path.write_text(self.text, encoding="utf-8")

@@ -12,14 +12,15 @@ from typing import Any
 import click
 
 from awm_loop import clock
-from awm_loop.cli import look, standing, trigger_view
+from awm_loop.cli import checking_calls, look, standing, trigger_view
 from awm_loop.cli.queueing import AS_JSON, values_of
 from awm_loop.cli.setting_up import open_home
-from awm_loop.core.model import Instant
+from awm_loop.core.model import Instant, Work
 from awm_loop.core.notice import counted
 from awm_loop.core.observation import SpecBad
 from awm_loop.core.project import DEFAULT_PROJECT, Priority
 from awm_loop.errors import AwmError
+from awm_loop.ports import Settings
 from awm_loop.store import specfile
 from awm_loop.store import triggers as store
 from awm_loop.store.shape import iso
@@ -113,11 +114,21 @@ def create(context: click.Context, /, trigger_id: str, dry_run: bool, as_json: b
         _check_zone(made, now)
     if not dry_run:
         store.add(home.triggers_path, fields, now.wall)
+    why = _why_blocked(home, made, now)
     if as_json:
-        look.print_json(trigger_view.json_of(home, made, None, now.wall))
+        look.print_json({**trigger_view.json_of(home, made, None, now.wall), "problems": [why] if why else []})
         return
     click.echo(f"{'would make' if dry_run else 'made'} trigger {made.id}: {trigger_view.when_of(made)}")
     click.echo(_first(home, made, now))
+    if why:
+        click.echo(f"but its task would be blocked: {why}")
+
+
+def _why_blocked(home: Home, made: Trigger, now: Instant) -> str:
+    """Why nobody could do what it queues, as `awm add` says of a spec; "" where somebody can."""
+    loaded = home.store.load(now)
+    work = loaded.work if loaded else Work(active=True, idle_since=None, project=str(home.path), queue=(), completed=())
+    return checking_calls.blocked(home, work, loaded.settings if loaded else Settings(), made)
 
 
 def _fields(home: Home, trigger_id: str, given: dict[str, Any], now: Instant) -> dict[str, Any]:

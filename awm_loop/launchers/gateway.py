@@ -23,15 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from awm_loop.attempt.directory import AttemptDirectory
-from awm_loop.config import COUNT_MAX
+from awm_loop.config import COUNT_MAX, GATEWAY_LISTED_MINUTES, GATEWAY_SPAWNS_MAX, GATEWAY_UNSEEN_SECONDS
 from awm_loop.durable import disk_trouble, sync_folder, write_durably
 from awm_loop.gateway import Gateway, ToolFailed, Trouble
 
 INTENT = "sub-agent.json"  # in the attempt's directory while there may be a sub-agent of it
 DRAWN = "sub-agents-of"  # in `state/`: a symbolic link, as that is there at once and whole, whoever makes it first
-LISTED_MINUTES = 24 * 60  # those that ended so long ago are listed too; without it, half an hour
-SPAWNS_MAX = 3  # requests with an answer that says nothing, each followed by a grace
-UNSEEN_SECONDS = 3.0  # one that was asked for a moment ago may be seen so late; then `call_off` leaves
 CALL_OFF_SECONDS = 0.1  # between two looks of it
 AT_WORK = frozenset({"queued", "running", "waiting"})
 OVER = frozenset({"completed", "blocked", "failed", "timed_out", "cancelled", "lost"})  # any other word: it may live
@@ -120,7 +117,7 @@ class GatewayLauncher:
                 self.wait("as many sub-agents as the gateway allows are at work")
                 continue
             spawns_count += 1
-            if answer.is_final or spawns_count == SPAWNS_MAX:
+            if answer.is_final or spawns_count == GATEWAY_SPAWNS_MAX:
                 return answer
             may_be_asked, looked_since = True, None
             self.wait(answer.text)
@@ -173,7 +170,7 @@ class GatewayLauncher:
         while True:
             is_over = self.stop(self.label(directory.path.name))
             waited_seconds = time.monotonic() - begun_at
-            if is_over is True or (is_over is None and waited_seconds >= min(UNSEEN_SECONDS, seconds_max)):
+            if is_over is True or (is_over is None and waited_seconds >= min(GATEWAY_UNSEEN_SECONDS, seconds_max)):
                 forget(directory)
                 return True
             if isinstance(is_over, Trouble) or waited_seconds >= seconds_max:
@@ -204,7 +201,7 @@ class GatewayLauncher:
 
     def _listed(self) -> list[SubAgent] | Trouble:
         """All of this home that the gateway has, the newest first."""
-        args = {"action": "list", "recentMinutes": LISTED_MINUTES}
+        args = {"action": "list", "recentMinutes": GATEWAY_LISTED_MINUTES}
         details = self.gateway.invoke("subagents", args, self.parent)
         if isinstance(details, Trouble):
             return details

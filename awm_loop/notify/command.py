@@ -13,10 +13,10 @@ from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 
+from awm_loop.config import NOTIFY_COMMAND_SECONDS_MAX
 from awm_loop.core.model import Notice
 from awm_loop.ports import Send
 
-RUN_MAX_SECONDS = 30.0
 ENVIRONMENT = ("PATH", "HOME", "LANG", "TERM")  # SPEC 17: an allow-list, so that no secret of ours reaches it
 PROJECT = "default"  # the one project of this version
 REASON_CHARS_MAX = 200
@@ -75,7 +75,7 @@ def _ending(process: subprocess.Popen[bytes]) -> str | None:
         raise AssertionError("stderr is a pipe")
     stderr, ended = process.stderr.fileno(), os.pidfd_open(process.pid)
     os.set_blocking(stderr, False)
-    deadline = time.monotonic() + RUN_MAX_SECONDS
+    deadline = time.monotonic() + NOTIFY_COMMAND_SECONDS_MAX
     watched, tail = [stderr, ended], b""
     try:
         while (left_seconds := deadline - time.monotonic()) > 0:
@@ -90,7 +90,7 @@ def _ending(process: subprocess.Popen[bytes]) -> str | None:
     finally:
         os.close(ended)
     os.killpg(process.pid, signal.SIGKILL)
-    return f"killed after {RUN_MAX_SECONDS:g} seconds"
+    return f"killed after {NOTIFY_COMMAND_SECONDS_MAX:g} seconds"
 
 
 def _verdict(exit_code: int, tail: bytes) -> str | None:

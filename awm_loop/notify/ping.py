@@ -6,8 +6,9 @@ from collections.abc import Callable
 from threading import Thread
 from urllib.parse import urlsplit
 
+from awm_loop.config import PING_SECONDS_MAX
+
 SCHEMES = {"http", "https"}
-ANSWER_MAX_SECONDS = 10.0  # SPEC 17: a ping must not hold a beat up
 
 
 def ping(url: str, failed: bool) -> str | None:
@@ -25,7 +26,7 @@ def ping(url: str, failed: bool) -> str | None:
 
     def ask() -> str | None:
         try:
-            status = httpx.get(target, timeout=ANSWER_MAX_SECONDS, follow_redirects=False).status_code
+            status = httpx.get(target, timeout=PING_SECONDS_MAX, follow_redirects=False).status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return type(error).__name__
         return None if 200 <= status < 300 else f"HTTP {status}"
@@ -51,5 +52,5 @@ def answer_in_time(ask: Callable[[], str | None]) -> str | None:
     answers: list[str | None] = []
     worker = Thread(target=lambda: answers.append(ask()), daemon=True)
     worker.start()
-    worker.join(ANSWER_MAX_SECONDS)
-    return answers[0] if answers else f"no answer within {ANSWER_MAX_SECONDS:g} seconds"
+    worker.join(PING_SECONDS_MAX)
+    return answers[0] if answers else f"no answer within {PING_SECONDS_MAX:g} seconds"

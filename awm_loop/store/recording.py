@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, NoReturn, get_args
 from pydantic import ValidationError
 
 from awm_loop import __version__, fault
+from awm_loop.config import RECORDING_BYTES_MAX
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Attempt, Instant, Policy, Spec, Task, Work
 from awm_loop.core.observation import AttemptSeen, Call, Site, SpecBad
@@ -34,7 +35,6 @@ from awm_loop.errors import BadFileError, ConfigError, DiskError
 from awm_loop.ports import Loaded, Ports, Settings
 from awm_loop.store import journal
 
-BYTES_MAX = 16 * 1024 * 1024  # of the file, and of the older one beside it: some thousand beats of a small queue
 KINDS = {kind.__name__: kind for kind in (*get_args(AttemptSeen), Spec, SpecBad)}
 
 
@@ -286,7 +286,7 @@ class _Ear:
         older, path = paths(self._state)
         line = line_of(Record(before, self._heard, after))
         with suppress(OSError):
-            if path.stat().st_size >= BYTES_MAX:
+            if path.stat().st_size >= RECORDING_BYTES_MAX:
                 path.replace(older)
         with suppress(DiskError, ValueError):  # NaN and lone surrogates are ValueErrors of `append`
             fault.point("recording.keep:before-append")

@@ -75,6 +75,11 @@ def read(path: Path, task_id: str, project: Path) -> Spec | SpecBad:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return SpecBad(reason=f"spec file {path} is not UTF-8 (byte {error.start})")
+    return parse(text, path, task_id, project)
+
+
+def parse(text: str, path: Path, task_id: str, project: Path) -> Spec | SpecBad:
+    """The spec that a file of that text would be."""
     if not text.strip():
         return SpecBad(reason=f"spec file {path} is empty")
     found = _parse(text, str(path), task_id, project)

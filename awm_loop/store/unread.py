@@ -12,10 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from awm_loop import durable
+from awm_loop.config import UNREAD_BYTES_MAX
 from awm_loop.errors import DiskError
 from awm_loop.regular import read_regular
-
-BYTES_MAX = 16 * 1024 * 1024
 
 
 def left(state: Path, edit: str, queue: Sequence[str]) -> Sequence[str]:
@@ -33,7 +32,7 @@ def keep(state: Path, edit: str, bad: Sequence[str]) -> None:
 
 def _bad(state: Path, edit: str) -> set[str] | None:
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        found = json.loads(read_regular(_path(state), BYTES_MAX))
+        found = json.loads(read_regular(_path(state), UNREAD_BYTES_MAX))
         if found["edit"] == edit:
             return {*map(str, found["bad"])}
     return None

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from awm_loop.config import SPEC_BYTES_MAX
+from awm_loop.config import CHANGES_LISTED_MAX, PLAN_HELD_SECONDS, SPEC_BYTES_MAX
 from awm_loop.core.model import Instant
 from awm_loop.core.observation import Call
 from awm_loop.core.project import Fired
@@ -28,7 +28,6 @@ from awm_loop.regular import read_regular
 from awm_loop.trigger import Trigger
 from awm_loop.triggers import files, inbox, plan, schedule, templates
 
-CHANGES_SHOWN_MAX = 200
 AT_ONCE = 0.0
 Standing = StrEnum("Standing", "QUEUED LIVE OVER")  # of a task: it waits, it is worked on, or neither
 PROBLEM_PREFIX = "problem-"  # of a call's key: its trigger is in trouble ...
@@ -78,7 +77,10 @@ class Calls:
             return []
         due = dict(held.due) if held else {}
         found: list[Call] = []
-        for trigger in self.triggers():
+        triggers = self.triggers()
+        if held is None and not self.is_dry:
+            files.forget_others(self.home, {trigger.id for trigger in triggers})
+        for trigger in triggers:
             if not trigger.enabled or trigger.type not in {"time", "file"} or due.get(trigger.id, AT_ONCE) > stamp:
                 continue
             last = fired.get(trigger.id)
@@ -112,7 +114,7 @@ class Calls:
         since = trigger.since or (written_at if last is None else None)
         if slot.local <= schedule.after(where, now.wall, since, last.at if last else None):
             then = schedule.following(trigger.cron, where, now.wall)
-            return None, then.at.timestamp() if then else now.wall.timestamp() + plan.HELD_SECONDS
+            return None, then.at.timestamp() if then else now.wall.timestamp() + PLAN_HELD_SECONDS
         late = now.wall - slot.at
         if late > timedelta(minutes=trigger.misfire_grace):
             return self._call(trigger, slot.key, missed=_missed(slot, trigger, late)), AT_ONCE
@@ -194,8 +196,8 @@ class Calls:
 
 def listed(trigger: str, changes: Sequence[tuple[str, str]]) -> str:
     """The section of a spec that says what changed: names of files, one to a line, which are nothing but names."""
-    lines = [f"- {what}: {templates.quoted(path)}" for what, path in changes[:CHANGES_SHOWN_MAX]]
-    more = [f"- and {len(changes) - CHANGES_SHOWN_MAX} more"] if len(changes) > CHANGES_SHOWN_MAX else []
+    lines = [f"- {what}: {templates.quoted(path)}" for what, path in changes[:CHANGES_LISTED_MAX]]
+    more = [f"- and {len(changes) - CHANGES_LISTED_MAX} more"] if len(changes) > CHANGES_LISTED_MAX else []
     head = f"The trigger `{trigger}` saw these files change in the project:"
     return "\n".join(["## What changed", "", head, "", *lines, *more, ""])
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ SKIPPED = frozenset(  # folders that no glob means unless it names them
     | {".mypy_cache", ".pytest_cache", ".ruff_cache"}
 )
 _CHUNK_BYTES = 1024 * 1024
+_BASELINE_NAME = re.compile(r"[0-9a-f]{12}\.json")
 
 Mark = tuple[str, str]  # digest of the contents; size, times and inode, by which a look knows that it need not read
 Marks = Mapping[str, Mark]
@@ -303,6 +305,16 @@ def forget(home: Path, trigger: str) -> None:
     path = path_of(home, trigger)
     with durable.disk_trouble(path, "remove"):
         path.unlink(missing_ok=True)
+
+
+def forget_others(home: Path, triggers: Collection[str]) -> None:
+    """Remove the baselines of all but these triggers: a person took theirs out of the file. Raises DiskError."""
+    kept = {path_of(home, name) for name in triggers}
+    folder = home / "state" / "triggers"
+    with durable.disk_trouble(folder, "remove from"):
+        for path in folder.glob("*.json"):
+            if path not in kept and _BASELINE_NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _decoded(raw: Any) -> Baseline:

@@ -23,8 +23,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from awm_loop import durable
-from awm_loop.config import ID_PATTERN, INBOX_BYTES_MAX, INBOX_REQUESTS_MAX
+from awm_loop import durable, trees
+from awm_loop.config import ID_PATTERN, INBOX_BYTES_MAX, INBOX_REQUESTS_MAX, REJECTED_KEPT
 from awm_loop.core.observation import Call
 from awm_loop.core.project import DEFAULT_PROJECT, Priority
 from awm_loop.errors import ConfigError
@@ -183,7 +183,25 @@ def put_aside(path: Path, why: str) -> Path:
                 path.chmod(0o700)  # a folder that may not be written cannot be moved elsewhere
             path.rename(free)
         durable.sync_folder(path.parent)
+    if len(taken) > 2 * REJECTED_KEPT:
+        _drop_oldest(directory)
     return free
+
+
+def _drop_oldest(directory: Path) -> None:
+    """Of what was put aside the newest stay. What has no reason beside it was not put there by AWM, and stays too."""
+    found = {}
+    for path in directory.glob("*.why"):
+        with suppress(OSError):
+            found[path] = path.lstat().st_mtime_ns
+    for why in sorted(found, key=lambda path: found[path])[:-REJECTED_KEPT]:
+        path = why.with_suffix("")
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                trees.remove(path)
+            else:
+                path.unlink(missing_ok=True)
+            why.unlink()
 
 
 def spec_path(named: str, home: Path, project: Path) -> Path:

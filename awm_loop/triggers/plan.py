@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from awm_loop import durable
+from awm_loop.config import PLAN_BYTES_MAX, PLAN_HELD_SECONDS
 from awm_loop.errors import DiskError
 from awm_loop.regular import read_regular
-
-HELD_SECONDS = 86_400.0  # made anew each day, for the zones' rules change with their package
-BYTES_MAX = 16 * 1024 * 1024
 
 
 class Identity(NamedTuple):
@@ -40,7 +38,7 @@ class Plan:
     due: Mapping[str, float]
 
     def holds(self, identity: Identity, now: float) -> bool:
-        return self.identity == identity.text and self.made_at <= now < self.made_at + HELD_SECONDS
+        return self.identity == identity.text and self.made_at <= now < self.made_at + PLAN_HELD_SECONDS
 
     def is_due(self, now: float) -> bool:
         return any(at <= now for at in self.due.values())
@@ -72,7 +70,7 @@ def identity(home: Path) -> Identity | None:
 def read(home: Path) -> Plan | None:
     """The plan as it was kept; None where it cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raw = json.loads(read_regular(_path(home), BYTES_MAX))
+        raw = json.loads(read_regular(_path(home), PLAN_BYTES_MAX))
         due = {name: float(at) for name, at in raw["due"].items()}
         return Plan(str(raw["identity"]), float(raw["madeAt"]), due)
     return None

@@ -11,11 +11,9 @@ import re
 from pathlib import Path
 
 from awm_loop import durable
-from awm_loop.config import HOOK_SEEN_SECONDS
+from awm_loop.config import HOOK_SEEN_BYTES_MAX, HOOK_SEEN_LINES_MAX, HOOK_SEEN_SECONDS
 from awm_loop.regular import open_regular, read_regular
 
-BYTES_MAX = 64 * 1024 * 1024
-REWRITE_AFTER = 10_000  # lines appended: the file stays within a few of the lines that count
 _LINE = re.compile(r"([0-9]{1,12}) ([0-9a-f]{32})")
 
 
@@ -26,7 +24,7 @@ class Seen:
         self._path = path
         with durable.disk_trouble(path, "read"):
             try:
-                text = read_regular(path, BYTES_MAX).decode("ascii", "replace")
+                text = read_regular(path, HOOK_SEEN_BYTES_MAX).decode("ascii", "replace")
             except FileNotFoundError:
                 text = ""
         found = (_LINE.fullmatch(line) for line in text.split("\n"))
@@ -41,7 +39,7 @@ class Seen:
         """Remember these, 32 hexadecimal digits each, durably."""
         self._at |= dict.fromkeys(keys, int(now))
         self._appended += len(keys)
-        if self._appended > REWRITE_AFTER:
+        if self._appended > HOOK_SEEN_LINES_MAX:
             self._rewrite(now)
             return
         with durable.disk_trouble(self._path):

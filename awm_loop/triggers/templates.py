@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from awm_loop import durable
-from awm_loop.config import ID_PATTERN, SPEC_BYTES_MAX
+from awm_loop.config import ID_PATTERN, SPEC_BYTES_MAX, TEMPLATE_VALUE_CHARS_MAX
 from awm_loop.errors import ConfigError
 from awm_loop.regular import read_regular
 
 SHIPPED_PATH = Path(__file__).parent.parent / "templates"
 SKILL_PATH = SHIPPED_PATH / "openclaw-skill.md"  # teaches an assistant the verbs; it is no task's template
 TASK, PROJECT = ".md", ".toml"
-VALUE_CHARS_MAX = 1000  # of a value in a spec; what is longer is cut
 
 _PLACEHOLDER = string.Template.pattern
 _NOTHING = "(none)"
@@ -99,7 +98,7 @@ def quoted(value: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    cut = value if len(value) <= VALUE_CHARS_MAX else value[: VALUE_CHARS_MAX - 1] + "…"
+    cut = value if len(value) <= TEMPLATE_VALUE_CHARS_MAX else value[: TEMPLATE_VALUE_CHARS_MAX - 1] + "…"
     return "".join(char if char.isprintable() and char not in "`<>" else _escape(char) for char in cut)
 
 

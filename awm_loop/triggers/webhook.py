@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from awm_loop.config import HOOK_SEEN_SECONDS, HOOK_WINDOW_SECONDS
+from awm_loop.config import HOOK_SEEN_SECONDS, HOOK_VALUES_MAX, HOOK_WINDOW_SECONDS
 
-VALUES_MAX = 100
 Form = StrEnum("Form", "AWM GITHUB")
 
 _SIGNATURE = {Form.AWM: b"x-awm-signature", Form.GITHUB: b"x-hub-signature-256"}
@@ -107,7 +106,7 @@ def _object(body: bytes) -> dict[str, object]:
 def _own_values(message: Message) -> dict[str, str]:
     """The members of the body by name; what is no text comes as JSON. A name that no placeholder has is passed over."""
     members = [(name, value) for name, value in _object(message.body).items() if _NAME.fullmatch(name)]
-    return {name: _text(value) for name, value in members[:VALUES_MAX]}
+    return {name: _text(value) for name, value in members[:HOOK_VALUES_MAX]}
 
 
 def _github_values(message: Message, now: float) -> dict[str, str] | None:

@@ -20,11 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple, TypeAlias
 
-from awm_loop import fault
+from awm_loop import fault, trees
+from awm_loop.config import GATE_FILE_BYTES_MAX, GATE_FILE_DEPTH_MAX, GATE_FILES_MAX
 from awm_loop.durable import disk_trouble, write_durably
 
-FILES_MAX = 500
-BYTES_MAX = 8 * 1024 * 1024
 LINKS_MAX = 40  # as many as Linux follows in one name
 
 State: TypeAlias = list[str | int]  # of one name: ["file", mode, SHA-256], ["link", target], or one of the words below
@@ -48,13 +47,14 @@ def named(verify: str, declared: Sequence[str], workspace: Path) -> tuple[str, .
 
     Names are relative to `workspace`, sorted, and of regular files in it once symlinks are followed; symlinks on the
     way are named too, since whoever moves one changes the judge. What does not exist, lies outside or in `.git`, is
-    larger than BYTES_MAX or comes after the first FILES_MAX is left out.
+    larger than GATE_FILE_BYTES_MAX, deeper than GATE_FILE_DEPTH_MAX or comes after the first GATE_FILES_MAX is left
+    out.
     """
     root = Path(os.path.realpath(workspace))
     found: set[str] = set()
     for path in _declared(root, declared) if declared else (root / word for word in _words(verify)):
         found.update(_way(root, path))
-        if len(found) >= FILES_MAX:
+        if len(found) >= GATE_FILES_MAX:
             break
     return tuple(sorted(found))
 
@@ -69,7 +69,7 @@ def keep(workspace: Path, names: Sequence[str], into: Path) -> None:
     half_made = into.with_name(f"{into.name}.half-made")
     with disk_trouble(into):
         if half_made.exists():
-            shutil.rmtree(half_made)
+            trees.remove(half_made)
         half_made.mkdir(parents=True)
         for name in names:
             if _is_copied(_state(workspace, name)):
@@ -132,7 +132,7 @@ def swap_out(workspace: Path, saved: Path) -> None:
             fault.point("gatefiles.swap:out")
             listed.unlink()
             if is_all_back:
-                shutil.rmtree(swap)
+                trees.remove(swap)
 
 
 def _put_back(workspace: Path, change: Change, aside: Path, copy: Path) -> bool:
@@ -255,9 +255,7 @@ def _declared(root: Path, names: Sequence[str]) -> Iterator[Path]:
     for name in names:
         path = root / name
         if path.is_dir() and Path(os.path.realpath(path)).is_relative_to(root):
-            for parent, directories, files in os.walk(path):
-                directories.sort()
-                yield from (Path(parent, file) for file in sorted(files))
+            yield from trees.files(path)
         else:
             yield path
 
@@ -291,6 +289,8 @@ def _way(root: Path, path: Path) -> tuple[str, ...]:
     except (OSError, ValueError):  # not there, not to be read, or no name at all
         return ()
     names = [way.relative_to(root) for way in (*passed, here) if way.is_relative_to(root)]
-    if not here.is_relative_to(root) or any(".git" in name.parts for name in names):
+    if not here.is_relative_to(root) or any(
+        ".git" in name.parts or len(name.parts) > GATE_FILE_DEPTH_MAX for name in names
+    ):
         return ()
-    return tuple(map(str, names)) if stat.S_ISREG(status.st_mode) and status.st_size <= BYTES_MAX else ()
+    return tuple(map(str, names)) if stat.S_ISREG(status.st_mode) and status.st_size <= GATE_FILE_BYTES_MAX else ()

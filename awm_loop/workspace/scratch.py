@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from awm_loop import trees
 
 PREFIX = "awm-scratch-"
 KEPT_SECONDS = 86_400.0  # no index of git is written for a day
@@ -21,6 +22,6 @@ def scratch() -> Iterator[Path]:
         with suppress(OSError):
             found = left.lstat()
             if found.st_uid == os.geteuid() and 0 <= found.st_mtime < time.time() - KEPT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+                trees.remove(left)
     with tempfile.TemporaryDirectory(prefix=PREFIX) as path:
         yield Path(path)

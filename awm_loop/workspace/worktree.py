@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from awm_loop import fault
+from awm_loop import fault, trees
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError
 from awm_loop.workspace import git
@@ -162,7 +162,7 @@ def undo_half_done(path: Path, dirs: GitDirs, lock: int) -> None:
 
     Callers hold `lock` on `dirs.own`. Git's lock files in there go first. Raises AwmError.
     """
-    drop_dead(dirs.own.glob("**/*.lock"), dirs.common)
+    drop_dead((path for path in trees.files(dirs.own) if path.suffix == ".lock"), dirs.common)
     for name, undo in HALF_DONE.items():
         if (dirs.own / name).exists() and git.run(path, *undo, lock=lock).code:
             _forget(dirs.own / name)  # written half, so that it can be neither continued nor aborted
@@ -266,7 +266,7 @@ def _settle(path: Path, branch: str, base: str) -> None:
 def _forget(path: Path) -> None:
     with disk_trouble(path, "remove"):
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            trees.remove(path)
         else:
             path.unlink(missing_ok=True)
 

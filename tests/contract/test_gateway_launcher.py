@@ -10,8 +10,9 @@ from benches import GatewayBench
 from claw import TOKEN, Claw, claw
 from home import Home
 
+from awm_loop.config import GATEWAY_UNSEEN_SECONDS
 from awm_loop.gateway import Gateway, NotAllowed, ToolFailed, Trouble
-from awm_loop.launchers.gateway import INTENT, UNSEEN_SECONDS
+from awm_loop.launchers.gateway import INTENT
 
 __all__ = ["claw"]
 LONG = "sleep 1000"
@@ -110,11 +111,11 @@ def test_a_gateway_that_never_says_what_it_did_is_asked_three_times(bench: Gatew
 
 def test_what_is_called_off_may_still_be_on_its_way(bench: GatewayBench, claw: Claw) -> None:
     """It is looked for a while, and ended when it comes (SPEC 8.3)."""
-    claw.be(late_seconds=UNSEEN_SECONDS / 3)
+    claw.be(late_seconds=GATEWAY_UNSEEN_SECONDS / 3)
     wanted = bench.wanted(LONG)
     assert bench.start(LONG) is True
 
-    assert bench.launcher.call_off(wanted.directory, 2 * UNSEEN_SECONDS) is True
+    assert bench.launcher.call_off(wanted.directory, 2 * GATEWAY_UNSEEN_SECONDS) is True
     assert (len(claw.labels()), claw.living(), (wanted.directory / INTENT).exists()) == (1, [], False)
 
 

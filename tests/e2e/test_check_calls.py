@@ -9,6 +9,12 @@ from test_verbs import awm
 
 from awm_loop.triggers.templates import SHIPPED_PATH
 
+UNFIT = (
+    "the spec has no ```sh run block for agent local (kind shell) to run; agents that could do it: none"
+    " (`**Model:** …`)"
+)
+MINE = '[agents.mine]\nkind = "command"\ncommand = ["sh"]\n'
+
 
 def put(home: Home, name: str, entries: list[dict[str, object]]) -> None:
     (home.path / "state" / f"{name}.json").write_text(json.dumps({name: entries}))
@@ -43,7 +49,9 @@ def test_triggers_and_windows_that_cannot_work_are_named(home: Home) -> None:
             {"id": "brought", "type": "webhook", "template": "broken-build"},
         ],
     )
-    home.config('[hook.triggers]\nbrougt = ["env:X"]\nbrought = ["env:Y"]\n')
+    home.config(
+        '[loop]\ndefault_agent = "mine"\n' + MINE + '[hook.triggers]\nbrougt = ["env:X"]\nbrought = ["env:Y"]\n'
+    )
     home.queue()
     done = awm(home, "check", "--json")
     said = json.loads(done.out)
@@ -71,6 +79,7 @@ def test_triggers_and_windows_that_cannot_work_are_named(home: Home) -> None:
 
 def test_what_can_work_is_no_problem(home: Home) -> None:
     """A home with a trigger and a window that are right."""
+    home.config(f'[loop]\ndefault_agent = "mine"\n{MINE}')
     put(home, "projects", [{"id": "site", "path": str(home.project), "window": "22:00-07:00 Europe/Berlin"}])
     put(
         home,
@@ -80,3 +89,12 @@ def test_what_can_work_is_no_problem(home: Home) -> None:
     home.queue()
 
     assert awm(home, "check").code == 0
+
+
+def test_a_trigger_whose_task_nobody_could_do_is_named(home: Home) -> None:
+    """Prose in a home with none but shell agents: it would be blocked each time, as `awm add` says of a spec (SPEC 5.1)."""
+    put(home, "triggers", [{"id": "n", "type": "time", "trigger": "0 2 * * *", "template": "nightly-review"}])
+    home.queue()
+    done = awm(home, "check", "--json")
+
+    assert (done.code, json.loads(done.out)["warnings"]) == (0, [f"trigger n: its task would be blocked: {UNFIT}"])

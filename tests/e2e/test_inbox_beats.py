@@ -60,6 +60,18 @@ def test_each_request_is_one_task(home: Home) -> None:
     assert (len(state["completed"]), left(home)) == (3, [])
 
 
+def test_a_request_that_is_let_pass_leaves_no_spec(home: Home) -> None:
+    """The task before it is not over; that one's spec stays, to be tried again (SPEC 13.2)."""
+    prepare(home, overlap="skip")
+    home.edit(lambda state: state.update(active=False))
+    for name in ("a", "b", "c"):
+        fire(home, name)
+    while left(home):
+        home.beat()
+
+    assert [path.stem for path in (home.path / "state" / "specs").iterdir()] == home.state()["queue"]
+
+
 def test_poison_is_told_once_each_and_the_rest_is_done(home: Home) -> None:
     """One notice for each bad file, however many lie there at once (issue 6, point 9)."""
     prepare(home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -123,3 +124,12 @@ def test_a_scratch_folder_that_a_kill_left_is_removed_by_a_later_one(
 
     assert there == sorted([mine, young, other])
     assert sorted(tmp_path.iterdir()) == sorted([young, other])
+
+
+def test_an_attempt_is_removed_however_deep_it_is(home: Home) -> None:
+    """An agent knows where its result goes, and may make directories there (SPEC 17)."""
+    keys = attempts(home, *"ABC")
+    subprocess.run(["mkdir", "-p", home.path / "state" / "attempts" / keys[0] / ("d/" * 1500)], check=True)
+
+    assert pruning.prune(home, NOTHING, 2) == keys[:1]
+    assert not (home.path / "state" / "cache" / "gone").exists()

@@ -81,10 +81,10 @@ def test_every_kind_can_be_made_and_is_listed(home: Home) -> None:
     assert "awm triggers create" in triggers(home)
     triggers(home, *NIGHTLY)
     said = triggers(home, "create", "docs", "--files", "*.md", "--files", "src/**/*.ts", "--template", "docs-on-change")
-    assert said == (
-        "made trigger docs: *.md src/**/*.ts\n"
-        "matches 1 file now; the next beat remembers them, and changes after that fire\n"
-    )
+    assert said.splitlines()[:2] == [
+        "made trigger docs: *.md src/**/*.ts",
+        "matches 1 file now; the next beat remembers them, and changes after that fire",
+    ]
     triggers(home, "create", "ci", "--webhook", "--template", "broken-build")
     triggers(home, "create", "release", "--manual", "--spec", "review.md")
     lines = triggers(home).splitlines()
@@ -102,6 +102,21 @@ def test_every_kind_can_be_made_and_is_listed(home: Home) -> None:
         ("ci", "POST /hook/ci", False),
         ("release", "awm triggers fire release", False),
     ]
+
+
+def test_a_trigger_whose_task_nobody_could_do_is_made_and_that_is_said(home: Home) -> None:
+    """As of a spec that is added: an agent may come before it fires. A new home has none but the shell (SPEC 5.1, 8.7)."""
+    nightly = ("create", "nightly", "--at", "0 2 * * *", "--template", "nightly-review")
+    said = triggers(home, *nightly).splitlines()
+    as_json = json.loads(triggers(home, *nightly[:1], "again", *nightly[2:], "--json"))
+    home.state_path.unlink()
+    in_a_new_home = triggers(home, "create", "first", *nightly[2:], "--dry-run").splitlines()
+
+    why = "the spec has no ```sh run block for agent local (kind shell) to run; agents that could do it: none"
+    assert said[2:] == [f"but its task would be blocked: {why} (`**Model:** …`)"]
+    assert as_json["problems"] == [f"{why} (`**Model:** …`)"]
+    assert in_a_new_home[2:] == said[2:]
+    assert json.loads(triggers(home, "create", "third", *NIGHTLY[2:], "--json"))["problems"] == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import awm_loop
+from awm_loop.config import NOTIFY_COMMAND_SECONDS_MAX
 from awm_loop.core.model import Notice
 from awm_loop.notify import apprise_urls, command, ping
 from awm_loop.ports import Send
@@ -221,7 +222,7 @@ def test_a_child_that_keeps_stderr_delays_nothing(work: str, tmp_path: Path) -> 
     if is_running(pid := int(file.read_text())):
         os.killpg(os.getpgid(pid), signal.SIGKILL)
     assert reason is None
-    assert time.monotonic() - started < command.RUN_MAX_SECONDS / 2
+    assert time.monotonic() - started < NOTIFY_COMMAND_SECONDS_MAX / 2
 
 
 def test_waiting_for_a_command_that_closed_stderr_costs_nothing() -> None:
@@ -284,7 +285,7 @@ def test_an_endless_answer_holds_neither_apprise_nor_the_process(server: Server)
 from datetime import UTC, datetime
 from awm_loop.core.model import Notice
 from awm_loop.notify import apprise_urls, ping
-ping.ANSWER_MAX_SECONDS = 0.4
+ping.PING_SECONDS_MAX = 0.4
 at = datetime(2026, 1, 1, tzinfo=UTC)
 notice = Notice(id="n1", kind="started", task="S1", at=at, text="text", channels=())
 print(apprise_urls.channel("json://{server.address}/hook")(notice))

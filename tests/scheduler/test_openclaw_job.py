@@ -184,7 +184,18 @@ def test_the_skill_is_placed_with_the_persons_own_paths(person: Person) -> None:
     assert text == SKILL.read_text().replace(SKILL_SAYS, f"`{awm}`\ninstead.")
     assert path.read_text() == text
     person.awm("uninstall", "--openclaw")
-    assert not path.exists()
+    assert [*path.parent.parent.iterdir()] == []
+
+
+def test_what_a_person_put_beside_the_skill_stays(person: Person) -> None:
+    """SPEC 17: what is not AWM's is not removed."""
+    person.awm("install", "--openclaw")
+    mine = person.workspace / "skills" / "awm" / "notes.md"
+    mine.write_text("mine")
+
+    person.awm("uninstall", "--openclaw")
+
+    assert [*mine.parent.iterdir()] == [mine]
 
 
 def test_of_two_homes_none_takes_the_others_job_or_skill_out(person: Person) -> None:

@@ -146,7 +146,7 @@ class Estate:
     def calls(self, _: Work, __: Instant) -> Sequence[Call]:
         return list(self.waiting)
 
-    def taken(self, calls: Sequence[Call], _: Instant) -> None:
+    def taken(self, calls: Sequence[Call], _: Work) -> None:
         for call in calls:
             fired = [doc.get("fired", {}).get(call.trigger, {}).get("key") for doc in self.world.truth.on_disk()]
             self.world.truth.expect(call.key in fired, "13.2", call.key, "is told as taken and is not saved:", fired)

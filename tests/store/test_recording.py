@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from awm_loop import beat
 from awm_loop.cli.replaying import difference
+from awm_loop.config import RECORDING_BYTES_MAX
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Advised, Agent, Attempt, Instant, Outcome, Policy, Spec, Task, Work, task_key
 from awm_loop.core.observation import (
@@ -390,11 +391,11 @@ def test_a_full_recording_gives_way_to_a_new_one(store: StateFile) -> None:
     older, path = recording.paths(store.directory)
     older.write_text("the one before\n")
     path.touch()
-    os.truncate(path, recording.BYTES_MAX)
+    os.truncate(path, RECORDING_BYTES_MAX)
 
     live(store, World())
 
-    assert older.stat().st_size == recording.BYTES_MAX
+    assert older.stat().st_size == RECORDING_BYTES_MAX
     assert [difference(record) for record in recording.read(path)] == [None]
 
 

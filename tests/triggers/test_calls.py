@@ -22,7 +22,7 @@ from awm_loop.core.project import NEVER, Fired, Priority
 from awm_loop.errors import ConfigError
 from awm_loop.store import specfile, triggers
 from awm_loop.trigger import ID_CHARS_MAX
-from awm_loop.triggers import calls, inbox, plan
+from awm_loop.triggers import calls, files, inbox, plan
 from awm_loop.triggers.calls import Calls, Standing
 
 START = datetime(2036, 11, 21, 1, 0, tzinfo=UTC)
@@ -507,6 +507,17 @@ def test_two_hundred_paths_are_listed_and_the_rest_is_counted(world: World) -> N
 
     assert len(section(world, task)) == 201
     assert section(world, task)[-2:] == ["- created: `src/n199.ts`", "- and 1 more"]
+
+
+def test_the_baseline_of_a_trigger_that_was_taken_out_by_hand_goes(world: World) -> None:
+    """It may be some MiB; where the trigger comes back, it begins anew, as with `awm triggers remove` (SPEC 13.2)."""
+    world.triggers(DOCS, {**DOCS, "id": "others"}, NIGHTLY)
+    world.beat()
+    world.triggers({**DOCS, "id": "others"}, NIGHTLY, written_at=START + MINUTE)
+    world.beat(2)
+
+    kept = [files.path_of(world.home, "others"), world.home / "state" / "triggers" / "next.json"]
+    assert sorted((world.home / "state" / "triggers").iterdir()) == sorted(kept)
 
 
 def test_a_baseline_that_is_torn_is_taken_anew_and_fires_nothing(world: World) -> None:

@@ -320,6 +320,21 @@ def test_what_is_put_aside_replaces_nothing(home: Path) -> None:
     }
 
 
+def test_of_what_is_put_aside_the_newest_stay(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, with its reason. What has none was put there by a person, and stays (SPEC 3.2)."""
+    monkeypatch.setattr(inbox, "REJECTED_KEPT", 2)
+    rejected = home / "state" / "inbox" / "rejected"
+    for name in ("c", "b", "a", "e", "d"):
+        path = drop(home, name, b"x")
+        if name == "b":
+            path.unlink()
+            (path / "in" / "it").mkdir(parents=True)
+        inbox.put_aside(path, name)
+        (rejected / "mine").write_text("a person's")
+
+    assert sorted(path.name for path in rejected.iterdir()) == ["d", "d.why", "e", "e.why", "mine"]
+
+
 def test_a_request_that_is_gone_already_is_taken(home: Path) -> None:
     """A kill between the two makes the beat settle again; nothing is wrong with that."""
     path = drop(home, "a", {"trigger": "nobody"})

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from awm_loop.config import HOOK_SEEN_SECONDS, HOOK_WINDOW_SECONDS
+from awm_loop.config import HOOK_SEEN_SECONDS, HOOK_VALUES_MAX, HOOK_WINDOW_SECONDS
 from awm_loop.triggers import seen, webhook
 from awm_loop.triggers.seen import Seen
 from awm_loop.triggers.webhook import Form, MalformedError, Message
@@ -170,11 +170,11 @@ def test_a_number_of_thousands_of_digits_is_refused() -> None:
 
 def test_names_are_those_a_placeholder_can_have() -> None:
     """Others are passed over, and there is an end to their number."""
-    good = {f"n{n}": "x" for n in range(webhook.VALUES_MAX + 1)}
+    good = {f"n{n}": "x" for n in range(HOOK_VALUES_MAX + 1)}
     body = json.dumps({"a-b": "", "": "", "ä": "", "1a": "", "_": "y", "x" * 64: "", "x" * 65: ""}).encode()
 
     assert webhook.delivery(ours(body), Form.AWM, NOW).values == {"_": "y", "x" * 64: ""}
-    assert len(webhook.delivery(ours(json.dumps(good).encode()), Form.AWM, NOW).values or ()) == webhook.VALUES_MAX
+    assert len(webhook.delivery(ours(json.dumps(good).encode()), Form.AWM, NOW).values or ()) == HOOK_VALUES_MAX
 
 
 def test_what_was_seen_is_known_for_three_days(tmp_path: Path) -> None:

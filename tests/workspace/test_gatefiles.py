@@ -91,10 +91,10 @@ def test_declared_files_are_the_gate_files(workspace):
 
 def test_gate_files_are_bounded(workspace, monkeypatch):
     """In number and in size (SPEC 17)."""
-    monkeypatch.setattr(gatefiles, "BYTES_MAX", 10)
+    monkeypatch.setattr(gatefiles, "GATE_FILE_BYTES_MAX", 10)
     assert named("", ["tests"], workspace) == ("tests/test_x.py",)
-    monkeypatch.setattr(gatefiles, "BYTES_MAX", 11)
-    monkeypatch.setattr(gatefiles, "FILES_MAX", 1)
+    monkeypatch.setattr(gatefiles, "GATE_FILE_BYTES_MAX", 11)
+    monkeypatch.setattr(gatefiles, "GATE_FILES_MAX", 1)
     assert len(named("", ["tests"], workspace)) == 1
 
 
