@@ -217,13 +217,16 @@ class StateFile:
     def catch_up(self, loaded: Loaded) -> None:
         """SPEC 4.3: the file is the truth; what a crash kept from the journal is appended there. Raises DiskError.
 
-        A promise found is durable after it, for its caller to keep. An `Edited` is saved; then Changed is raised.
+        A promise or a call found in it is durable then. An `Edited` is saved, and Changed raised.
         """
         log = loaded.raw.get("log")
         seq_max = loaded.work.seq
         entries = [entry for entry in log if document.is_ours(entry, seq_max)] if isinstance(log, list) else []
         last = journal.last_seq(self.journal_path) if entries else 0
         missing = [entry for entry in entries if entry["seq"] > last]
+        if missing or loaded.work.pending is not None:  # who saved it may have been killed before that was durable
+            with durable.disk_trouble(self.path):
+                durable.sync_folder(self.path.resolve().parent)
         if missing:
             fault.point("store.catch-up:before-journal")
             journal.append(self.journal_path, missing)
@@ -233,9 +236,6 @@ class StateFile:
         if isinstance(loaded, Edited):
             self.save(loaded, loaded.work, clock.now())
             raise Changed
-        if loaded.work.pending is not None:  # who promised it may have been killed before that was durable
-            with durable.disk_trouble(self.path):
-                durable.sync_folder(self.path.resolve().parent)
 
     def _take_left(self, left: Left, loaded: Loaded) -> None:
         """A save that was killed left this: its own, with its copy in history, or an edit that it had taken out.

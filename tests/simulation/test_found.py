@@ -274,3 +274,22 @@ def test_the_copy_of_a_save_that_never_stood_does_not_come_back_with_a_power_los
 
             assert journalled_edits(world) == edits
             world.calms()
+
+
+def test_a_call_is_not_told_that_it_was_heard_before_that_is_durable() -> None:
+    """Killed between exchange and sync, its save stood: the next beat let the call go, and a power loss took its task
+    (SPEC 13.2, 15.3)."""
+    for seed in range(20):  # of what survives
+        with told() as world:
+            world.heartbeat({})
+            world.estate.calls_out()
+            world.heartbeat({"exchange": Fault.CRASH_AFTER})
+            world.heartbeat({})
+            heard = not world.estate.waiting
+            world.disk.lose_power(random.Random(seed))
+            world.truth.lost_power()
+            world.reboots()
+            world.heartbeat({})
+
+            assert heard
+            world.calms()
