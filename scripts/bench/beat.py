@@ -6,6 +6,7 @@ starts and does not wait for. A home is copied anew before each beat that change
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -50,9 +51,12 @@ def _ended(code: Code, folder: Path, name: str, queued_count: int) -> tuple[Home
 
     Its own supervisor would beat at once. So the copy is taken while the agent runs, and gets the result later.
     """
-    origin = homes.launched(code, Home.make(folder / f"{name}-origin", ["sleep 3"] * queued_count))
+    word = folder / f"{name}-may-end"
+    waits = f"until [ -e {shlex.quote(str(word))} ]; do sleep 0.05; done"
+    origin = homes.launched(code, Home.make(folder / f"{name}-origin", [waits, *[LONG] * (queued_count - 1)]))
     unseen = origin.copy_to(folder / name)
     (first,) = origin.attempts()
+    word.touch()
     homes.wait_for((first / "result.json").exists, "the result of an attempt")
     (unseen.path / "state" / "attempts" / first.name / "result.json").write_bytes((first / "result.json").read_bytes())
     if queued_count == 1:

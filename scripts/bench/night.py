@@ -1,9 +1,9 @@
 """A night: 40 tasks, of which a tenth fails at the first try and one hangs; in how much of it did an agent work?
 
 The same night three ways. First AWM as it is: the end of an agent starts the next beat, and a timer beats besides. Then
-with a slower timer and every kick lost: each supervisor is killed when its attempt is over, before it would beat. Last a
-work loop that looks every thirty minutes, as the one did that AWM grew from; it is computed, and given every doubt: it
-never errs, takes no time, and knows a hung agent when it first sees one.
+with a slower timer and every kick lost: each supervisor is killed when its attempt is over, before it would beat. Last
+a work loop that looks every thirty minutes, as the one did that AWM grew from; it is computed, and given every doubt:
+it never errs, takes no time, and knows a hung agent when it first sees one.
 
 Times are scaled, in one contender all by one factor: tasks, timers, backoffs, the time without progress after which an
 agent counts as hung. What AWM itself takes is not scaled; in a night of full length it would be less beside the rest.
