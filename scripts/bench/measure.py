@@ -130,16 +130,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
 
 
-def pressure_percent() -> float:
-    """Of the last minute, in how much of it some process that could run waited for a CPU; 0 where nobody counts."""
+def pressure_percent() -> float | None:
+    """Of the last minute, in how much of it some process that could run waited for a CPU; None where nobody counts."""
     try:
         return float(PRESSURE.read_text().split("avg60=")[1].split()[0])
     except OSError:
-        return 0.0
+        return None
 
 
 def _stalled_ms() -> float:
-    """Since boot."""
+    """Since boot; 0 where nobody counts."""
     try:
         return int(PRESSURE.read_text().split("total=")[1].split()[0]) / 1000
     except OSError:

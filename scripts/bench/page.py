@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -60,9 +59,9 @@ def rendered(text: str, folder: Path, benches: Mapping[str, Bench]) -> str:
         begin, end = f"<!-- tables of {name} -->", f"<!-- end of {name} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
             raise SystemExit(f"the page has no place for {name}: it wants the lines {begin} and {end}")
-        pattern = re.compile(rf"(?<={re.escape(begin)}\n).*?(?={re.escape(end)})", re.S)
-        block = f"\n{_block(name, bench, folder / f'{name}.json')}\n\n"
-        text = pattern.sub(block.replace("\\", r"\\"), text)
+        above, _, rest = text.partition(begin)
+        below = rest.partition(end)[2]
+        text = f"{above}{begin}\n\n{_block(name, bench, folder / f'{name}.json')}\n\n{end}{below}"
     return text
 
 
@@ -78,20 +77,16 @@ def about(rounds: Rounds, saved: Saved) -> str:
     versions = saved["versions"]
     here = ", ".join(f"{name} {value}" for name, value in versions.items() if value != "none")
     absent = ", ".join(name for name, value in versions.items() if value == "none")
-    machine, before = saved["machine"], saved["stalledPercentBefore"]
-    stalled = f"{before:.0f} % of the minute before, {median(rounds.stalled_percent):.0f} % of a round"
-    return (
-        " ".join(
-            [
-                "**A quick run: it shows that the bench works, and not how fast anything is.**"
-                if saved["isQuick"]
-                else "",
-                f"{saved['date']}, rounds: {len(rounds.figures)}, {saved['scheduling']}. Versions: {here}.",
-                f"Not here, so not compared: {absent}." if absent else "",
-                f"Machine: {', '.join(f'{name} {value}' for name, value in machine.items())}.",
-                f"Some process waited for a CPU in {stalled} (median).",
-            ]
+    machine = ", ".join(f"{name} {value}" for name, value in saved["machine"].items())
+    sentences = [f"{saved['date']}, rounds: {len(rounds.figures)}, {saved['scheduling']}. Versions: {here}."]
+    if saved["isQuick"]:
+        sentences.insert(0, "**A quick run: it shows that the bench works, and not how fast anything is.**")
+    if absent:
+        sentences.append(f"Not here, so not compared: {absent}.")
+    sentences.append(f"Machine: {machine}.")
+    if saved["stalledPercentBefore"] is not None:
+        during, before = median(rounds.stalled_percent), saved["stalledPercentBefore"]
+        sentences.append(
+            f"Some process waited for a CPU in {before:.0f} % of the minute before, {during:.0f} % of a round."
         )
-        .replace("  ", " ")
-        .strip()
-    )
+    return " ".join(sentences)
