@@ -1,125 +1,104 @@
-"""The benchmarks of the work loop; see docs/MEASURED.md 6 for why they are made this way.
+"""How fast AWM is, and what it costs, beside others: docs/benchmarks/README.md says what is compared, and how.
 
-Four questions: `gap`, how long the machine idles between two agents; `beat`, what one beat costs; `size`, what it
-costs when many tasks wait; `many`, when they are of many projects, with many triggers. Not a test: a person judges what
-it says, with the pressure on the machine beside it.
+Not a test: a person judges what it says, with the pressure on the machine beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import re
-import shutil
-import subprocess
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import beat
+import cost
 import gap
+import machine
 import many
+import night
+import page
 import size
 from home import MADE, Code
-from measure import Rounds, shuffled
+from measure import Bench, Rounds, Setting, pressure_percent, shuffled
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 SAVED = CHECKOUT / "docs" / "benchmarks"
-CONTENDERS = {"gap": gap.contenders, "beat": beat.contenders, "size": size.contenders, "many": many.contenders}
-REPORTS = {"gap": gap.report, "beat": beat.report, "size": size.report, "many": many.report}
+BENCHES = {
+    "gap": gap.GAP,
+    "drain": gap.DRAIN,
+    "night": night.BENCH,
+    "beat": beat.BENCH,
+    "size": size.BENCH,
+    "many": many.BENCH,
+    "cost": cost.BENCH,
+}
 
 
 def main() -> None:
-    options = _parser().parse_args()
-    machine = _machine()
-    print("; ".join(f"{name}: {value}" for name, value in machine.items()), "\n")
+    parser = _parser()
+    options = parser.parse_args()
+    if options.save and options.against:
+        parser.error("what is saved is of this checkout alone: --save or --against")
+    if options.page:
+        _write_page()
+        return
+    if options.realtime:  # as `chrt -r 1`, for this process and all it starts
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with tempfile.TemporaryDirectory(prefix="awm-bench.") as folder:
         work = Path(folder)
         codes = {"": Code.copy_of(CHECKOUT, work / "code")}
         if options.against:
             codes["'"] = Code.copy_of(options.against.resolve(), work / "other")
             print("Names with ' are those of the other checkout.\n")
-        for is_realtime in (True, False) if options.realtime else (False,):
-            scheduling = _schedule(is_realtime=is_realtime)
-            for question in [options.question] if options.question else REPORTS:
-                here = Path(tempfile.mkdtemp(dir=work))
-                rounds = _measured(question, codes, here, options)
-                names = list(rounds.figures[0])
-                print(f"## {question}, {len(rounds.figures)} rounds, seed {rounds.seed}, {scheduling}\n")
-                print(REPORTS[question](rounds, sorted(names)), f"\n{rounds.pressure()}\n")
-                if options.save:
-                    _save(question, rounds, {**machine, "scheduling": scheduling})
+        for name in [options.name] if options.name else BENCHES:
+            about = _about(options)
+            setting = Setting(codes=codes, work=Path(tempfile.mkdtemp(dir=work)), is_quick=options.quick)
+            rounds = _measured(BENCHES[name], setting, options)
+            print(f"## {name}\n\n{BENCHES[name].tables(rounds)}\n")
+            print(page.about(rounds, about), "\n")
+            if options.save:
+                page.save(SAVED / f"{name}.json", BENCHES[name], rounds, about)
+                _write_page()
 
 
-def _measured(question: str, codes: dict[str, Code], work: Path, options: argparse.Namespace) -> Rounds:
+def _measured(bench: Bench, setting: Setting, options: argparse.Namespace) -> Rounds:
     try:
-        return shuffled(CONTENDERS[question](codes, work), options.rounds, options.seed)
+        contenders = bench.contenders(setting)
+        return shuffled(contenders, options.rounds or bench.rounds_count, options.seed, is_warmed=bench.is_warmed)
     finally:
         while MADE:
             MADE.pop().end()
 
 
-def _schedule(*, is_realtime: bool) -> str:
-    """As `chrt -r 1`, for this process and all it starts: ahead of everything else on a loaded machine."""
-    policy, priority = (os.SCHED_RR, 1) if is_realtime else (os.SCHED_OTHER, 0)
-    os.sched_setscheduler(0, policy, os.sched_param(priority))
-    return "SCHED_RR priority 1 (disk journal at normal priority)" if is_realtime else "unprioritised"
-
-
-def _machine() -> dict[str, str]:
-    """What the figures depend on, and nothing that tells whose machine it is."""
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace"))
+def _about(options: argparse.Namespace) -> page.Saved:
+    """Before the first round."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "cpu": f"{os.cpu_count()} x {cpu[1] if cpu else platform.machine()}",
-        "load": f"{os.getloadavg()[0]:.1f}",
-        "kernel": platform.release(),
-        "filesystem": _said("stat", "-f", "-c", "%T", tempfile.gettempdir()),
-        "python": platform.python_version(),
-        "pydantic": version("pydantic"),
-        "task-spooler": _said("tsp", "-V"),
-        "git": _said("git", "--version"),
+        "isQuick": options.quick,
+        "scheduling": "SCHED_RR, ahead of all other work" if options.realtime else "unprioritised",
+        "machine": machine.facts(),
+        "versions": machine.versions(CHECKOUT),
+        "stalledPercentBefore": pressure_percent(),
     }
 
 
-def _said(*command: str) -> str:
-    """The first line a command prints; "none" where it is not installed."""
-    if not shutil.which(command[0]):
-        return "none"
-    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    return lines[0].partition(" - ")[0] if lines else "unknown"
-
-
-def _save(question: str, rounds: Rounds, machine: dict[str, str]) -> None:
-    SAVED.mkdir(parents=True, exist_ok=True)
-    kind = "realtime" if machine["scheduling"].startswith("SCHED_RR") else "plain"
-    path = SAVED / f"{machine['date']}-{question}-{kind}.json"
-    figures = [
-        {name: {metric: round(value, 3) for metric, value in one.items()} for name, one in found.items()}
-        for found in rounds.figures
-    ]
-    saved = {
-        "machine": machine,
-        "seed": rounds.seed,
-        "unit": "ms",
-        "cpuStalledMs": [round(value, 1) for value in rounds.stalled_ms],
-        "rounds": figures,
-    }
-    path.write_text(json.dumps(saved, indent=1) + "\n")
-    print(f"saved {path.relative_to(CHECKOUT)}\n")
+def _write_page() -> None:
+    path = SAVED / "README.md"
+    path.write_text(page.rendered(path.read_text(), SAVED, BENCHES))
+    print(f"wrote the tables of {path.relative_to(CHECKOUT)}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="scripts/bench/run", description=__doc__)
-    found.add_argument("question", nargs="?", choices=REPORTS, help="one of the four; all without it")
-    found.add_argument("--rounds", type=int, default=9, help="default %(default)s")
+    found.add_argument("name", nargs="?", choices=BENCHES, help="one of them; all without it")
+    found.add_argument("--save", action="store_true", help="write docs/benchmarks/NAME.json and the page's tables")
+    found.add_argument("--page", action="store_true", help="measure nothing: make the page's tables of what is saved")
+    found.add_argument("--quick", action="store_true", help="few tasks, small queues: to see that it works")
+    found.add_argument("--rounds", type=int, help="default: as many as each bench wants")
     found.add_argument("--seed", type=int, default=1, help="of the order in each round; default %(default)s")
-    found.add_argument("--realtime", action="store_true", help="as root: once ahead of all other work, then once not")
+    found.add_argument("--realtime", action="store_true", help="as root: ahead of all other work of the machine")
     found.add_argument("--against", type=Path, metavar="DIR", help="another checkout, measured in the same rounds")
-    found.add_argument("--save", action="store_true", help="write the figures to docs/benchmarks/")
     return found
 
 

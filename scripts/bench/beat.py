@@ -1,4 +1,4 @@
-"""What one beat costs, whatever it finds to do: beside a script that only defines one pydantic model.
+"""What one beat costs, whatever it finds: beside an empty Python, and a script that only defines one pydantic model.
 
 Whole processes, from exec to exit, with a handful of tasks. `wall` is what cron waits for; `cpu` leaves out what a beat
 starts and does not wait for. A home is copied anew before each beat that changes something, outside of the time taken.
@@ -6,81 +6,44 @@ starts and does not wait for. A home is copied anew before each beat that change
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import home as homes
-from home import Code, Home
-from measure import Contender, Figures, Rounds, table
+from home import LONG, Code, Home
+from measure import Bench, Column, Contender, Figures, Rounds, Setting, Target
 
 HANDFUL = 5
-TARGET = 1.5
-MODEL = "one pydantic model"
-FLOOR = "python -c pass"
-LONG_AGENT = ["sleep", "600"]
-KINDS = {
-    "idle": "nothing queued, nothing runs",
-    "busy": "an agent runs, nothing new",
-    "launching": "starts an attempt",
-    "settling": "records the end of the last task, and reports",
-    "turning": "records the end of a task, and starts the next",
-}
+FLOOR, MODEL = "python -c pass", "one pydantic model"
+IDLE, RESTING, BUSY = "idle: no work", "idle: an agent works", "busy: looks at all of it"
 SCRIPT = "from pydantic import BaseModel\n\n\nclass Task(BaseModel):\n    id: str\n"
 
 
-def contenders(codes: Mapping[str, Code], work: Path) -> dict[str, Contender]:
-    script = work / "model.py"
+def _contenders(setting: Setting) -> dict[str, Contender]:
+    script = setting.work / "model.py"
     script.write_text(SCRIPT)
     found: dict[str, Contender] = {
         FLOOR: partial(homes.timed, [sys.executable, "-c", "pass"]),
         MODEL: partial(homes.timed, [sys.executable, str(script)]),
     }
-    for label, code in codes.items():
-        own = work / f"beat{label}"
-        waiting = Home.make(own / "launching", LONG_AGENT, HANDFUL)
-        busy = homes.launched(code, Home.make(own / "busy", LONG_AGENT, HANDFUL))
+    for mark, code in setting.codes.items():
+        own = setting.work / f"beat{mark}"
+        waiting = Home.make(own / "launching", [LONG] * HANDFUL)
         settling, idle = _ended(code, own, "settling", 1)
         turning, _ = _ended(code, own, "turning", HANDFUL)
+        busy = homes.launched(code, Home.make(own / "busy", [LONG] * HANDFUL))
         beats: dict[str, Contender] = {
-            "idle": partial(homes.timed, code.beat(idle)),
-            "busy": partial(homes.timed, code.beat(busy)),
-            "launching": partial(_on_a_copy, code, waiting, own / "now"),
-            "settling": partial(_on_a_copy, code, settling, own / "now"),
-            "turning": partial(_on_a_copy, code, turning, own / "now"),
+            IDLE: partial(homes.timed, code.beat(homes.noted(code, idle))),
+            RESTING: partial(homes.timed, code.beat(homes.noted(code, busy))),
+            BUSY: partial(homes.timed, code.whole_beat(busy)),
+            "starts an attempt": partial(_on_a_copy, code, waiting, own / "now"),
+            "ends one, starts one": partial(_on_a_copy, code, turning, own / "now"),
+            "ends the last": partial(_on_a_copy, code, settling, own / "now"),
         }
-        found |= {f"{kind}{label}": beat for kind, beat in beats.items()}
+        found |= {f"{kind}{mark}": beat for kind, beat in beats.items()}
     return found
-
-
-def report(rounds: Rounds, names: list[str]) -> str:
-    rows = [
-        [
-            name,
-            *(
-                cell
-                for metric in ("wall", "cpu")
-                for cell in (
-                    f"{median(rounds.values(name, metric)):.0f}",
-                    f"{rounds.ratio(name, MODEL, metric):.2f}",
-                    f"{rounds.ratio_of_best(name, MODEL, metric):.2f}",
-                )
-            ),
-        ]
-        for name in names
-    ]
-    head = ["contender", "wall ms", "x model", "x, best to best", "cpu ms", "x model", "x, best to best"]
-    verdicts = [
-        f"{name} ({KINDS[kind]}): {ratio:.2f} x {MODEL}, target at most {TARGET}:"
-        f" {'met' if ratio <= TARGET else 'MISSED'}"
-        for name in names
-        for kind in KINDS
-        if name.startswith(kind)
-        for ratio in [rounds.ratio(name, MODEL, "wall")]
-    ]
-    return "\n".join([table(head, rows), "", *verdicts])
 
 
 def _ended(code: Code, folder: Path, name: str, queued_count: int) -> tuple[Home, Home]:
@@ -88,15 +51,17 @@ def _ended(code: Code, folder: Path, name: str, queued_count: int) -> tuple[Home
 
     Its own supervisor would beat at once. So the copy is taken while the agent runs, and gets the result later.
     """
-    origin = homes.launched(code, Home.make(folder / f"{name}-origin", ["sleep", "3"], queued_count))
+    word = folder / f"{name}-may-end"
+    waits = f"until [ -e {shlex.quote(str(word))} ]; do sleep 0.05; done"
+    origin = homes.launched(code, Home.make(folder / f"{name}-origin", [waits, *[LONG] * (queued_count - 1)]))
     unseen = origin.copy_to(folder / name)
     (first,) = origin.attempts()
+    word.touch()
     homes.wait_for((first / "result.json").exists, "the result of an attempt")
     (unseen.path / "state" / "attempts" / first.name / "result.json").write_bytes((first / "result.json").read_bytes())
     if queued_count == 1:
         homes.wait_for(lambda: origin.state().get("idleSince") is not None, "the end of the queue")
         homes.wait_for(lambda: origin.supervisor() is None, "the end of the supervisor")
-        homes.wait_for(lambda: homes.run(code.beat(origin)) == "", "a beat with nothing new")
     else:
         homes.wait_for(lambda: len(origin.attempts()) > 1, "the start of the next attempt")
         origin.end()
@@ -111,3 +76,20 @@ def _on_a_copy(code: Code, home: Home, path: Path) -> Figures:
         homes.wait_for(lambda: fresh.supervisor() is not None, "the start of an attempt")
     fresh.end()
     return figures
+
+
+def _targets(rounds: Rounds) -> list[Target]:
+    asked = ((IDLE, FLOOR), (RESTING, FLOOR), (BUSY, MODEL))
+    return [
+        Target(what=name, measured=rounds.ratio(name, base, "wall"), unit=f"x {base}", most=1.2) for name, base in asked
+    ]
+
+
+BENCH = Bench(
+    contenders=_contenders,
+    columns=[
+        Column(metric="wall", head="wall ms", base=lambda _: MODEL, base_head=MODEL),
+        Column(metric="cpu", head="cpu ms", base=lambda _: MODEL, base_head=MODEL),
+    ],
+    targets=_targets,
+)

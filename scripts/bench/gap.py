@@ -1,108 +1,142 @@
-"""The gap: from the end of one agent to the start of the next, beside task-spooler and a bare shell loop.
+"""The gap, from the end of one agent to the start of the next, and how soon a queue of tasks that end at once is done.
 
-In place, no gate, no unit; tasks sleep 0.3 s, since back-to-back ones would hide what a cold cache costs. The agent
-stamps both moments itself, so the gap holds all of it: exit, verdict, decision, promise, start.
+The agent stamps both moments itself, so a gap holds all of it: exit, verdict, decision, promise, start. `gap` has tasks
+of 0.3 s, since those that end at once would hide what a cold cache costs; `drain` has those.
 """
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import home as homes
+import peers
 from home import Code, Home
-from measure import Contender, Figures, Rounds, table
+from measure import Bench, Column, Contender, Figures, Rounds, Setting, Target
+from peers import NQ, SPOOLER, Way
 
-TASK_SECONDS = 0.3
-TASKS_COUNT = 7  # so six gaps a round
-TARGET_MS = 10.0
-SPOOLER, SHELL = "task-spooler", "shell loop"
-
-
-def contenders(codes: Mapping[str, Code], work: Path) -> dict[str, Contender]:
-    stamps = work / "stamps"
-    command = [*_agent(work), str(stamps), str(TASK_SECONDS)]
-    ways: dict[str, Callable[[], None]] = {SHELL: partial(_shell, command)}
-    if shutil.which("tsp"):
-        ways[SPOOLER] = partial(_spooler, command, work / "spooler")
-    else:
-        print("task-spooler (tsp) is not installed: the run goes on without it\n")
-    for label, code in codes.items():
-        ways[f"awm{label}"] = partial(_awm, code, work / "home", command, is_direct=True)
-        ways[f"awm{label}, project in git"] = partial(_awm, code, work / "home", command, is_direct=True, is_git=True)
-        ways[f"awm{label}, shell agent"] = partial(_awm, code, work / "home", command)
-    return {name: partial(_gaps, way, stamps) for name, way in ways.items()}
+GAP_TASKS_COUNT, GAP_TASK_SECONDS, DRAIN_TASKS_COUNT = 50, 0.3, 500
+QUICK_TASKS_COUNT = 4
+ONE_SHOT = ("systemd-run", "--quiet", "--wait", "--collect", "-p", "Type=oneshot", "-p", "KillMode=process")
+REST_SECONDS = 0.25  # between looks at the queue, which would be part of the gaps
+MANAGER = Path("/run/systemd/system")  # there while systemd is this machine's first process
 
 
-def report(rounds: Rounds, names: list[str]) -> str:
-    base = SPOOLER if SPOOLER in names else SHELL
-    rows = [
-        [
-            name,
-            f"{median(rounds.values(name, 'gap')):.2f}",
-            f"{min(rounds.values(name, 'gap')):.2f}",
-            f"{median(rounds.values(name, 'worst')):.2f}",
-            f"{rounds.difference(name, base, 'gap'):+.2f}",
-            f"{rounds.ratio(name, base, 'gap'):.1f}",
-            f"{rounds.ratio_of_best(name, base, 'gap'):.1f}",
-        ]
-        for name in names
-    ]
-    head = ["contender", "gap ms", "least", "worst of six", f"ms above {base}", f"x {base}", "x, least to least"]
-    verdicts = [
-        f"{name}: {rounds.difference(name, base, 'gap'):+.1f} ms, target at most +{TARGET_MS:.0f} ms above {base}:"
-        f" {'met' if rounds.difference(name, base, 'gap') <= TARGET_MS else 'MISSED'}"
-        for name in names
-        if name.startswith("awm") and base == SPOOLER
-    ]
-    return "\n".join([table(head, rows), "", *verdicts])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """How AWM runs the tasks; the plain one in place, with the program itself as the agent."""
+
+    is_direct: bool = True
+    is_git: bool = False
+    loop: str = ""
+    project: str = ""
+    starter: Sequence[str] = ()  # before the command of the first beat
+
+    def way(self, code: Code) -> Way:
+        return partial(_awm, code, self)
 
 
-def _agent(work: Path) -> list[str]:
-    """The stamping program, compiled where there is a compiler."""
-    here = Path(__file__).parent
-    if shutil.which("cc"):
-        subprocess.run(["cc", "-O2", "-o", str(work / "stamp"), str(here / "stamp.c")], check=True)
-        return [str(work / "stamp")]
-    print("No C compiler (cc): the stamping agent is a Python program, whose start-up is part of every gap.\n")
-    return [sys.executable, "-I", "-S", str(here / "stamp.py")]
+IN_PLACE = "awm in place"
+VARIANTS: Mapping[str, Variant] = {
+    IN_PLACE: Variant(),
+    "awm, shell agent": Variant(is_direct=False),
+    "awm, project in git": Variant(is_git=True),
+    "awm, git, gate": Variant(is_git=True, project='verify = "true"'),
+    "awm, git, worktrees": Variant(is_git=True, loop='isolation = "worktree"'),
+    "awm from a systemd unit": Variant(starter=ONE_SHOT),
+}
 
 
-def _gaps(way: Callable[[], None], stamps: Path) -> Figures:
+def can_have_units() -> bool:
+    return MANAGER.is_dir() and os.geteuid() == 0
+
+
+def _gap(setting: Setting) -> dict[str, Contender]:
+    has_units = can_have_units()
+    if not has_units:
+        print("No systemd that would run a unit for us: what a unit adds is not measured\n")
+    variants = {name: one for name, one in VARIANTS.items() if has_units or not one.starter}
+    count = QUICK_TASKS_COUNT if setting.is_quick else GAP_TASKS_COUNT
+    return _contenders(setting, variants, count, GAP_TASK_SECONDS)
+
+
+def _drain(setting: Setting) -> dict[str, Contender]:
+    count = QUICK_TASKS_COUNT if setting.is_quick else DRAIN_TASKS_COUNT
+    return _contenders(setting, {IN_PLACE: VARIANTS[IN_PLACE]}, count, 0)
+
+
+def _contenders(setting: Setting, variants: Mapping[str, Variant], count: int, seconds: float) -> dict[str, Contender]:
+    stamps, folder = setting.work / "stamps", setting.work / "queue"
+    command = [*peers.agent(setting.work), str(stamps), f"{seconds:g}"]
+    ways = peers.installed() | {
+        f"{name}{mark}": one.way(code) for mark, code in setting.codes.items() for name, one in variants.items()
+    }
+    return {name: partial(_measured, way, command, count, folder) for name, way in ways.items()}
+
+
+def _measured(way: Way, command: Sequence[str], count: int, folder: Path) -> Figures:
+    """Gaps in milliseconds, and tasks a second from the start of the first to the end of the last."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    stamps = Path(command[-2])
     stamps.unlink(missing_ok=True)
-    way()
-    times = [tuple(map(int, line.split())) for line in stamps.read_text().splitlines()]
-    if len(times) != TASKS_COUNT:
-        raise SystemExit(f"{len(times)} of {TASKS_COUNT} tasks ran")
-    gaps = [(after[0] - before[1]) / 1e6 for before, after in pairwise(times)]
-    return {"gap": median(gaps), "worst": max(gaps)}
+    way(command, count, folder)
+    times = peers.read(stamps)
+    if len(times) != count:
+        raise SystemExit(f"{len(times)} of {count} tasks ran")
+    gaps = sorted((after[0] - before[1]) / 1e6 for before, after in pairwise(times))
+    seconds = (times[-1][1] - times[0][0]) / 1e9
+    return {"gap": median(gaps), "p90": gaps[len(gaps) * 9 // 10], "tasks": len(times) / seconds}
 
 
-def _shell(command: list[str]) -> None:
-    loop = f'i=0; while [ $i -lt {TASKS_COUNT} ]; do "$@"; i=$((i+1)); done'
-    subprocess.run(["/bin/sh", "-c", loop, "sh", *command], check=True, env=homes.ENVIRONMENT)
-
-
-def _spooler(command: list[str], folder: Path) -> None:
-    """All are queued long before the first ends. It keeps their output, as AWM does."""
-    folder.mkdir(exist_ok=True)
-    environment = {**homes.ENVIRONMENT, "TS_SOCKET": str(folder / "socket"), "TMPDIR": str(folder)}
-    for _ in range(TASKS_COUNT):
-        subprocess.run(["tsp", *command], check=True, env=environment, stdout=subprocess.DEVNULL)
-    subprocess.run(["tsp", "-w"], check=True, env=environment, stdout=subprocess.DEVNULL)
-    subprocess.run(["tsp", "-K"], check=True, env=environment)
-
-
-def _awm(code: Code, path: Path, command: list[str], *, is_direct: bool = False, is_git: bool = False) -> None:
+def _awm(code: Code, variant: Variant, command: Sequence[str], count: int, folder: Path) -> None:
     """One beat starts the first; each further one is started by the process that tended the one before."""
-    shutil.rmtree(path, ignore_errors=True)
-    home = Home.make(path, command, TASKS_COUNT, is_direct=is_direct, is_git=is_git)
-    homes.run(code.beat(home))
-    homes.wait_for(lambda: home.state().get("idleSince") is not None, "the end of the queue")
+    toml = homes.settings(loop=variant.loop, project=variant.project, command=command if variant.is_direct else ())
+    home = Home.make(folder / "home", [f"exec {shlex.join(command)}"] * count, toml, is_git=variant.is_git)
+    homes.run([*variant.starter, *code.beat(home)])
+    homes.wait_for(lambda: home.state().get("idleSince") is not None, "the end of the queue", REST_SECONDS)
     homes.wait_for(lambda: home.supervisor() is None, "the end of the supervisor")
+
+
+def _gap_targets(rounds: Rounds) -> list[Target]:
+    if SPOOLER not in rounds.names:
+        return []
+    ratio = rounds.ratio(IN_PLACE, SPOOLER, "gap")
+    return [Target(what="gap in place, tasks of 0.3 s", measured=ratio, unit=f"x {SPOOLER}", most=5)]
+
+
+def _drain_targets(rounds: Rounds) -> list[Target]:
+    if NQ not in rounds.names:
+        return []
+    ratio = rounds.ratio(IN_PLACE, NQ, "tasks")
+    return [Target(what="tasks a second, each result durable", measured=ratio, unit=f"x {NQ}", least=1)]
+
+
+GAP = Bench(
+    contenders=_gap,
+    columns=[
+        Column(metric="gap", head="gap ms", digits=2, base=lambda _: SPOOLER, base_head=SPOOLER),
+        Column(metric="p90", head="p90 ms", digits=2),
+    ],
+    targets=_gap_targets,
+    rounds_count=3,
+    is_warmed=False,  # each round has gaps enough
+)
+DRAIN = Bench(
+    contenders=_drain,
+    columns=[
+        Column(metric="tasks", head="tasks a second", digits=0, base=lambda _: NQ, base_head=NQ),
+        Column(metric="gap", head="gap ms", digits=2, base=lambda _: SPOOLER, base_head=SPOOLER),
+        Column(metric="p90", head="p90 ms", digits=2),
+    ],
+    targets=_drain_targets,
+    rounds_count=3,
+    is_warmed=False,
+)

@@ -8,43 +8,42 @@ files end by the note of the last one, in a fraction of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import home as homes
-from beat import LONG_AGENT
-from home import Code, Home
-from measure import Contender, Rounds, table
+from home import LONG, Code, Home
+from measure import Bench, Column, Contender, Rounds, Setting, Target
 
 QUEUED_COUNT, PROJECT_COUNT, TRIGGER_COUNT, FILE_TRIGGER_COUNT = 10_000, 100, 1_000, 10
-TARGET = 2.0
-KINDS = ("busy", "shut")
+QUICK_QUEUED_COUNT = 200
+BUSY, SHUT = "an agent works", "outside of the window"
+ONE, MANY = "one project", f"{PROJECT_COUNT} projects, {TRIGGER_COUNT:,} triggers"
 
 
-def contenders(codes: Mapping[str, Code], work: Path) -> dict[str, Contender]:
-    found: dict[str, Contender] = {}
-    for label, code in codes.items():
-        for kind in KINDS:
-            for name in ("one", "many"):
-                home = Home.make(work / f"{kind}{label}-{name}", LONG_AGENT, QUEUED_COUNT + 1)
-                if name == "many":
-                    _divide(home)
-                if kind == "shut":
-                    _shut(home)
-                    homes.run(code.beat(home))
-                    homes.wait_for(partial(_is_quiet, code, home), "a beat with nothing new")
-                else:
-                    homes.launched(code, home)
-                whole = [*code.beat(home), "--json"]  # without triggers on files a beat at rest ends by its note
-                found[f"{kind} {name}{label}"] = partial(homes.timed, whole)
-    return found
+def _contenders(setting: Setting) -> dict[str, Contender]:
+    queued_count = QUICK_QUEUED_COUNT if setting.is_quick else QUEUED_COUNT
+    return {
+        f"{kind}: {name}{mark}": _whole_beat(
+            code, setting.work / f"{kind}-{name}{mark}", queued_count, is_shut=kind == SHUT, is_divided=name == MANY
+        )
+        for mark, code in setting.codes.items()
+        for kind in (BUSY, SHUT)
+        for name in (ONE, MANY)
+    }
 
 
-def _is_quiet(code: Code, home: Home) -> bool:
-    return homes.run(code.beat(home)) == ""
+def _whole_beat(code: Code, path: Path, queued_count: int, *, is_shut: bool, is_divided: bool) -> Contender:
+    home = Home.make(path, [LONG] * (queued_count + 1), homes.settings(loop=_shut()) if is_shut else homes.SHELL_AGENT)
+    if is_divided:
+        _divide(home)
+    if is_shut:
+        homes.run(code.beat(home))
+        homes.settled(code, home)
+    else:
+        homes.launched(code, home)
+    return partial(homes.timed, code.whole_beat(home))
 
 
 def _divide(home: Home) -> None:
@@ -79,26 +78,28 @@ def _divide(home: Home) -> None:
     (state / "current_work.json").write_text(json.dumps(raw, indent=2))
 
 
-def _shut(home: Home) -> None:
+def _shut() -> str:
     hour = datetime.now(UTC).hour
-    path = home.path / "awm.toml"
-    window = f"{(hour + 11) % 24:02}:00-{(hour + 12) % 24:02}:00 UTC"
-    path.write_text(path.read_text().replace("[loop]\n", f'[loop]\nwindow = "{window}"\n', 1))
+    return f'window = "{(hour + 11) % 24:02}:00-{(hour + 12) % 24:02}:00 UTC"'
 
 
-def report(rounds: Rounds, names: list[str]) -> str:
-    rows, verdicts = [], []
-    for name in names:
-        base = name.replace("many", "one")
-        cells = [
-            cell
-            for metric in ("wall", "cpu")
-            for cell in (f"{median(rounds.values(name, metric)):.0f}", f"{rounds.ratio(name, base, metric):.2f}")
-        ]
-        rows.append([name, *cells])
-        if name != base:
-            ratio = rounds.ratio(name, base, "wall")
-            verdict = "met" if ratio <= TARGET else "MISSED"
-            verdicts.append(f"{name}: {ratio:.2f} x {base}, target at most {TARGET}: {verdict}")
-    head = ["beat", "wall ms", "x one", "cpu ms", "x one"]
-    return "\n".join([table(head, rows), "", *verdicts])
+def _base(name: str) -> str:
+    kind = name.partition(":")[0]
+    return f"{kind}: {ONE}" + ("'" if name.endswith("'") else "")
+
+
+def _targets(rounds: Rounds) -> list[Target]:
+    names = [f"{kind}: {MANY}" for kind in (BUSY, SHUT)]
+    return [
+        Target(what=name, measured=rounds.ratio(name, _base(name), "wall"), unit=f"x {ONE}", most=2) for name in names
+    ]
+
+
+BENCH = Bench(
+    contenders=_contenders,
+    columns=[
+        Column(metric="wall", head="wall ms", base=_base, base_head=ONE),
+        Column(metric="cpu", head="cpu ms", base=_base, base_head=ONE),
+    ],
+    targets=_targets,
+)

@@ -1,49 +1,60 @@
-"""What a busy beat costs when 10, 1,000 or 10,000 tasks wait in the queue, each with its spec file."""
+"""What a whole beat costs when thousands of tasks wait in the queue, or a million lines stand in the journal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from statistics import median
 
 import home as homes
-from beat import LONG_AGENT
-from home import Code, Home
-from measure import Contender, Rounds, table
+from home import LONG, Code, Home
+from measure import Bench, Column, Contender, Rounds, Setting, Target
 
-FEW = 10
-TARGETS = {1_000: 1.25, 10_000: 2.0}
+FEW, MANY, LINES = 10, 10_000, 1_000_000
+QUICK_MANY, QUICK_LINES = 100, 1000
+BASE, QUEUED, JOURNAL = f"{FEW} queued", f"{MANY:,} queued", f"{FEW} queued, {LINES:,} lines"
 
 
-def contenders(codes: Mapping[str, Code], work: Path) -> dict[str, Contender]:
+def _contenders(setting: Setting) -> dict[str, Contender]:
+    many, lines_count = (QUICK_MANY, QUICK_LINES) if setting.is_quick else (MANY, LINES)
     found: dict[str, Contender] = {}
-    for label, code in codes.items():
-        for count in (FEW, *TARGETS):
-            home = homes.launched(code, Home.make(work / f"size{label}-{count}", LONG_AGENT, count + 1))
-            found[f"{count}{label}"] = partial(homes.timed, code.beat(home))
+    for mark, code in setting.codes.items():
+        for name, count in ((BASE, FEW), (f"{MANY // 10:,} queued", many // 10), (QUEUED, many), (JOURNAL, FEW)):
+            home = Home.make(setting.work / f"size{mark}-{name}", [LONG] * (count + 1))
+            homes.launched(code, home)
+            if name == JOURNAL:
+                _lengthen(code, home, lines_count)
+            found[f"{name}{mark}"] = partial(homes.timed, code.whole_beat(home))
     return found
 
 
-def report(rounds: Rounds, names: list[str]) -> str:
-    rows, verdicts = [], []
-    for name in names:
-        digits = name.rstrip("'")
-        base = f"{FEW}{name[len(digits) :]}"
-        cells = [
-            cell
-            for metric in ("wall", "cpu")
-            for cell in (
-                f"{median(rounds.values(name, metric)):.0f}",
-                f"{rounds.ratio(name, base, metric):.2f}",
-                f"{rounds.ratio_of_best(name, base, metric):.2f}",
-            )
-        ]
-        rows.append([name, *cells])
-        target = TARGETS.get(int(digits))
-        if target is not None:
-            ratio = rounds.ratio(name, base, "wall")
-            verdict = "met" if ratio <= target else "MISSED"
-            verdicts.append(f"{name} queued: {ratio:.2f} x {base} queued, target at most {target}: {verdict}")
-    head = ["queued", "wall ms", f"x {FEW}", "x, best to best", "cpu ms", f"x {FEW}", "x, best to best"]
-    return "\n".join([table(head, rows), "", *verdicts])
+def _lengthen(code: Code, home: Home, lines_count: int) -> None:
+    """Put lines before those of the journal, as years would have."""
+    path = home.path / "state" / "log.jsonl"
+    own = path.read_bytes()
+    line = own.splitlines(keepends=True)[0]
+    with path.open("wb") as file:
+        for _ in range(lines_count // 1000):
+            file.write(line * 1000)
+        file.write(own)
+    homes.settled(code, home)
+
+
+def _base(name: str) -> str:
+    return f"{BASE}'" if name.endswith("'") else BASE
+
+
+def _targets(rounds: Rounds) -> list[Target]:
+    asked = ((QUEUED, 1.5), (JOURNAL, 1.05))
+    return [
+        Target(what=name, measured=rounds.ratio(name, BASE, "wall"), unit=f"x {BASE}", most=most)
+        for name, most in asked
+    ]
+
+
+BENCH = Bench(
+    contenders=_contenders,
+    columns=[
+        Column(metric="wall", head="wall ms", base=_base, base_head=BASE),
+        Column(metric="cpu", head="cpu ms", base=_base, base_head=BASE),
+    ],
+    targets=_targets,
+)
