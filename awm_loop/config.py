@@ -11,6 +11,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -303,6 +304,7 @@ def load(path: Path) -> Config:
     return read(_text(path), path)
 
 
+@lru_cache(maxsize=1)  # who opens a home again and again has mostly the same text to read
 def read(text: str, path: Path) -> Config:
     """The configuration in `text`; `path` is for messages. Raises ConfigError as `load` does."""
     try:

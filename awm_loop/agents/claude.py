@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from awm_loop.agents import limits, verdict
+from awm_loop.agents import verdict
 from awm_loop.agents.reading import Ask, Call, Kind, Reading
 from awm_loop.agents.verdict import pick, words
 from awm_loop.config import SLEEP_SECONDS_MAX
@@ -146,12 +146,16 @@ class Reader:
 
         Older versions told a limit as a good result with the text of the limit, in a message of their own.
         """
+        if self._error:
+            from awm_loop.agents import limits  # noqa: PLC0415  as in `verdict`
+
+            if limits.read(words(result.get("result")), at):
+                return False
         return (
             result.get("is_error") in (False, None)
             and result.get("subtype") == "success"
             and result.get("terminal_reason") in (None, "completed")
             and not any(result.get(name) for name in ("api_error", "api_error_status", "api_error_type"))
-            and not (self._error and limits.read(words(result.get("result")), at))
         )
 
     def _failed(self, event: Mapping[str, object], at: datetime, known: Reading) -> Reading:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from awm_loop.agents import limits
 from awm_loop.agents.reading import Reading
 from awm_loop.config import (
     COUNT_MAX,
@@ -132,6 +131,8 @@ def failed(text: str, at: datetime, known: Reading, status: int | None = None) -
 
     The wording decides; where it is none that is known, `status`, of HTTP, does.
     """
+    from awm_loop.agents import limits  # noqa: PLC0415  a fifth of a supervisor's imports, which only a failure pays
+
     error = one_line(text)
     told = limits.read(text, at)
     if told is None:

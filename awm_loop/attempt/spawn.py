@@ -6,9 +6,10 @@ costs five times what the exec does, and would fall between two agents (docs/MEA
 
 from __future__ import annotations
 
+import array  # noqa: F401  `socket` imports it to pass descriptors: now, not between two agents
 import ctypes
+import marshal
 import os
-import pickle
 import select
 import signal
 import socket
@@ -92,7 +93,15 @@ class Spare:
         In one message, which a stopped one cannot keep waiting. Raises OSError where it is gone.
         """
         with self.orders, os.fdopen(os.memfd_create("invocation"), "wb") as file:
-            pickle.dump(invocation, file)
+            marshal.dump(
+                (
+                    list(invocation.argv),
+                    dict(invocation.environment),
+                    str(invocation.directory),
+                    str(invocation.stdin_path),
+                ),
+                file,
+            )
             file.flush()
             socket.send_fds(self.orders, [b"\0"], [*fds, file.fileno()])
 
@@ -188,30 +197,32 @@ def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
             *fds, invocation_fd = fds
             with os.fdopen(invocation_fd, "rb") as file:
                 file.seek(0)
-                invocation = pickle.load(file)  # noqa: S301  from who forked us
-            _become_agent(invocation, fds)
+                invocation = marshal.load(file)  # noqa: S302  from who forked us
+            _become_agent(fds, *invocation)
     finally:
         os._exit(127)
 
 
-def _become_agent(invocation: Invocation, fds: list[int]) -> None:
+def _become_agent(
+    fds: list[int], argv: list[str], environment: dict[str, str], directory: str, stdin_path: str
+) -> None:
     """Returns only where it cannot be done, having reported why. `fds` are output, errors, lock and problem report."""
     output_fd, errors_fd, lock_fd, report_fd = fds
-    what = f"working directory {invocation.directory}"
+    what = f"working directory {directory}"
     try:
         os.set_inheritable(report_fd, False)
-        os.chdir(invocation.directory)
-        what = f"prompt {invocation.stdin_path}"
-        stdin_fd = os.open(invocation.stdin_path, os.O_RDONLY)
+        os.chdir(directory)
+        what = f"prompt {stdin_path}"
+        stdin_fd = os.open(stdin_path, os.O_RDONLY)
         os.dup2(stdin_fd, 0)
         os.dup2(output_fd, 1)
         os.dup2(errors_fd, 2)
         os.set_inheritable(output_fd, False)
         os.set_inheritable(errors_fd, False)
         os.set_inheritable(lock_fd, True)
-        is_relative = "/" in invocation.argv[0] and not invocation.argv[0].startswith("/")
-        what = f"program {invocation.argv[0]}" + (f" (from {invocation.directory})" if is_relative else "")
+        is_relative = "/" in argv[0] and not argv[0].startswith("/")
+        what = f"program {argv[0]}" + (f" (from {directory})" if is_relative else "")
         fault.point("spawn.agent:before-exec")
-        os.execvpe(invocation.argv[0], list(invocation.argv), dict(invocation.environment))  # noqa: S606  argv, no shell
+        os.execvpe(argv[0], argv, environment)  # noqa: S606  argv, no shell
     except OSError as error:
         os.write(report_fd, f"{what}: {error.strerror}".encode(errors="backslashreplace"))

@@ -4,26 +4,64 @@ from __future__ import annotations
 
 import errno
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from awm_loop import __version__, terminal
-from awm_loop.cli import checking, demo, heartbeat, installing, look, packing, queueing, replaying, running, setting_up
-from awm_loop.cli.agents import agents
-from awm_loop.cli.answering import answer
-from awm_loop.cli.doctor import doctor
-from awm_loop.cli.editing import edit
-from awm_loop.cli.hook import hook
+from awm_loop.cli import heartbeat
 from awm_loop.cli.inherited import set_right
-from awm_loop.cli.mcp import mcp
-from awm_loop.cli.projects import projects
-from awm_loop.cli.queue import queue
-from awm_loop.cli.sessions import sessions
-from awm_loop.cli.triggers import triggers
-from awm_loop.cli.watching import watch
-from awm_loop.cli.why import why
 from awm_loop.errors import EXIT_OK, AwmError, DiskError
+
+GROUPS = {  # the verbs by what they are for, each with its place in this package: only the one asked for is imported
+    "Begin": {
+        "init": "setting_up.init",
+        "demo": "demo.demo",
+        "add": "queueing.add",
+        "run": "running.run",
+        "beat": "beating.beat",
+    },
+    "Look": {
+        "status": "look.status",
+        "why": "why.why",
+        "watch": "watching.watch",
+        "logs": "look.logs",
+        "agents": "agents.agents",
+        "metrics": "look.metrics_verb",
+        "table": "look.table",
+    },
+    "Steer": {
+        "pause": "queueing.pause",
+        "resume": "queueing.resume",
+        "stop": "queueing.stop",
+        "retry": "queueing.retry",
+        "skip": "queueing.skip",
+        "answer": "answering.answer",
+        "edit": "editing.edit",
+    },
+    "Projects": {
+        "projects": "projects.projects",
+        "triggers": "triggers.triggers",
+        "queue": "queue.queue",
+        "sessions": "sessions.sessions",
+        "export": "packing.export",
+        "import": "packing.import_",
+    },
+    "On a timer": {
+        "install": "installing.install",
+        "uninstall": "installing.uninstall",
+        "hook": "hook.hook",
+        "mcp": "mcp.mcp",
+    },
+    "Mend": {
+        "check": "checking.check",
+        "doctor": "doctor.doctor",
+        "restore": "look.restore",
+        "replay": "replaying.replay",
+    },
+}
+PLACES = {name: place for verbs in GROUPS.values() for name, place in verbs.items()}
 
 
 class Verbs(click.Group):
@@ -44,16 +82,23 @@ class Verbs(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's name
-        width = max(map(len, self.commands))
-        for title, verbs in GROUPS.items():
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's name
+        return list(PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Of a name that is none, click says which it may have been meant for: of all there are."""
+        for name in [cmd_name] if cmd_name in PLACES else PLACES:
+            module, _, verb = PLACES[name].partition(".")
+            self.add_command(getattr(import_module(f"awm_loop.cli.{module}"), verb), name)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, PLACES))
+        for title, names in GROUPS.items():
+            verbs = [(name, verb) for name in names if (verb := self.get_command(ctx, name))]
+            helps = [(name.ljust(width), verb.get_short_help_str(formatter.width - width - 6)) for name, verb in verbs]
             with formatter.section(title):
-                formatter.write_dl(
-                    [
-                        ((verb.name or "").ljust(width), verb.get_short_help_str(formatter.width - width - 6))
-                        for verb in verbs
-                    ]
-                )
+                formatter.write_dl(helps)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,31 +113,6 @@ def awm(context: click.Context, home: str | None) -> None:
     Your own project:  awm init, awm add SPRINT_S1_SPEC.md, awm run
     """
     context.obj = home
-
-
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def beat(context: click.Context, options: tuple[str, ...]) -> None:
-    """One beat of the loop, the same as heartbeat.py.
-
-    \b
-    Example:  awm beat --dry-run
-    """
-    named = () if "--home" in options or {"-h", "--help"} & set(options) else setting_up.home_option(context)
-    context.exit(heartbeat.main([*named, *options]))
-
-
-GROUPS = {
-    "Begin": (setting_up.init, demo.demo, queueing.add, running.run, beat),
-    "Look": (look.status, why, watch, look.logs, agents, look.metrics_verb, look.table),
-    "Steer": (queueing.pause, queueing.resume, queueing.stop, queueing.retry, queueing.skip, answer, edit),
-    "Projects": (projects, triggers, queue, sessions, packing.export, packing.import_),
-    "On a timer": (installing.install, installing.uninstall, hook, mcp),
-    "Mend": (checking.check, doctor, look.restore, replaying.replay),
-}
-for verb in (verb for verbs in GROUPS.values() for verb in verbs):
-    awm.add_command(verb)
 
 
 def main() -> None:
@@ -121,6 +141,8 @@ def _exit_code() -> int:
     except AwmError as error:
         exit_code = error.show()
         if "--json" in sys.argv:  # whoever asked for an object gets one
+            from awm_loop.cli import look  # noqa: PLC0415  a verb like the others
+
             look.print_json({"error": error.message, "hint": error.hint})
         return exit_code
 

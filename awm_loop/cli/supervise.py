@@ -10,6 +10,7 @@ agent four times as fast.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
         spare = Spare.fork()
     except AwmError as error:
         return error.show()
+    gc.disable()  # until all is imported and rehearsed, as nothing of that is garbage
     from awm_loop.cli import supervision  # noqa: PLC0415  not before the fork
 
     return supervision.main(arguments, spare)

@@ -14,12 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import markdown_it  # noqa: F401  the next beat reads specs with it: imported now, while the agent works
-
 from awm_loop import beat, clock, fault
 from awm_loop.agents import kinds
 from awm_loop.attempt import abandoned, supervise
-from awm_loop.attempt.directory import AttemptDirectory
+from awm_loop.attempt.directory import AttemptDirectory, ResultEntry
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
 from awm_loop.cli import attend, delivery, tending
@@ -29,7 +27,7 @@ from awm_loop.core.model import Spec, Work
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError
 from awm_loop.launchers.local import start_supervisor
-from awm_loop.store import document, jsontext
+from awm_loop.store import document, jsontext, specfile
 from awm_loop.wiring import Home
 
 REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds, in which nobody looks for a stop
@@ -53,10 +51,12 @@ def main(arguments: list[str], spare: Spare) -> int:
             with suppress(AwmError):  # trouble is for the beat itself to tell
                 _rehearse(Home.open(Path(home_path)))
             fault.point("supervision.rehearsal:after")
-            gc.freeze()  # what there is now is not looked through again: that would fall between two agents
+            gc.freeze()  # what there is now is not looked through again
+            gc.enable()
         finally:  # a bug in what the rehearsal runs must not leave a healthy agent untended
             if tended is not None:
                 supervise.watch(tended, tending.course(tended), spared)
+        gc.disable()  # after the beat this image ends, or is replaced
         fault.point("supervision.beat:before")
         return _next_beat(Path(home_path), spare, spared)
     except AwmError as error:
@@ -76,13 +76,16 @@ def _rehearse(home: Home) -> None:
     for agent in home.config.agents.values():
         if agent.kind in CLIS:
             kinds.kind(agent.kind)
+    ResultEntry.model_rebuild()  # its shape is worked out when it is first used
     now = clock.now()
     work = beat.run(replace(home.ports(), read_spec=read_spec, calls=lambda *_: ()), dry_run=True).work
     loaded = home.store.load(now)
     if work is not None and loaded is not None:
         jsontext.layout(document.write(work, loaded.raw, now, loaded.rev))
         for task_id in work.queue[:1]:
-            read_spec(work, task_id)
+            spec = read_spec(work, task_id)
+            if isinstance(spec, Spec) and spec.has_script:
+                specfile.run_blocks(spec.text)
 
 
 def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:

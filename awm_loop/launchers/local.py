@@ -89,13 +89,12 @@ class LocalLauncher:
             start_supervisor(self.home, directory)
 
     def _write(self, directory: AttemptDirectory, attempt: Attempt, task: Task) -> None:
-        """The directory entry is durable before the start; the files are as good as the start marker that follows."""
+        """Not synced: who passes the start makes the directory's name durable with the start marker."""
         parent = directory.path.parent
         parent.mkdir(mode=0o700, exist_ok=True)
         if next(parent.iterdir(), None) is None:  # the first of this home: what is in a lost directory is lost with it
             sync_folder(parent.parent)
         directory.path.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(parent)
         config, spec = self._config(attempt), self.read_spec(attempt)
         if isinstance(spec, Spec):
             left = [self._left(task, number) for number in range(len(task.earlier))]

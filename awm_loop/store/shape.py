@@ -57,7 +57,9 @@ NARROWER: Mapping[tuple[type, str], Any] = {
 class Entry(BaseModel):
     """An object of the file. `noun` is the core's class it stands for; foreign keys are kept."""
 
-    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel, validate_by_alias=True)
+    model_config = ConfigDict(
+        extra="allow", strict=True, alias_generator=to_camel, validate_by_alias=True, defer_build=True
+    )
     noun: ClassVar[type]
 
 

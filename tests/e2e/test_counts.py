@@ -33,9 +33,10 @@ CHANGES = {
 }
 WRITES = re.compile(r"O_WRONLY|O_TRUNC")
 CALL = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)")
-NEVER_IN_A_BEAT = {"httpx", "croniter", "apprise", "rich", "click", "asyncio", "markdown_it"}
+NEVER_IN_A_BEAT = {"httpx", "croniter", "apprise", "rich", "click", "asyncio", "logging", "markdown_it"}
 BURST = 16
-LAUNCH_SYNCS_MAX, LAUNCH_FORKS_MAX = 10, 2
+LAUNCH_SYNCS_MAX, LAUNCH_FORKS_MAX = 9, 2
+TURN_SYNCS_MAX, TURN_CHANGES_MAX = 7, 16
 
 
 class Traced:
@@ -168,6 +169,36 @@ def test_a_launch_syncs_as_often_as_safety_wants(home: Home) -> None:
     assert "started" in traced.done.out
     assert traced.count(SYNCS) <= LAUNCH_SYNCS_MAX
     assert traced.count(FORKS) <= LAUNCH_FORKS_MAX
+
+
+@counted
+def test_between_two_agents_is_done_no_more_than_there_was(home: Home) -> None:
+    """From the end of one to the word that starts the next: SPEC 6.5, docs/MEASURED.md 7."""
+    let_go, path = home.root / "let-go", home.root / "trace"
+    home.spec("S1", home.work(f"while [ ! -e {let_go} ]; do sleep 0.1; done"))
+    home.spec("S2", home.work())
+    home.queue("S1", "S2")
+    watched = ",".join([*SYNCS, *FORKS, *CHANGES, "poll", "sendmsg"])
+    home.prefix = (str(STRACE), "-f", "--seccomp-bpf", "-s0", "-e", f"trace={watched}", "-o", str(path))
+    beat = home.begin_beat()
+    home.wait_for(lambda: watches(path) is not None)
+    let_go.touch()
+    beat.communicate(timeout=PATIENCE_SECONDS)
+
+    pid = watches(path)
+    names = re.findall(rf"^{pid} +(\w+)\(", path.read_text(), re.MULTILINE)
+    sent = len(names) - 1 - names[::-1].index("sendmsg")
+    waited = sent - names[:sent][::-1].index("poll")
+    turn = names[waited:sent]
+    assert sum(name in SYNCS for name in turn) <= TURN_SYNCS_MAX
+    assert sum(name in FORKS for name in turn) == 0
+    assert sum(name in CHANGES for name in turn) <= TURN_CHANGES_MAX, turn
+
+
+def watches(trace: Path) -> str | None:
+    """The pid of the supervisor that waits for its agent, by its system calls, once all is prepared for the next."""
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    return next((line.split()[0] for line in lines if re.match(r"\d+ +poll\(.*, 2, 250", line)), None)
 
 
 @counted
