@@ -12,7 +12,7 @@ from pathlib import Path
 
 from awm_loop.errors import ConfigError
 
-DEPENDENCIES = ("apprise", "click", "croniter", "httpx", "markdown_it", "pydantic", "rich", "tzdata")
+DEPENDENCIES = ("apprise", "click", "croniter", "filelock", "httpx", "markdown_it", "pydantic", "rich", "tzdata")
 TRIED = "AWM_VENV_TRIED"  # set only across the exec below, so that a broken .venv is tried once and not for ever
 
 

@@ -8,9 +8,11 @@ two times.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from typing import Annotated, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from awm_loop import fault, locks
+from awm_loop import fault
 from awm_loop.config import COUNT_MAX, SECONDS_MAX
 from awm_loop.core.model import Advised, Instant, Outcome
 from awm_loop.core.observation import (
@@ -40,6 +42,7 @@ from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.durable import disk_trouble, sync_folder, write_durably
 from awm_loop.regular import open_regular, read_regular
 
+POLL_SECONDS = 0.01
 FILE_BYTES_MAX = 8 * 1024 * 1024  # of a file of ours here: a result quotes 256 KiB of the agent's, escaped
 SAMPLE_BYTES_MAX = 65_536
 
@@ -245,18 +248,31 @@ class AttemptDirectory:
 
 
 def take_lock(path: Path, wait_seconds: float = 0.0) -> int | None:
-    """As `locks.take`; let go by closing the last copy of the descriptor, or by `let_go`."""
-    fd = locks.take(path, wait_seconds)
-    if fd is not None:
-        fault.point("attempt.lock:taken")
-    return fd
+    """An exclusive flock on `path`, made when missing; None when it is held for longer than `wait_seconds`.
+
+    It is let go by closing the last copy of the descriptor, or by `let_go`; not inherited unless made so.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                return None
+            time.sleep(POLL_SECONDS)
+        else:
+            fault.point("attempt.lock:taken")
+            return fd
 
 
 def let_go(fd: int) -> None:
-    """As `locks.let_go`."""
+    """Let the lock go at once, also where a process forked a moment ago has not closed its copy yet."""
     fault.point("attempt.lock:before-release")
-    locks.let_go(fd)
+    fcntl.flock(fd, fcntl.LOCK_UN)
     fault.point("attempt.lock:released")
+    os.close(fd)
 
 
 def put(path: Path, text: str) -> None:

@@ -18,20 +18,21 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
+from filelock import FileLock, Timeout
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from awm_loop import clock, durable, locks
+from awm_loop import clock, durable
 from awm_loop.config import (
     HOOK_BODY_BYTES_MAX,
     HOOK_BODY_SECONDS,
@@ -249,15 +250,16 @@ class Beats:
 
 @contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    """Two receivers would not know each other's deliveries."""
-    with durable.disk_trouble(directory, "lock"):
-        fd = locks.take(directory / "lock")
-    if fd is None:
+    """Two receivers would not know each other's deliveries. The lock's file is never unlinked."""
+    lock = FileLock(directory / "lock", timeout=0, mode=0o600, fallback_to_soft=False)
+    with durable.disk_trouble(directory, "lock"), suppress(Timeout):
+        lock.acquire()
+    if not lock.is_locked:
         raise AwmError("another `awm hook` serves this home", "one is enough: it serves every webhook trigger")
     try:
         yield
     finally:
-        locks.let_go(fd)
+        lock.release()
 
 
 async def _body(request: Request) -> bytes | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from awm_loop import durable, fault, locks
+from awm_loop import durable, fault
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Ended, Instant, Outcome, Phase
 from awm_loop.errors import BadFileError, BusyError, DiskError
@@ -337,14 +337,17 @@ def _set_aside(path: Path, now: datetime) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold `path`.lock."""
-    lock_path = path.with_name(f"{path.name}.lock")
-    with durable.disk_trouble(lock_path, "lock"):
+    """Hold `path`.lock. It is never unlinked: deleting a held lock file gives two holders (docs/MEASURED.md 2)."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415  readers do without
+
+    lock = FileLock(f"{path}.lock", timeout=LOCK_WAIT_SECONDS, mode=0o600, fallback_to_soft=False)
+    with durable.disk_trouble(Path(lock.lock_file), "lock"):
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        fd = locks.take(lock_path, LOCK_WAIT_SECONDS)
-    if fd is None:
-        raise BusyError(f"another process holds {lock_path}", "try again in a moment")
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(f"another process holds {lock.lock_file}", "try again in a moment") from error
     try:
         yield
     finally:
-        locks.let_go(fd)
+        lock.release()

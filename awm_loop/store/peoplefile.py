@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from awm_loop import durable, locks
+from awm_loop import durable
 from awm_loop.config import COMMAND_LOCK_WAIT_SECONDS, EDITS_MAX, SETTLING_POLL_SECONDS, SETTLING_SECONDS
 from awm_loop.errors import AwmError, BadFileError, BusyError
 from awm_loop.store import jsontext
@@ -89,11 +90,18 @@ def update(path: Path, check: Callable[[str, Raw], object], change: Callable[[Ra
     `change` must not change its argument; it is called again where somebody edits the file meanwhile. Raises AwmError
     where the result does not pass, BadFileError where the file did not before, BusyError, DiskError.
     """
+    lock = FileLock(
+        path.with_name(f"{path.name}.lock"),
+        timeout=COMMAND_LOCK_WAIT_SECONDS,
+        mode=0o600,
+        thread_local=False,
+        fallback_to_soft=False,
+    )
     with durable.disk_trouble(path.parent, "lock"):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = locks.take(path.with_name(f"{path.name}.lock"), COMMAND_LOCK_WAIT_SECONDS)
-    if fd is None:
-        raise BusyError(f"{path} has been locked by another process for a while", "try again")
+        try:
+            lock.acquire(poll_interval=0.01)
+        except Timeout as error:
+            raise BusyError(f"{path} has been locked by another process for a while", "try again") from error
     try:
         for _ in range(EDITS_MAX):
             found = read(path, check)
@@ -115,7 +123,7 @@ def update(path: Path, check: Callable[[str, Raw], object], change: Callable[[Ra
                 return
         raise BusyError(f"{path} is being edited without a pause", "close the editor, or try again")
     finally:
-        locks.let_go(fd)
+        lock.release()
 
 
 def validated(shape: type[Shape], text: str, raw: Mapping[str, Any]) -> Shape:

@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from awm_loop import clock, durable, fault, locks
+from filelock import FileLock, Timeout
+
+from awm_loop import clock, durable, fault
 from awm_loop.config import (
     COMMAND_LOCK_WAIT_SECONDS,
     EDITS_MAX,
@@ -100,15 +102,22 @@ class StateFile:
 
     @contextmanager
     def _lock(self, name: str, wait_seconds: float) -> Iterator[bool]:
-        with durable.disk_trouble(self.directory, "lock"):
-            fd = locks.take(self.directory / name, wait_seconds)
+        """The file is never unlinked: a lock on an unlinked file can be held twice (docs/MEASURED.md 2)."""
+        lock = FileLock(
+            self.directory / name,
+            timeout=wait_seconds,
+            mode=0o600,
+            thread_local=False,
+            fallback_to_soft=False,
+        )
+        with durable.disk_trouble(self.directory, "lock"), suppress(Timeout):  # an OSError too, but not the disk's
+            lock.acquire(poll_interval=0.01)
         try:
             fault.point("store.lock:taken")
-            yield fd is not None
+            yield lock.is_locked
         finally:
             fault.point("store.lock:before-release")
-            if fd is not None:
-                locks.let_go(fd)
+            lock.release()
             fault.point("store.lock:released")
 
     def load(self, now: Instant) -> Loaded | None:

@@ -206,7 +206,7 @@ def system_python() -> str:
     python = "/usr/bin/python3"
     if not Path(python).exists() or subprocess.run([python, "-c", probe], check=False).returncode:
         pytest.skip(f"{python} is not there or older than 3.11: re-execution from a system Python was NOT tested")
-    if not subprocess.run([python, "-c", "import pydantic"], check=False, capture_output=True).returncode:
+    if not subprocess.run([python, "-c", "import filelock"], check=False, capture_output=True).returncode:
         pytest.skip(f"{python} has the dependencies: re-execution from a system Python was NOT tested")
     return python
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import awm_loop
-from awm_loop import locks
 from awm_loop.core.estimate import Past
 from awm_loop.core.model import Ended, Instant, Phase
 from awm_loop.errors import BadFileError, BusyError, DiskError
@@ -276,9 +276,7 @@ def test_a_held_lock_is_waited_for_and_then_reported(path: Path, monkeypatch: py
     """No entry is written past another writer (SPEC 12.3)."""
     monkeypatch.setattr(metrics, "LOCK_WAIT_SECONDS", 0.1)
 
-    assert locks.take(path.with_name(f"{path.name}.lock")) is not None
-
-    with pytest.raises(BusyError) as caught:
+    with FileLock(f"{path}.lock"), pytest.raises(BusyError) as caught:
         metrics.record(path, [DONE], NOW)
 
     assert (caught.value.message, path.exists()) == (f"another process holds {path}.lock", False)
