@@ -226,7 +226,7 @@ def test_what_is_asked_may_hold_half_a_character(stub: Callable[..., Stub]) -> N
 
 def test_an_answer_without_an_end_is_cut(stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch) -> None:
     """By size and by time (SPEC 17)."""
-    monkeypatch.setattr(gateway, "ANSWER_BYTES_MAX", 100_000)
+    monkeypatch.setattr(gateway, "GATEWAY_ANSWER_BYTES_MAX", 100_000)
 
     def flood(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 X\r\n\r\n")

@@ -92,8 +92,8 @@ def nobody() -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time limits, shortened so that a test need not wait."""
-    monkeypatch.setattr(ping, "ANSWER_MAX_SECONDS", 0.4)
-    monkeypatch.setattr(command, "RUN_MAX_SECONDS", 0.4)
+    monkeypatch.setattr(ping, "PING_SECONDS_MAX", 0.4)
+    monkeypatch.setattr(command, "NOTIFY_COMMAND_SECONDS_MAX", 0.4)
 
 
 def shell(script: str, *arguments: object) -> Send:

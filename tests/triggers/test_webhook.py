@@ -205,7 +205,7 @@ def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
 def test_the_file_does_not_grow_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is that old is left out from time to time, while the receiver runs."""
     path = tmp_path / "seen"
-    monkeypatch.setattr(seen, "REWRITE_AFTER", 10)
+    monkeypatch.setattr(seen, "HOOK_SEEN_LINES_MAX", 10)
     known = Seen(path, NOW)
     for n in range(12):
         known.add([f"{n:032x}"], NOW + n * HOOK_SEEN_SECONDS / 6)
