@@ -1,7 +1,7 @@
 """When a time trigger is due: cron slots in a zone, each local one at most once, whatever the clock does (SPEC 13.2).
 
 A slot is a time on the local clock, as the cron line says it, without an hour's second name: it is reached when the
-local clock first shows it. So, over the two nights of the year (docs/MEASURED.md 6):
+local clock first shows it. So, over the two nights of the year:
 
 - 02:30 where the clock skips from 02:00 to 03:00 is reached at 03:00, once, as its own slot; with `*/15` the skipped
   slots and 03:00 come at the same moment, and the newest of them stands for all.

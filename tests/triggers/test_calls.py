@@ -208,7 +208,7 @@ def test_a_disabled_trigger_and_one_of_another_type_never_call(world: World) -> 
 
 
 def test_a_clock_that_leaps_back_does_not_fire_a_slot_again(world: World) -> None:
-    """Nor does one that was a year ahead for a while silence the trigger (docs/MEASURED.md 6)."""
+    """Nor does one that was a year ahead for a while silence the trigger (SPEC 13.2)."""
     world.triggers(NIGHTLY)
 
     assert [world.beat(61), world.beat(-30), world.beat(31), world.beat(1)] == [["nightly-20361121T0200"], [], [], []]

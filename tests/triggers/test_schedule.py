@@ -1,4 +1,4 @@
-"""Cron slots in a zone, against a walk along the clock minute by minute (SPEC 13.2, docs/MEASURED.md 6)."""
+"""Cron slots in a zone, against a walk along the clock minute by minute (SPEC 13.2)."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_clock_that_was_years_ahead_does_not_silence_a_trigger_for_years() -> 
 
 
 def test_a_day_that_never_comes_has_no_slot() -> None:
-    """31 February (docs/MEASURED.md 6)."""
+    """31 February (SPEC 13.2)."""
     assert schedule.newest("0 0 31 2 *", NEW_YORK, utc(2026, 1, 1)) is None
     assert schedule.following("0 0 31 2 *", NEW_YORK, utc(2026, 1, 1)) is None
 
@@ -234,7 +234,7 @@ def test_a_name_that_is_no_zone_is_none(name: str) -> None:
     ],
 )
 def test_a_wrong_cron_line_is_told_by_its_field(cron: str, fault: str) -> None:
-    """Five fields, as in crontab(5), and nothing that other programs mean otherwise (docs/MEASURED.md 6)."""
+    """Five fields, as in crontab(5), and nothing that other programs mean otherwise (SPEC 13.2)."""
     assert cron_fault(cron) == fault
 
 
