@@ -68,7 +68,8 @@ def write_durably(
     Raises DiskError and leaves the old contents; only where the very last step fails, the fsync of the directory, the
     new contents are there already and may not survive a power loss.
     """
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with disk_trouble(path):
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
     with disk_trouble(target), _folder(target.parent) as folder:
         old = _status(folder, target.name)
         if old is not None and not stat.S_ISREG(old.st_mode):

@@ -33,7 +33,7 @@ CHANGES = {
 }
 WRITES = re.compile(r"O_WRONLY|O_TRUNC")
 CALL = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)")
-NEVER_IN_A_BEAT = {"httpx", "croniter", "apprise", "rich", "click", "asyncio", "logging", "markdown_it"}
+NEVER_IN_A_BEAT = {"httpx", "croniter", "apprise", "rich", "click", "asyncio", "markdown_it"}
 BURST = 16
 LAUNCH_SYNCS_MAX, LAUNCH_FORKS_MAX = 9, 2
 TURN_SYNCS_MAX, TURN_CHANGES_MAX = 7, 16

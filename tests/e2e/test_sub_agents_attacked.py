@@ -47,7 +47,7 @@ def test_a_gateway_that_lets_nothing_begin_until_the_time_is_over_is_nobodys_fau
     queue(home, claw, "S1", loop="max_retries = 0\nstrikes_max = 1\nattempt_max_minutes = 0.4\n")
     home.beat()
     home.wait_for(home.results)
-    home.wait_for(lambda: home.state()["queue"] == ["S1"], beat_every=0.5)
+    home.wait_for(lambda: home.texts("limit"), beat_every=0.5)
 
     why = only(home.results())["error"]
     assert [one["outcome"] for one in home.results()] == ["limited"]
