@@ -135,6 +135,17 @@ def test_its_hard_time_limit_is_ours(home: Home, claw: Claw) -> None:
     assert "runTimeoutSeconds" not in claw.requests("sessions_spawn")[0]["args"]
 
 
+def test_an_attending_program_that_is_killed_leaves_no_sub_agent(home: Home, claw: Claw) -> None:
+    """Its supervisor ends it, before any next attempt does (SPEC 8.3, 8.8)."""
+    begin(home, claw, loop="max_retries = 0\n")
+
+    attending = [pid for pid, argv in home.processes().items() if "awm_loop.cli.attend" in argv]
+    assert kill(only(attending), signal.SIGKILL, str(home.root))
+    home.wait_for(home.results)
+
+    assert ([task["status"] for task in claw.tasks()], claw.living()) == (["cancelled"], [])
+
+
 def test_a_gateway_that_is_killed_costs_no_try(home: Home, claw: Claw) -> None:
     """While it is away nothing is dead; when it is back, what it interrupted is done again (SPEC 7.2, 7.3)."""
     begin(home, claw, f"until [ -e {home.root}/go ]; do sleep 0.05; done", loop="max_retries = 0\n")
