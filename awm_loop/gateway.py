@@ -84,9 +84,8 @@ class Gateway:
         Takes `answer_seconds_max`, and `GATEWAY_CONNECT_SECONDS_MAX` more where it is not ready.
         """
         body = {"tool": tool, "args": dict(args), **({"sessionKey": session_key} if session_key else {})}
-        data = json.dumps(body, ensure_ascii=False).encode(
-            errors="backslashreplace"
-        )  # half a character: as JSON has it
+        # Half a character of a prompt becomes what JSON has for it.
+        data = json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace")
         answer = self._ask("POST", "/tools/invoke", data, self.answer_seconds_max)
         if isinstance(answer, Trouble):
             return answer

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import home as homes
 from home import LONG, Code, Home
-from measure import Bench, Column, Contender, Figures, Rounds, Setting, Target
+from measure import Bench, Contender, Figures, Rounds, Setting, Target, times
 
 HANDFUL = 5
 FLOOR, MODEL = "python -c pass", "one pydantic model"
@@ -87,9 +87,6 @@ def _targets(rounds: Rounds) -> list[Target]:
 
 BENCH = Bench(
     contenders=_contenders,
-    columns=[
-        Column(metric="wall", head="wall ms", base=lambda _: MODEL, base_head=MODEL),
-        Column(metric="cpu", head="cpu ms", base=lambda _: MODEL, base_head=MODEL),
-    ],
+    columns=times(lambda _: MODEL, MODEL),
     targets=_targets,
 )

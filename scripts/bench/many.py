@@ -14,7 +14,7 @@ from pathlib import Path
 
 import home as homes
 from home import LONG, Code, Home
-from measure import Bench, Column, Contender, Rounds, Setting, Target
+from measure import Bench, Contender, Rounds, Setting, Target, times
 
 QUEUED_COUNT, PROJECT_COUNT, TRIGGER_COUNT, FILE_TRIGGER_COUNT = 10_000, 100, 1_000, 10
 QUICK_QUEUED_COUNT = 200
@@ -97,9 +97,6 @@ def _targets(rounds: Rounds) -> list[Target]:
 
 BENCH = Bench(
     contenders=_contenders,
-    columns=[
-        Column(metric="wall", head="wall ms", base=_base, base_head=ONE),
-        Column(metric="cpu", head="cpu ms", base=_base, base_head=ONE),
-    ],
+    columns=times(_base, ONE),
     targets=_targets,
 )

@@ -44,6 +44,11 @@ class Column:
     base_head: str = ""
 
 
+def times(base: Callable[[str], str], base_head: str) -> list[Column]:
+    """Wall clock and CPU of a process, beside a contender's."""
+    return [Column(metric=metric, head=f"{metric} ms", base=base, base_head=base_head) for metric in ("wall", "cpu")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What issue 8 asks for: `measured` is at most `most`, or at least `least`."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import home as homes
 from home import LONG, Code, Home
-from measure import Bench, Column, Contender, Rounds, Setting, Target
+from measure import Bench, Contender, Rounds, Setting, Target, times
 
 FEW, MANY, LINES = 10, 10_000, 1_000_000
 QUICK_MANY, QUICK_LINES = 100, 1000
@@ -52,9 +52,6 @@ def _targets(rounds: Rounds) -> list[Target]:
 
 BENCH = Bench(
     contenders=_contenders,
-    columns=[
-        Column(metric="wall", head="wall ms", base=_base, base_head=BASE),
-        Column(metric="cpu", head="cpu ms", base=_base, base_head=BASE),
-    ],
+    columns=times(_base, BASE),
     targets=_targets,
 )

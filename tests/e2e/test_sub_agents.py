@@ -31,6 +31,16 @@ def begin(home: Home, claw: Claw, script: str = "sleep 1000", *, loop: str = "")
     home.wait_for(lambda: home.begun() == ["S1"])
 
 
+def leave_behind(home: Home, claw: Claw) -> None:
+    """Its supervisor dies while the gateway is in trouble: nobody could end the sub-agent, which is at work still."""
+    claw.be(fail=["subagents"])
+    for pid in home.supervisors():
+        kill(pid, signal.SIGKILL, str(home.root))
+    home.wait_for(home.results, beat_every=0.5)
+    assert len(claw.living()) == 1
+    claw.be(fail=[])
+
+
 def said(home: Home, number: int) -> list[dict[str, object]]:
     """What the attending program said in an attempt."""
     return [json.loads(line) for line in (home.attempt(number) / "out.log").read_text().splitlines()]
@@ -262,13 +272,8 @@ def test_a_sub_agent_whose_supervisor_is_killed_is_ended_before_the_next(home: H
 def test_an_older_sub_agent_that_nobody_could_end_is_ended_by_the_next_start(home: Home, claw: Claw) -> None:
     """The gateway was in trouble when its supervisor died (SPEC 15.1)."""
     begin(home, claw, f"until [ -e {home.root}/go ]; do sleep 0.05; done")
-    claw.be(fail=["subagents"])
 
-    for pid in home.supervisors():
-        kill(pid, signal.SIGKILL, str(home.root))
-    home.wait_for(home.results, beat_every=0.5)
-    assert len(claw.living()) == 1
-    claw.be(fail=[])
+    leave_behind(home, claw)
     (home.root / "go").touch()
 
     assert home.finish()["completed"] == ["S1"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from claw import Claw, claw
-from home import QUICK, Home, kill, only
-from test_sub_agents import begin, queue
+from home import QUICK, Home, only
+from test_sub_agents import begin, leave_behind, queue
 from test_verbs import awm
 
 __all__ = ["claw"]
@@ -133,12 +132,7 @@ def test_a_local_agent_ends_the_sub_agent_that_was_left_before_it_begins(home: H
     """The gateway was in trouble when its supervisor died, and then the person chose another agent (SPEC 15.1)."""
     begin(home, claw, until(home))
     awm(home, "pause")
-    claw.be(fail=["subagents"])
-    for pid in home.supervisors():
-        kill(pid, signal.SIGKILL, str(home.root))
-    home.wait_for(home.results, beat_every=0.5)
-    assert len(claw.living()) == 1
-    claw.be(fail=[])
+    leave_behind(home, claw)
     home.config(QUICK + claw.config())
     awm(home, "resume")
     home.wait_for(lambda: len(home.begun()) == 2, beat_every=0.5)
