@@ -87,6 +87,11 @@ class Spare:
             ours.recv(1)
         return cls(pid, os.pidfd_open(pid), ours)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not been told yet what to become."""
+        return self.orders.fileno() >= 0
+
     def become(self, invocation: Invocation, fds: tuple[int, int, int, int]) -> None:
         """Let it become the agent with `fds` (output, errors, agent lock, problem report).
 
@@ -139,7 +144,8 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
     except OSError as error:
         raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -n`") from error
     fds = (write_fd, errors_write_fd, agent_lock_fd, report_fd)
-    spare = spare or Spare.fork()
+    if spare is None or not spare.is_waiting:
+        spare = Spare.fork()
     try:
         spare.become(invocation, fds)
     except OSError:  # somebody ended it: it has not become anything

@@ -94,6 +94,11 @@ class Stage:
     limit_seconds: float | None = None
     listener: Listener | None = None
 
+    @property
+    def is_agent(self) -> bool:
+        """Whether it is the agent itself, whose output is the attempt's."""
+        return self.name == "out"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:

@@ -1,8 +1,10 @@
 """Tend one attempt, then run the next beat, and become the next supervisor (SPEC 8.2).
 
-The next agent is started first, inside the beat, by this very process; only then is the image replaced, so that the
-code is fresh and nothing leaks, while pid, child and lock stay. What the next beat needs is imported, its spare process
-forked and its way rehearsed while the agent works: none of it falls between two agents.
+The next agent is started first, by this very process: inside the beat, or, where something has to be made ready before
+it, right after. Only then is the image replaced, so that the code is fresh and nothing leaks, while pid, child and lock
+stay. What the next beat needs is imported, its spare process forked and its way rehearsed while the agent works: none
+of it falls between two agents. An agent that ends within a second leaves no time for that, and is tended by the image
+that started it, as long as that is young.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from awm_loop import beat, clock, fault
@@ -22,7 +26,7 @@ from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
 from awm_loop.cli import attend, delivery, tending
 from awm_loop.cli.pulse import pulse
-from awm_loop.config import CLIS
+from awm_loop.config import CLIS, IMAGE_SECONDS_MAX
 from awm_loop.core.model import Spec, Work
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError
@@ -35,32 +39,98 @@ REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds
 
 def main(arguments: list[str], spare: Spare) -> int:
     """Tend the attempt, then run the next beat; `arguments` are those of `supervise`. Returns the exit code."""
-    home_path, key, *rest = arguments
+    home_path, key, lock_fd, *rest = arguments
     os.chdir(home_path)
     fault.point("supervision.image:begun")
     become_subreaper()
     directory = AttemptDirectory(Path(home_path) / "state" / "attempts" / key)
-    spared = {spare.pid}
+    os.set_inheritable(int(lock_fd), False)
+    image = Image(Path(home_path), spare, {spare.pid, *map(int, rest[3:])}, time.monotonic() + IMAGE_SECONDS_MAX)
     try:
-        if len(rest) == 1:
-            tended = _begun(directory, int(rest[0]))
-        else:
-            tended = _adopted(directory, rest)
-            spared |= {int(pid) for pid in rest[6:]} | (_deliverer(home_path) if rest[5] else set())
+        tended = _adopted(directory, int(lock_fd), *map(int, rest[:3])) if rest else _begun(directory, int(lock_fd))
+        if tended is not None:
+            image.tend(tended)
+        while image.beats():
+            pass
+    except AwmError as error:
+        return error.show()
+    return 0
+
+
+@dataclass(slots=True)
+class Image:
+    """This process between two execs. `spare` waits to become the next agent; `spared` are no agent's children."""
+
+    home_path: Path
+    spare: Spare
+    spared: set[int]
+    fresh_until: float
+
+    def tend(self, tended: Tended) -> None:
+        """The attempt that this image began with, to its end; the rehearsal meanwhile is for the next beat."""
+        run = supervise.Run(tended, tending.course(tended), self.spared)
         try:
-            with suppress(AwmError):  # trouble is for the beat itself to tell
-                _rehearse(Home.open(Path(home_path)))
-            fault.point("supervision.rehearsal:after")
+            if run.reach_agent():
+                with suppress(AwmError):  # trouble is for the beat itself to tell
+                    _rehearse(Home.open(self.home_path))
+                fault.point("supervision.rehearsal:after")
             gc.freeze()  # what there is now is not looked through again
             gc.enable()
         finally:  # a bug in what the rehearsal runs must not leave a healthy agent untended
-            if tended is not None:
-                supervise.watch(tended, tending.course(tended), spared)
-        gc.disable()  # after the beat this image ends, or is replaced
+            run.finish()
+        gc.disable()  # after the beat this image ends, or is replaced soon
+
+    def beats(self) -> bool:
+        """Run the next beat. True where an attempt that it started here has come to its end under this image."""
+        begun: list[Tended] = []
+        self._arm()
         fault.point("supervision.beat:before")
-        return _next_beat(Path(home_path), spare, spared)
-    except AwmError as error:
-        return error.show()
+        home, is_whole = Home.open(self.home_path), False
+        try:
+            pulse(home.store, home.ports(partial(self._begin, begun)))
+            is_whole = True
+        finally:  # also when the beat failed after the start: a running agent is never left untended
+            for tended in begun:
+                fault.point("supervision.agent:begun")
+                self._go_on(home, tended, may_linger=is_whole)
+        fault.point("supervision.beat:after")
+        if not begun:
+            # A later beat starts its attempt in a fresh process: threads of a delivery may linger in this one.
+            delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
+            delivery.send_ping(home, 0)
+        return bool(begun)
+
+    def _arm(self) -> None:
+        if not self.spare.is_waiting:
+            self.spare = Spare.fork()
+            self.spared.add(self.spare.pid)
+
+    def _begin(self, begun: list[Tended], directory: AttemptDirectory) -> None:
+        """Start the first attempt of a beat here; any other has a supervisor of its own."""
+        if begun:
+            start_supervisor(self.home_path, directory)
+            return
+        lock_fd = supervise.tend(directory)
+        tended = None if lock_fd is None else supervise.begin(directory, lock_fd, tending.first, self.spare)
+        if tended is not None:
+            begun.append(tended)
+
+    def _go_on(self, home: Home, tended: Tended, *, may_linger: bool) -> None:
+        """Leave the attempt to a fresh image once its agent runs; where that is soon over, tend it to its end."""
+        self.spared.discard(self.spare.pid)  # it has become the agent, or becomes what runs before it
+        if delivery.has_channels(home):
+            self.spared |= _deliverer(self.home_path)
+        run = supervise.Run(tended, tending.course(tended), self.spared, self.spare)
+        if run.reach_agent() and not (may_linger and self.lingers(run)):
+            _replace_image(self.home_path, tended, self.spared)
+        run.finish()
+
+    def lingers(self, run: supervise.Run) -> bool:
+        if time.monotonic() > self.fresh_until:
+            return False
+        with suppress(AwmError):  # where there is no process for it, the next start says so
+            self._arm()
+        return run.ends_soon()
 
 
 def _rehearse(home: Home) -> None:
@@ -90,7 +160,6 @@ def _rehearse(home: Home) -> None:
 
 def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
     """Start the attempt, or reap it where a stop was asked; None when there is nothing to watch."""
-    os.set_inheritable(lock_fd, False)
     if directory.stop_request() is not None:
         abandoned.reap_attempt(directory, lock_fd, attend.call_off)
         with suppress(AwmError):
@@ -99,27 +168,23 @@ def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
     return supervise.begin(directory, lock_fd, tending.first)
 
 
-def _adopted(directory: AttemptDirectory, left: list[str]) -> Tended | None:
-    """What the image before exec left to us: lock, pipes, child, and why the agent could not be run."""
-    lock_fd, output_fd, errors_fd, pid = (int(number) for number in left[:4])
+def _adopted(directory: AttemptDirectory, lock_fd: int, output_fd: int, errors_fd: int, pid: int) -> Tended:
+    """What the image before exec left to us: lock, pipes and the agent."""
     order = directory.order()
-    os.set_inheritable(lock_fd, False)
     if order is None:
         raise AssertionError(f"{directory.path}: begun without an order")
-    if pid == 0:
-        return Tended(directory, order, lock_fd, None, left[4])
     child = Child(pid, output_fd, errors_fd)
     for fd in child.fds:
         os.set_inheritable(fd, False)
     return Tended(directory, order, lock_fd, child)
 
 
-def _deliverer(home_path: str) -> set[int]:
+def _deliverer(home_path: Path) -> set[int]:
     """The notices of the beat that started our agent, sent by a child of ours that is not the agent's.
 
     Where there is no process for it, a later beat sends them.
     """
-    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.delivery", home_path]
+    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.delivery", str(home_path)]
     try:
         return {os.posix_spawn(sys.executable, arguments, os.environ, setsid=True)}
     except OSError as error:
@@ -127,54 +192,20 @@ def _deliverer(home_path: str) -> set[int]:
         return set()
 
 
-def _next_beat(home_path: Path, spare: Spare, spared: set[int]) -> int:
-    """Run the beat. Where it starts another attempt here, the process goes on as its supervisor and does not return."""
-    begun: list[Tended] = []
-
-    def begin(directory: AttemptDirectory) -> None:
-        if begun:  # one attempt for one supervisor
-            start_supervisor(home_path, directory)
-            return
-        lock_fd = supervise.tend(directory)
-        tended = None if lock_fd is None else supervise.begin(directory, lock_fd, tending.first, spare)
-        if tended is not None:
-            begun.append(tended)
-
-    home = Home.open(home_path)
-    try:
-        pulse(home.store, home.ports(begin))
-    finally:
-        for tended in begun:
-            spared.discard(spare.pid)  # it became the agent, or ends with this image
-            fault.point("supervision.agent:begun")
-            _become_its_supervisor(home, tended, spared)
-            home.store.leave_mark()
-    fault.point("supervision.beat:after")
-    # A later beat starts its attempt in a fresh process: threads of a delivery may linger in this one.
-    delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
-    delivery.send_ping(home, 0)
-    return 0
-
-
-def _become_its_supervisor(home: Home, tended: Tended, spared: set[int]) -> None:
-    """Replace this image, also when the beat failed after the start: a running agent is never left untended.
-
-    Returns only where this cannot be done, when the attempt has ended under this image.
-    """
-    child = tended.child or Child(0, -1)
+def _replace_image(home_path: Path, tended: Tended, spared: set[int]) -> None:
+    """Become a fresh image that tends the agent which runs. Returns only where this cannot be done."""
+    child = tended.child
+    if child is None:
+        return
+    program = ["-P", "-m", "awm_loop.cli.supervise", str(home_path), tended.order.key]
+    left = [str(number) for number in (tended.lock_fd, child.output_fd, child.errors_fd, child.pid, *spared)]
     for fd in (tended.lock_fd, *child.fds):
         os.set_inheritable(fd, True)
-    left = [str(number) for number in (tended.lock_fd, child.output_fd, child.errors_fd, child.pid)]
-    left.append(tended.problem)
-    delivering = ["deliver" if delivery.has_channels(home) else "", *map(str, spared)]
-    program = ["-P", "-m", "awm_loop.cli.supervise"]
-    arguments = [*program, str(home.path), tended.order.key, *left, *delivering]
     sys.stderr.flush()
     try:
         fault.point("supervision.exec:before")
-        os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  our own program
+        os.execv(sys.executable, [sys.executable, *program, *left])  # noqa: S606  our own program
     except OSError as error:
         print(f"awm: cannot run {sys.executable} again: {error.strerror}", file=sys.stderr)
     for fd in (tended.lock_fd, *child.fds):
         os.set_inheritable(fd, False)
-    supervise.watch(tended, tending.course(tended), spared)

@@ -84,26 +84,10 @@ def course(tended: Tended) -> Course:
     order = tended.order
     found = _Found(_nothing_run(tended))
     try:
-        if tended.child is None:
-            restore(tended.directory)
-            for left in attend.left_to(order):
-                attend.call_off(left)
-        if order.is_worktree:
-            found.end = yield from _made_ready(tended)
-            if found.end.exit_code or found.end.cut_short:
-                return _ended(order, found, f"`prepare` failed: {_last_line(tended.directory / 'prepare.log')}")
-        if order.verify:
-            names = gatefiles.named(order.verify, order.gate_files, Path(order.workspace))
-            fault.point("tending.gate-files:before-keep")
-            gatefiles.keep(Path(order.workspace), names, _kept(order))
-            fault.point("tending.gate-files:kept")
-        if order.verify and order.gate_first:
-            found.end = yield _gate(order, "gate-before")
-            if found.end.cut_short not in {None, Outcome.TIMED_OUT}:
-                return _ended(order, found, "")
-            if found.end.exit_code == 0 and found.end.cut_short is None:
-                found.gate = GateSeen(passed=True, before=True)  # SPEC 10.2: no agent is started, no commit needed
-                return (yield from _accepted(tended, found))
+        if tended.child is None:  # else the agent runs, and all that comes before it is done
+            ended = yield from _up_to_the_agent(tended, found)
+            if ended is not None:
+                return ended
         found.end, found.reading = yield from calling.run_agent(tended)
         found.removed_locks += found.end.removed_locks
         if order.is_analysis:
@@ -113,6 +97,31 @@ def course(tended: Tended) -> Course:
         return (yield from _accepted(tended, found))
     except AwmError as error:
         return found.result(order, Outcome.FAILED, error.message)
+
+
+def _up_to_the_agent(tended: Tended, found: _Found) -> Generator[Stage, End, Result | None]:
+    """Workspace and gate before the agent. A result where it is over without one."""
+    order = tended.order
+    restore(tended.directory)
+    for left in attend.left_to(order):
+        attend.call_off(left)
+    if order.is_worktree:
+        found.end = yield from _made_ready(tended)
+        if found.end.exit_code or found.end.cut_short:
+            return _ended(order, found, f"`prepare` failed: {_last_line(tended.directory / 'prepare.log')}")
+    if order.verify:
+        names = gatefiles.named(order.verify, order.gate_files, Path(order.workspace))
+        fault.point("tending.gate-files:before-keep")
+        gatefiles.keep(Path(order.workspace), names, _kept(order))
+        fault.point("tending.gate-files:kept")
+    if order.verify and order.gate_first:
+        found.end = yield _gate(order, "gate-before")
+        if found.end.cut_short not in {None, Outcome.TIMED_OUT}:
+            return _ended(order, found, "")
+        if found.end.exit_code == 0 and found.end.cut_short is None:
+            found.gate = GateSeen(passed=True, before=True)  # SPEC 10.2: no agent is started, no commit needed
+            return (yield from _accepted(tended, found))
+    return None
 
 
 def _nothing_run(tended: Tended) -> End:

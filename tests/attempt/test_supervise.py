@@ -17,9 +17,10 @@ import pytest
 from awm_loop import clock
 from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory, put, take_lock
-from awm_loop.attempt.spawn import Invocation
+from awm_loop.attempt.spawn import Invocation, Spare
 from awm_loop.attempt.stage import End, Stage, Tended
-from awm_loop.attempt.supervise import Course, marker, tend, watch
+from awm_loop.attempt.supervise import Course, Run, marker, tend
+from awm_loop.cli.supervision import Image
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import DiskError
@@ -36,12 +37,12 @@ import sys
 from pathlib import Path
 from awm_loop.attempt.directory import AttemptDirectory
 from awm_loop.attempt.spawn import become_subreaper
-from awm_loop.attempt.supervise import watch
+from awm_loop.attempt.supervise import Run
 sys.path.insert(0, {tests!r})
 from test_supervise import course, tended
 become_subreaper()
 path = Path(sys.argv[1])
-watch(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set())
+Run(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set()).finish()
 """
 BROKEN = """
 import os
@@ -49,7 +50,7 @@ import sys
 from pathlib import Path
 from awm_loop.attempt.directory import AttemptDirectory, take_lock
 from awm_loop.attempt.spawn import Invocation, become_subreaper, spawn
-from awm_loop.attempt.supervise import watch
+from awm_loop.attempt.supervise import Run
 sys.path.insert(0, {tests!r})
 from test_supervise import nothing, tended
 become_subreaper()
@@ -58,7 +59,7 @@ held = tended(AttemptDirectory(path))
 run = Invocation(argv=["sleep", "1000"], environment=dict(os.environ), directory=path, stdin_path=Path(os.devnull))
 held.child = spawn(run, take_lock(path / "agent.lock"))
 print(held.child.pid, flush=True)
-watch(held, nothing(), set())
+Run(held, nothing(), set()).finish()
 """
 
 
@@ -151,7 +152,7 @@ def test_a_stage_is_not_run_when_the_end_is_wanted(directory: AttemptDirectory) 
     """A stop between two stages, as between agent and gate (SPEC 8.3)."""
     directory.write_stop_request("skip")
 
-    result = watch(tended(directory), course(directory.path, "touch ran"), set())
+    result = Run(tended(directory), course(directory.path, "touch ran"), set()).finish()
 
     assert (result.outcome, result.error) == (Outcome.STOPPED, "asked to end before it was run")
     assert (directory.result(), (directory / "ran").exists()) == (result, False)
@@ -167,7 +168,7 @@ def test_a_stage_is_not_run_beside_another(
     if held is None:
         (directory / "agent.lock").symlink_to("elsewhere")
 
-    result = watch(tended(directory), course(directory.path, "touch ran"), set())
+    result = Run(tended(directory), course(directory.path, "touch ran"), set()).finish()
     if held is not None:
         os.close(held)
 
@@ -185,7 +186,7 @@ def test_a_result_that_no_disk_will_ever_take_ends_the_supervisor(directory: Att
     one = tended(directory)
 
     with pytest.raises(DiskError, match="No such file or directory"):
-        watch(one, course(directory.path, "true", lambda: shutil.rmtree(directory.path)), set())
+        Run(one, course(directory.path, "true", lambda: shutil.rmtree(directory.path)), set()).finish()
     os.close(one.lock_fd)
 
 
@@ -201,3 +202,49 @@ def test_an_agent_that_runs_is_ended_where_its_course_breaks_off(directory: Atte
 
     assert (result.outcome, result.error) == (Outcome.FAILED, "no room")
     assert not Path(f"/proc/{pid}").exists()
+
+
+def lingering(directory: AttemptDirectory, script: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """An agent that runs, of whose end this process would wait for as long as a test may take."""
+    monkeypatch.setattr(supervise, "LINGER_SECONDS", DEADLINE_SECONDS)
+    run = Run(tended(directory), course(directory.path, script), set())
+    assert run.reach_agent()
+    return run
+
+
+def test_an_agent_that_ends_soon_is_seen_to(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its image stays, and what it said is in its log (SPEC 8.2)."""
+    run = lingering(directory, "echo said", monkeypatch)
+    assert run.ends_soon()
+    assert run.finish().outcome is Outcome.SUCCEEDED
+    assert (directory / "out.log").read_bytes() == b"said\n"
+
+
+def test_an_agent_that_says_much_is_not_kept_waiting(
+    directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that nobody reads holds 64 KiB: who fills it gets an image that reads."""
+    run = lingering(directory, "head -c 100000 /dev/zero", monkeypatch)
+    assert not run.ends_soon()
+    assert run.finish().outcome is Outcome.SUCCEEDED
+    assert (directory / "out.log").stat().st_size == 100_000
+
+
+def test_an_agent_that_is_asked_to_end_is_not_waited_for(
+    directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SPEC 8.3: it is ended at once."""
+    run = lingering(directory, "exec sleep 1000", monkeypatch)
+    directory.write_stop_request("operator")
+    assert not run.ends_soon()
+    assert run.finish().outcome is Outcome.STOPPED
+
+
+def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue of nothing but short tasks still runs the code as it stands (SPEC 8.2)."""
+    run = lingering(directory, "exec sleep 1000", monkeypatch)
+    spare = Spare.fork()
+    with spare.orders:
+        assert not Image(directory.path, spare, {spare.pid}, fresh_until=time.monotonic()).lingers(run)
+    directory.write_stop_request("operator")
+    assert run.finish().outcome is Outcome.STOPPED

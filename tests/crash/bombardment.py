@@ -28,7 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from home import PATIENCE_SECONDS, REPOSITORY, Home, lock_holder
-from plan import Plan
+from plan import OUTLASTING, Plan
 from warm import Warm
 
 from awm_loop import clock
@@ -462,7 +462,7 @@ def strike_each(root: Path, names: Sequence[str]) -> Verdict:
         rival=worktrees,
         failing=0.0,
         straggling=straggling,
-        sleeps=(0,),
+        sleeps=(OUTLASTING if "supervision.exec:before" in names else 0,),
     )
     try:
         run = Run(home, plan)
@@ -478,7 +478,8 @@ def pause_everywhere(root: Path, *, worktrees: bool) -> Verdict:
     """One run in which all processes pause at all points; what only comes after a crash is brought about."""
     home = Home(root)
     try:
-        run = Run(home, Plan(seed=0, worktrees=worktrees, rival=worktrees, failing=0.0, straggling=1.0, sleeps=(0.02,)))
+        plan = Plan(seed=0, worktrees=worktrees, rival=worktrees, failing=0.0, straggling=1.0, sleeps=(OUTLASTING,))
+        run = Run(home, plan)
         run.fault(PAUSING)
         with run._busy():
             run.beat()

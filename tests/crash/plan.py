@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from awm_loop.config import LINGER_SECONDS
+
 FAILING = 0.15
+OUTLASTING = LINGER_SECONDS + 0.2  # the image that started it
 STRAGGLING = 0.2
 
 
@@ -27,4 +30,4 @@ class Plan:
     among: str = ""  # the points that may strike, by the beginning of their names
     failing: float = FAILING
     straggling: float = STRAGGLING
-    sleeps: tuple[float, ...] = (0, 0, 0.02, 0.1, 0.3)  # how long an agent may work
+    sleeps: tuple[float, ...] = (0, 0, 0.02, 0.1, 0.3, OUTLASTING)  # how long an agent may work
