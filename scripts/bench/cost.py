@@ -11,6 +11,7 @@ from home import LONG, Code, Home
 from measure import Bench, Column, Contender, Figures, Rounds, Setting, Target
 
 HANDFUL, BURST = 5, 16
+HOMES = ("cost", "beside")  # two supervisors at work: what both map is no memory of one of them alone
 STATUS, ONE, KICKS, SUPERVISOR = "awm status", "one beat", f"{BURST} kicks at once", "supervisor"
 KIB_IN_MIB = 1024
 STEADY_SECONDS = 0.5  # without CPU time used: the supervisor has done what it does at the beginning
@@ -19,7 +20,7 @@ STEADY_SECONDS = 0.5  # without CPU time used: the supervisor has done what it d
 def _contenders(setting: Setting) -> dict[str, Contender]:
     found: dict[str, Contender] = {}
     for mark, code in setting.codes.items():
-        home = homes.launched(code, Home.make(setting.work / f"cost{mark}", [LONG] * HANDFUL))
+        home, _ = (homes.launched(code, Home.make(setting.work / f"{name}{mark}", [LONG] * HANDFUL)) for name in HOMES)
         own: dict[str, Contender] = {
             STATUS: partial(homes.timed, code.awm(home, "status")),
             ONE: partial(_kicked, code, home, 1),
@@ -46,7 +47,7 @@ def _kicked(code: Code, home: Home, count: int) -> Figures:
 
 
 def _weighed(home: Home) -> Figures:
-    """The memory that only the supervisor has, while its agent works."""
+    """The memory that only this supervisor has, while its agent works, and another one beside it."""
     pid = home.supervisor()
     if pid is None:
         raise SystemExit("the supervisor is gone")
