@@ -191,7 +191,7 @@ class Watch:
         poll = select.poll()
         for fd in (*streams, pidfd):
             poll.register(fd, select.POLLIN)
-        sample_at = self._sample(liveness)
+        sample_at = time.monotonic()  # at once, but where it has ended already: then the next agent need not wait
         stop_at = self._seconds_left()
         while True:
             ready = {fd for fd, _ in poll.poll(max(self._timeout(sample_at), 0) * 1000)}
