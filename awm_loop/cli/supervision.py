@@ -20,7 +20,7 @@ from pathlib import Path
 
 from awm_loop import beat, clock, fault
 from awm_loop.agents import kinds
-from awm_loop.attempt import abandoned, supervise
+from awm_loop.attempt import abandoned, reap, supervise
 from awm_loop.attempt.directory import AttemptDirectory, ResultEntry
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
@@ -197,7 +197,7 @@ def _replace_image(home_path: Path, tended: Tended, spared: set[int]) -> None:
     child = tended.child
     if child is None:
         return
-    program = ["-P", "-m", "awm_loop.cli.supervise", str(home_path), tended.order.key]
+    program = [*reap.SUPERVISOR, str(home_path), tended.order.key]
     left = [str(number) for number in (tended.lock_fd, child.output_fd, child.errors_fd, child.pid, *spared)]
     for fd in (tended.lock_fd, *child.fds):
         os.set_inheritable(fd, True)
