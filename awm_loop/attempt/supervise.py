@@ -127,20 +127,18 @@ class Run:
         return False
 
     def ends_soon(self) -> bool:
-        """Whether the agent that runs ends within LINGER_SECONDS. What it says meanwhile stays in its pipes.
+        """Whether the agent that runs ends within LINGER_SECONDS, or is asked to: then it will.
 
-        False at once where it is asked to end, or says so much that it would have to wait for who reads.
+        What it says meanwhile stays in its pipes; False at once where that is so much that it would have to wait.
         """
         child = self.tended.child
         if child is None:
             return True
         until, pidfd = time.monotonic() + LINGER_SECONDS, os.pidfd_open(child.pid)
         try:
-            while time.monotonic() < until:
-                if select.select([pidfd], [], [], LINGER_POLL_SECONDS)[0]:
+            while time.monotonic() < until and not any(map(_is_filling, child.fds)):
+                if select.select([pidfd], [], [], LINGER_POLL_SECONDS)[0] or self.tended.directory.stop_request():
                     return True
-                if self.tended.directory.stop_request() is not None or any(map(_is_filling, child.fds)):
-                    break
             return False
         finally:
             os.close(pidfd)
