@@ -69,8 +69,9 @@ class Image:
     def tend(self, tended: Tended) -> None:
         """The attempt that this image began with, to its end; the rehearsal meanwhile is for the next beat."""
         run = supervise.Run(tended, tending.course(tended), self.spared)
+        has_agent = run.reach_agent()
         try:
-            if run.reach_agent():
+            if has_agent:
                 with suppress(AwmError):  # trouble is for the beat itself to tell
                     _rehearse(Home.open(self.home_path))
                 fault.point("supervision.rehearsal:after")
@@ -78,7 +79,6 @@ class Image:
             gc.enable()
         finally:  # a bug in what the rehearsal runs must not leave a healthy agent untended
             run.finish()
-        gc.disable()  # after the beat this image ends, or is replaced soon
 
     def beats(self) -> bool:
         """Run the next beat. True where an attempt that it started here has come to its end under this image."""
