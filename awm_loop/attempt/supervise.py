@@ -101,14 +101,12 @@ class Run:
     """One attempt in this process: up to its agent, and on to its durable result. Between the two there is time.
 
     Where `tended` has a child or a problem already, that is of the first stage of `course`. `spared` are children of
-    this process, not the agent's; those that end are taken out, as others may get their pids. `spare`, where there is
-    one, becomes the first process that is started here.
+    this process, not the agent's; those that end are taken out, as others may get their pids.
     """
 
     tended: Tended
     course: Course
     spared: set[int]
-    spare: Spare | None = None
     _started: Marker = field(init=False)
     _stage: Stage | None = field(init=False, default=None)
     _result: Result | None = field(init=False, default=None)
@@ -186,7 +184,7 @@ class Run:
                 why = "something that hides still holds the attempt's lock"
                 return _not_run(self._started, Outcome.FAILED, why)
             fault.point("supervise.stage:before")
-            started = _spawned(stage.invocation, agent_fd, self.spare)
+            started = _spawned(stage.invocation, agent_fd)
             fault.point("supervise.stage:begun")
             os.close(agent_fd)
             tended.child, tended.problem = (started, "") if isinstance(started, Child) else (None, started)

@@ -117,10 +117,11 @@ class Image:
 
     def _go_on(self, home: Home, tended: Tended, *, may_linger: bool) -> None:
         """Leave the attempt to a fresh image once its agent runs; where that is soon over, tend it to its end."""
-        self.spared.discard(self.spare.pid)  # it has become the agent, or becomes what runs before it
+        if not self.spare.is_waiting:  # it has become the agent
+            self.spared.discard(self.spare.pid)
         if delivery.has_channels(home):
             self.spared |= _deliverer(self.home_path)
-        run = supervise.Run(tended, tending.course(tended), self.spared, self.spare)
+        run = supervise.Run(tended, tending.course(tended), self.spared)
         if run.reach_agent() and not (may_linger and self.lingers(run)):
             _replace_image(self.home_path, tended, self.spared)
         run.finish()
