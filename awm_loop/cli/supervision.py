@@ -83,6 +83,7 @@ class Image:
     def beats(self) -> bool:
         """Run the next beat. True where an attempt that it started here has come to its end under this image."""
         begun: list[Tended] = []
+        self.collect()
         self._arm()
         fault.point("supervision.beat:before")
         home, is_whole = Home.open(self.home_path), False
@@ -99,6 +100,12 @@ class Image:
             delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
             delivery.send_ping(home, 0)
         return bool(begun)
+
+    def collect(self) -> None:
+        """Those children that ended while nothing was watched, as each turn may leave one that delivers."""
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self.spared.discard(pid)
 
     def _arm(self) -> None:
         if not self.spare.is_waiting:
