@@ -23,23 +23,26 @@ from awm_loop import fault
 from awm_loop.attempt import procfs
 from awm_loop.attempt.procfs import Identity, Process
 
+SUPERVISOR = ("-P", "-m", "awm_loop.cli.supervise")  # Python's arguments; the first of its own is the home
 STUCK_SECONDS = 30.0  # a killed process still in the kernel's uninterruptible sleep after that is not waited for
 
 
-def own_descendants(spared: Iterable[int] = ()) -> set[Identity]:
-    """For the supervisor, which must be a subreaper: all below it that still runs, but `spared` and all below those.
+def own_descendants(spared: Iterable[int] = (), home: Path | None = None) -> set[Identity]:
+    """For a supervisor of `home`, which must be a subreaper: all below it that still runs, but `spared`, the children
+    that are supervisors of `home` themselves, and all below those. Such a one was started by a beat that ran here, or
+    by one of its kind that has ended.
 
     Empty is a proof. Where there may be somebody who was too quick to be seen, those seen dead stand in for him.
     """
     children = procfs.own_children()
     if children is not None and children <= set(spared):
         return set()  # orphans become our children, and children leave that list when we collect them: free of races
-    living, ended = _below_us(set(spared))
+    living, ended = _below_us(set(spared), home)
     if living:
         return living
     # Who forks and exits faster than a look is seen as dead in each, and its dead stay with us until we collect them.
     # So as long as a second look finds more dead than the first, somebody lived when it began.
-    living, ended_now = _below_us(set(spared))
+    living, ended_now = _below_us(set(spared), home)
     return living or ended_now - ended
 
 
@@ -151,9 +154,13 @@ def _living(processes: Mapping[int, Process], pids: set[int]) -> set[Identity]:
     return {processes[pid].identity for pid in pids if pid in processes and not processes[pid].gone}
 
 
-def _below_us(spared: set[int]) -> tuple[set[Identity], set[Identity]]:
+def _below_us(spared: set[int], home: Path | None) -> tuple[set[Identity], set[Identity]]:
     """Those that run, and those that ended and were not collected yet."""
     processes = procfs.scan()
+    if home is not None:
+        wanted = (*SUPERVISOR, os.fsencode(home).decode(errors="backslashreplace"))  # as `argv` has it
+        children = [pid for pid, process in processes.items() if process.ppid == os.getpid()]
+        spared = spared | {pid for pid in children if procfs.argv(pid)[1 : 1 + len(wanted)] == wanted}
     below = procfs.descendants(processes, {os.getpid()}) - spared - procfs.descendants(processes, spared)
     living = _living(processes, below)
     return living, {processes[pid].identity for pid in below} - living

@@ -144,8 +144,7 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None
     except OSError as error:
         raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -n`") from error
     fds = (write_fd, errors_write_fd, agent_lock_fd, report_fd)
-    if spare is None or not spare.is_waiting:
-        spare = Spare.fork()
+    spare = spare or Spare.fork()
     try:
         spare.become(invocation, fds)
     except OSError:  # somebody ended it: it has not become anything

@@ -101,14 +101,12 @@ class Run:
     """One attempt in this process: up to its agent, and on to its durable result. Between the two there is time.
 
     Where `tended` has a child or a problem already, that is of the first stage of `course`. `spared` are children of
-    this process, not the agent's; those that end are taken out, as others may get their pids. `spare`, where there is
-    one, becomes the first process that is started here.
+    this process, not the agent's; those that end are taken out, as others may get their pids.
     """
 
     tended: Tended
     course: Course
     spared: set[int]
-    spare: Spare | None = None
     _started: Marker = field(init=False)
     _stage: Stage | None = field(init=False, default=None)
     _result: Result | None = field(init=False, default=None)
@@ -127,20 +125,18 @@ class Run:
         return False
 
     def ends_soon(self) -> bool:
-        """Whether the agent that runs ends within LINGER_SECONDS. What it says meanwhile stays in its pipes.
+        """Whether the agent that runs ends within LINGER_SECONDS, or is asked to: then it will.
 
-        False at once where it is asked to end, or says so much that it would have to wait for who reads.
+        What it says meanwhile stays in its pipes; False at once where that is so much that it would have to wait.
         """
         child = self.tended.child
         if child is None:
             return True
         until, pidfd = time.monotonic() + LINGER_SECONDS, os.pidfd_open(child.pid)
         try:
-            while time.monotonic() < until:
-                if select.select([pidfd], [], [], LINGER_POLL_SECONDS)[0]:
+            while time.monotonic() < until and not any(map(_is_filling, child.fds)):
+                if select.select([pidfd], [], [], LINGER_POLL_SECONDS)[0] or self.tended.directory.stop_request():
                     return True
-                if self.tended.directory.stop_request() is not None or any(map(_is_filling, child.fds)):
-                    break
             return False
         finally:
             os.close(pidfd)
@@ -188,7 +184,7 @@ class Run:
                 why = "something that hides still holds the attempt's lock"
                 return _not_run(self._started, Outcome.FAILED, why)
             fault.point("supervise.stage:before")
-            started = _spawned(stage.invocation, agent_fd, self.spare)
+            started = _spawned(stage.invocation, agent_fd)
             fault.point("supervise.stage:begun")
             os.close(agent_fd)
             tended.child, tended.problem = (started, "") if isinstance(started, Child) else (None, started)

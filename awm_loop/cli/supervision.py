@@ -20,7 +20,7 @@ from pathlib import Path
 
 from awm_loop import beat, clock, fault
 from awm_loop.agents import kinds
-from awm_loop.attempt import abandoned, supervise
+from awm_loop.attempt import abandoned, reap, supervise
 from awm_loop.attempt.directory import AttemptDirectory, ResultEntry
 from awm_loop.attempt.spawn import Child, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
@@ -69,8 +69,9 @@ class Image:
     def tend(self, tended: Tended) -> None:
         """The attempt that this image began with, to its end; the rehearsal meanwhile is for the next beat."""
         run = supervise.Run(tended, tending.course(tended), self.spared)
+        has_agent = run.reach_agent()
         try:
-            if run.reach_agent():
+            if has_agent:
                 with suppress(AwmError):  # trouble is for the beat itself to tell
                     _rehearse(Home.open(self.home_path))
                 fault.point("supervision.rehearsal:after")
@@ -78,11 +79,11 @@ class Image:
             gc.enable()
         finally:  # a bug in what the rehearsal runs must not leave a healthy agent untended
             run.finish()
-        gc.disable()  # after the beat this image ends, or is replaced soon
 
     def beats(self) -> bool:
         """Run the next beat. True where an attempt that it started here has come to its end under this image."""
         begun: list[Tended] = []
+        self.collect()
         self._arm()
         fault.point("supervision.beat:before")
         home, is_whole = Home.open(self.home_path), False
@@ -99,6 +100,12 @@ class Image:
             delivery.deliver_and_look(home, None, lambda: pulse(home.store, home.ports()))
             delivery.send_ping(home, 0)
         return bool(begun)
+
+    def collect(self) -> None:
+        """Those children that ended while nothing was watched, as each turn may leave one that delivers."""
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self.spared.discard(pid)
 
     def _arm(self) -> None:
         if not self.spare.is_waiting:
@@ -117,10 +124,11 @@ class Image:
 
     def _go_on(self, home: Home, tended: Tended, *, may_linger: bool) -> None:
         """Leave the attempt to a fresh image once its agent runs; where that is soon over, tend it to its end."""
-        self.spared.discard(self.spare.pid)  # it has become the agent, or becomes what runs before it
+        if not self.spare.is_waiting:  # it has become the agent
+            self.spared.discard(self.spare.pid)
         if delivery.has_channels(home):
             self.spared |= _deliverer(self.home_path)
-        run = supervise.Run(tended, tending.course(tended), self.spared, self.spare)
+        run = supervise.Run(tended, tending.course(tended), self.spared)
         if run.reach_agent() and not (may_linger and self.lingers(run)):
             _replace_image(self.home_path, tended, self.spared)
         run.finish()
@@ -197,7 +205,7 @@ def _replace_image(home_path: Path, tended: Tended, spared: set[int]) -> None:
     child = tended.child
     if child is None:
         return
-    program = ["-P", "-m", "awm_loop.cli.supervise", str(home_path), tended.order.key]
+    program = [*reap.SUPERVISOR, str(home_path), tended.order.key]
     left = [str(number) for number in (tended.lock_fd, child.output_fd, child.errors_fd, child.pid, *spared)]
     for fd in (tended.lock_fd, *child.fds):
         os.set_inheritable(fd, True)

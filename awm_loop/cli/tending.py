@@ -22,6 +22,7 @@ from awm_loop.attempt.supervise import Course, marker
 from awm_loop.cli import attend, calling
 from awm_loop.core.model import Outcome, attempt_key
 from awm_loop.core.observation import GateSeen, Result
+from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, DiskError
 from awm_loop.workspace import gatefiles, git, integration, worktree
 
@@ -133,7 +134,8 @@ def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
     """The task's worktree, prepared. Half of it done by one who was killed is done again."""
     order, end = tended.order, _nothing_run(tended)
     path = Path(order.workspace)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with disk_trouble(path.parent):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.exists():  # a killed attempt's: a merge or rebase it was in the middle of is undone now
         with suppress(AwmError):
             worktree.salvage(path, f"{_salvage_ref(order)}-before")
@@ -146,7 +148,8 @@ def _made_ready(tended: Tended) -> Generator[Stage, End, End]:
         if end.exit_code or end.cut_short:
             return end
     fault.point("tending.prepare:before-ready")
-    _ready_path(order).touch(mode=0o600)
+    with disk_trouble(_ready_path(order)):
+        _ready_path(order).touch(mode=0o600)
     fault.point("tending.prepare:ready")
     return end
 

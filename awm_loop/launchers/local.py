@@ -190,7 +190,7 @@ def _spawn_supervisor(home: Path, key: str, lock_fd: int, log_fd: int) -> None:
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
     os.set_inheritable(lock_fd, True)
     stdin_fd, held_fd = os.pipe()  # while it is open, or this process lives, the supervisor waits
-    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.supervise", str(home), key, str(lock_fd)]
+    arguments = [sys.executable, *reap.SUPERVISOR, str(home), key, str(lock_fd)]
     try:
         pid = os.posix_spawn(
             sys.executable,

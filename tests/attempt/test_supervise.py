@@ -230,13 +230,13 @@ def test_an_agent_that_says_much_is_not_kept_waiting(
     assert (directory / "out.log").stat().st_size == 100_000
 
 
-def test_an_agent_that_is_asked_to_end_is_not_waited_for(
+def test_an_agent_that_is_asked_to_end_is_ended_here(
     directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SPEC 8.3: it is ended at once."""
+    """SPEC 8.3: at once, no fresh image comes first."""
     run = lingering(directory, "exec sleep 1000", monkeypatch)
     directory.write_stop_request("operator")
-    assert not run.ends_soon()
+    assert run.ends_soon()
     assert run.finish().outcome is Outcome.STOPPED
 
 
@@ -248,3 +248,15 @@ def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, mo
         assert not Image(directory.path, spare, {spare.pid}, fresh_until=time.monotonic()).lingers(run)
     directory.write_stop_request("operator")
     assert run.finish().outcome is Outcome.STOPPED
+
+
+def test_who_delivered_is_collected_also_where_no_agent_runs(directory: AttemptDirectory) -> None:
+    """A queue of attempts that end before their agents leaves no dead, whose pids may be others' (SPEC 15.9)."""
+    delivering = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, delivering, os.WEXITED | os.WNOWAIT)
+    spare = Spare.fork()
+    with spare.orders:
+        image = Image(directory.path, spare, {spare.pid, delivering}, fresh_until=0.0)
+        image.collect()
+        assert image.spared == {spare.pid}
+    assert not Path(f"/proc/{delivering}").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from home import Home
+from home import QUICK, Home
 
 
 def passed(home: Home, *names: str) -> list[str]:
@@ -69,3 +69,25 @@ def test_worktree_preparation_and_gate_are_run_before_the_image_is_replaced(home
     (home.root / "go").touch()
     assert home.finish()["completed"] == ["S1", "S2"]
     assert home.git("ls-files") == "S1\nS2"
+
+
+def test_supervisors_that_a_beat_started_are_not_of_its_agent(home: Home) -> None:
+    """One supervisor's beat may start others, and those may be left to it: they outlive its agent (SPEC 8.2, 15.9)."""
+    home.config(f"{QUICK}max_parallel = 3\n")
+
+    def until(name: str) -> str:
+        return f"touch {home.root}/$AWM_TASK\n{waits_for(home, home.root / name)}"
+
+    home.spec("S1")
+    home.spec("S2", until("go"), header="**Depends:** S1")
+    home.spec("S3", until("S2"), header="**Depends:** S1")
+    home.spec("S4", until("S5"), header="**Depends:** S3")
+    home.spec("S5", until("went"), header="**Depends:** S3")
+    home.queue("S1", "S2", "S3", "S4", "S5")
+    home.beat()
+    home.wait_for(lambda: home.state()["completed"] == ["S1", "S3", "S4"] and len(home.supervisors()) == 2)
+    (home.root / "go").touch()
+    home.wait_for(lambda: "S2" in home.state()["completed"])
+    (home.root / "went").touch()
+    assert home.finish()["completed"] == ["S1", "S3", "S4", "S2", "S5"]
+    assert len(home.attempts()) == 5

@@ -188,6 +188,20 @@ def test_a_worktree_needs_git(home: Home) -> None:
     assert state["tasks"]["S1"]["reason"] == "it is to work in a worktree, and the project is not in git"
 
 
+def test_a_place_for_worktrees_that_the_disk_refuses_fails_the_attempt(home: Home) -> None:
+    """It says what is in the way: trouble of the world is no bug of ours (SPEC 10.3)."""
+    home.config(f'{QUICK}isolation = "worktree"\nmax_retries = 0\n')
+    (home.path / "worktrees").touch()
+    home.spec("S1")
+    home.queue("S1")
+
+    state = home.finish()
+
+    assert (state["failed"], len(home.attempts())) == (["S1"], 1)
+    assert state["tasks"]["S1"]["reason"] == "cannot write {0}: {0} is no directory".format(home.path / "worktrees")
+    assert (home.attempt(1) / "supervisor.log").read_text() == ""
+
+
 def test_in_place_tasks_do_not_share_the_project(home: Home) -> None:
     """One attempt at a time there, whatever `max_parallel` (SPEC 10.3)."""
     home.config(f'{PARALLEL}isolation = "in-place"\n')
