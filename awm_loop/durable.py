@@ -170,23 +170,27 @@ def is_replaced(path: Path) -> bool:
         return found is not None and found[1] == _digest(path.lstat())
 
 
-def keep_history(directory: Path, rev: int, data: bytes, keep_max: int = HISTORY_MAX) -> None:
-    """Keep `data` as `<rev>.json` (0600, not synced) in `directory` (made 0700), and only the newest `keep_max` revs.
-
-    The directory is listed on every `keep_max`-th rev only, to sweep what gaps in the revs left; between two sweeps
-    such gaps can leave twice `keep_max` files. Other names are left alone. Raises DiskError.
-    """
+def keep_history(directory: Path, rev: int, data: bytes) -> None:
+    """Keep `data` as `<rev>.json` (0600, not synced) in `directory` (made 0700). Raises DiskError."""
     path = directory / f"{rev}.json"
     with disk_trouble(path):
         directory.mkdir(mode=0o700, exist_ok=True)
-        with _folder(directory) as folder:
-            with _temporary(folder, data) as (name, _):
-                fault.point("durable.history:before-rename")
-                os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-                fault.point("durable.history:after-rename")
-            for surplus in _surplus(folder, rev, keep_max):
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{surplus}.json", dir_fd=folder)
+        with _folder(directory) as folder, _temporary(folder, data) as (name, _):
+            fault.point("durable.history:before-rename")
+            os.rename(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            fault.point("durable.history:after-rename")
+
+
+def thin_history(directory: Path, rev: int, keep_max: int = HISTORY_MAX) -> None:
+    """Keep only the newest `keep_max` revs up to `rev`, which stands: until then an edit may need the oldest.
+
+    The directory is listed on every `keep_max`-th rev only, to sweep what gaps in the revs left, and what could not be
+    removed; between two sweeps that can leave twice `keep_max` files. Other names are left alone.
+    """
+    with suppress(OSError), _folder(directory) as folder:
+        for surplus in _surplus(folder, rev, keep_max):
+            with suppress(OSError):
+                os.unlink(f"{surplus}.json", dir_fd=folder)
 
 
 def history_revs(directory: Path) -> list[int]:

@@ -322,8 +322,7 @@ class StateFile:
         now = clock.now()
         raw = dict(document.STARTER) | {"project": project, "createdAt": document.iso(now.wall)}
         work = Work(active=True, idle_since=None, project=project, queue=(), completed=())
-        settings = Settings()
-        self.save(Loaded(work, settings, raw, b"", 0, None), work, now)
+        self.save(Loaded(work, Settings(), raw, b"", 0, None), work, now)
         return True
 
     def parse(self, data: bytes, now: Instant) -> tuple[Work, Settings, dict[str, object], int]:
@@ -363,6 +362,7 @@ class StateFile:
             if isinstance(error, DiskError):
                 raise
             raise Changed from error
+        durable.thin_history(self.history_path, rev)
         fault.point("store.save:before-journal")
         journal.append(self.journal_path, [document.log_line(entry) for entry in work.log])
         fault.point("store.save:after-journal")

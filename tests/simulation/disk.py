@@ -43,6 +43,7 @@ from typing import Any, NoReturn
 ZEROS_SHARE = 0.3  # how often the lost end of a file reads as zeros
 NAMED = ("open", "close", "write", "fsync", "fdatasync", "rename", "replace", "unlink", "remove", "mkdir", "rmdir")
 TOUCHED = ("chmod", "utime", "fchmod")  # counted and failed, but never forgotten
+HELD = ".held"  # a directory below the root, of files whose last name went and may come back
 PATCHED = (*NAMED, *TOUCHED, "truncate", "ftruncate", "link", "scandir", "listdir")
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # <linux/fs.h>, <fcntl.h>
 
@@ -91,6 +92,7 @@ class _Node:
     synced: bytes | None = None
     changes: list[tuple[int, bytes | None]] = field(default_factory=list)  # offset and data; length and None: truncated
     kept: tuple[bytes, int, int] | None = None  # contents, mode, mtime, where no name is left
+    held: str = ""  # by this one then, which the program does not see
 
     def surviving(self, chance: random.Random) -> bytes:
         """What a power loss leaves of its contents: the synced ones and a beginning of the changes since."""
@@ -170,6 +172,8 @@ class Disk:
         """Nothing is unsynced any more, as after some quiet seconds of a real system."""
         self._nodes.clear()
         self._folders.clear()
+        with self.away():
+            shutil.rmtree(f"{self._root}/{HELD}", ignore_errors=True)
 
     def lose_power(self, chance: random.Random) -> None:
         """Leave below `root` what a power loss at this moment might leave; then the disk is up again."""
@@ -191,6 +195,7 @@ class Disk:
         finals = {folder: _surviving(changes, chance) for folder, changes in self._folders.items()}
         named = {id(node): node for names in finals.values() for node in names.values() if node}
         saved = {key: self._surviving_of(node, chance) for key, node in named.items()}
+        held = {key: node.held or self._hold(node.path) for key, node in named.items() if not node.is_directory}
         for node in self._nodes.values():
             if id(node) not in named and node.synced is not None and os.path.exists(node.path):
                 self._restore(node.path, self._surviving_of(node, chance))
@@ -205,6 +210,7 @@ class Disk:
                 with suppress(FileNotFoundError):
                     os.unlink(path)
                 if left is not None:
+                    self._real["link"](held[id(left)], path)
                     self._restore(path, saved[id(left)])
 
     def _surviving_of(self, node: _Node, chance: random.Random) -> tuple[bytes, int, int]:
@@ -227,6 +233,15 @@ class Disk:
             file.write(data)
         os.chmod(path, mode)
         os.utime(path, ns=(mtime, mtime))
+
+    def _hold(self, path: str) -> str:
+        """Another name for the file: what comes back with a power loss is that file, of the same inode number."""
+        held = f"{self._root}/{HELD}/{os.lstat(path).st_ino}"
+        with suppress(FileExistsError):
+            self._real["mkdir"](os.path.dirname(held))
+        with suppress(FileExistsError):
+            self._real["link"](path, held)
+        return held
 
     def _below(self, path: Any, folder: int | None = None) -> str | None:
         """The whole path where it is below the root, else None."""
@@ -277,12 +292,12 @@ class Disk:
         return self._node(path) if os.path.lexists(path) else None
 
     def _forget_name(self, node: _Node | None) -> None:
-        """Its last name goes: keep its contents, for the name may come back, and its inode number may be another's."""
+        """Its last name goes: keep its contents and its inode, for the name may come back."""
         if node is None or node.is_directory:
             return
         found = os.stat(node.path, follow_symlinks=False)
         if stat.S_ISREG(found.st_mode):
-            node.kept = self._contents(node)
+            node.kept, node.held = self._contents(node), self._hold(node.path)
         self._nodes.pop((found.st_dev, found.st_ino), None)
 
     # What stands in the place of os.*: the same signatures.

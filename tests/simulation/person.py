@@ -17,6 +17,7 @@ from truth import LISTS, OVER, Edit, Truth
 from awm_loop.cli import steering
 from awm_loop.core.model import Instant, Spec, Task, Work
 from awm_loop.core.project import DEFAULT_PROJECT
+from awm_loop.durable import HISTORY_MAX
 from awm_loop.errors import AwmError
 
 GARBAGE = (b"", b"{", b'{"queue": [', b"<<<<<<< HEAD\n{}", b"not json", b"[]", b'{"queue": "S1"}')
@@ -305,7 +306,12 @@ class Person:
         doc["agentsOff"] = {}
 
     def _is_known(self, doc: dict[str, Any]) -> bool:
-        """Whether AWM can know what the edit began with: else it takes what is new, and no more (SPEC 4.6)."""
+        """Whether AWM can know what the edit began with: else it takes what is new, and no more (SPEC 4.6).
+
+        One older than the last states may be there still, and gone at the next save.
+        """
+        if doc.get("rev", 0) <= self.world.truth.doc.get("rev", 0) - HISTORY_MAX:
+            return False
         try:
             with self.world.aside():
                 json.loads((self.path.parent / "history" / f"{doc.get('rev', 0)}.json").read_bytes())

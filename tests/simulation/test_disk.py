@@ -101,6 +101,23 @@ def test_a_removal_that_is_not_synced_may_be_undone(tmp_path: Path) -> None:
     assert found == {(), (("old", b"old"),)}
 
 
+def test_a_file_whose_removal_is_undone_is_the_same_file(tmp_path: Path) -> None:
+    """Of the same inode number, as on a real disk: by that AWM knows what a save had read (SPEC 4.6)."""
+    found = set()
+    for seed in SEEDS:
+        root = tmp_path / str(seed)
+        root.mkdir()
+        (root / "old").write_bytes(b"old")
+        number = (root / "old").stat().st_ino
+        disk = Disk(root, lambda _: None)
+        with disk.mounted():
+            (root / "old").unlink()
+        disk.lose_power(random.Random(seed))
+        found |= {(path.name, path.stat().st_ino == number) for path in root.iterdir()}
+
+    assert found == {("old", True)}
+
+
 @given(seed=st.integers(), crash_at=st.integers(1, 14))
 def test_the_store_leaves_old_or_new_whatever_is_forgotten(
     tmp_path_factory: pytest.TempPathFactory, seed: int, crash_at: int

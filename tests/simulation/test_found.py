@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from world import World
 from awm_loop.cli import steering
 from awm_loop.core.model import Task
 from awm_loop.core.project import DEFAULT_PROJECT
+from awm_loop.durable import HISTORY_MAX
 from awm_loop.store.statefile import EDITED
 
 
@@ -255,6 +257,22 @@ def test_a_task_of_an_edit_is_removed_after_the_save_that_merged_it_was_killed()
         world.heartbeat({})
 
         assert "X1" not in json.loads(world.home.store.path.read_bytes())["queue"]
+        world.calms()
+
+
+def test_a_save_that_never_stands_does_not_forget_what_the_edit_in_the_file_began_with() -> None:
+    """It had removed the oldest copy in history for its own: a removal in the edit was not known for one (SPEC 4.6)."""
+    with told() as world:
+        world.heartbeat({})
+        old = json.loads(world.home.store.path.read_bytes())
+        for _ in range(HISTORY_MAX - 1):
+            world.command(lambda work, _: replace(work, context_share=work.context_share + 0.01))
+        edit(world, lambda doc: doc.update(old, inProgress=None, attempts=[]), removed=("S1",))
+        world.heartbeat({"exchange": Fault.CRASH_BEFORE})
+        world.heartbeat({})
+        state = json.loads(world.home.store.path.read_bytes())
+
+        assert [attempt["stop"] for attempt in state["attempts"]] == ["removed"]
         world.calms()
 
 

@@ -70,7 +70,7 @@ class Truth:
         self.runs: dict[str, Run] = {}
         self.numbers: dict[int, Attempt] = {}
         self.begun: Counter[int] = Counter()
-        self.newest = 0  # the greatest number of an attempt
+        self.given: set[int] = set()  # numbers of attempts in any state that AWM wrote
         self.recalled: set[int] = set()  # asked to end for a budget: whatever they end as is not counted
         self.retries_max = 0  # the most there ever were
         self.accepted: set[str] = set()
@@ -200,9 +200,11 @@ class Truth:
         self.expect(len(ids) == len({*ids}), "3", "a task in two places:", ids)
         self.expect(len(self.doc["attempts"]) <= self.max_parallel, "1", "live:", self.doc["attempts"])
         self.recalled |= {one["number"] for one in self.doc["attempts"] if one["stop"] == "overspent"}
-        new = [one for one in self.doc["attempts"] if one["number"] > self.newest]
+        new = [one for one in self.doc["attempts"] if one["number"] not in self.given]
         if new:
-            self.newest = max(one["number"] for one in new)
+            numbers = {one["number"] for one in new}
+            self.expect(min(numbers) > max(self.given, default=0), "2", "numbers", numbers, "are not above all given")
+            self.given |= numbers
             self.on_start(self.doc, new)
 
     def look(self, *, is_standing: bool) -> None:
@@ -305,7 +307,6 @@ class Truth:
         self.expect(is_same, "2", "number", attempt.number, "was given before")
         is_new = known is attempt and attempt.key not in self.runs
         if is_new:
-            self.expect(attempt.number >= max(self.numbers), "2", "number", attempt.number, "is below another")
             removed_at = self.removed.get(attempt.task)
             self.expect(removed_at is None, "3", attempt.task, "was removed, and is started")
             is_off = attempt.agent in self.doc.get("agentsOff", ())

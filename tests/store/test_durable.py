@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import awm_loop
-from awm_loop.durable import ChangedError, keep_history, quarantine, write_durably
+from awm_loop.durable import ChangedError, keep_history, quarantine, thin_history, write_durably
 from awm_loop.errors import EXIT_DISK, DiskError
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(awm_loop.__file__).parents[1])}
@@ -285,7 +285,8 @@ def test_history_keeps_the_newest_revs_and_nothing_else_is_touched(tmp_path: Pat
     history = tmp_path / "history"
     foreign = {"notes.txt", "07.json", "-3.json", "1.json.bak", "x1.json"}
     for rev in range(1, 24):
-        keep_history(history, rev, b"state %d" % rev, keep_max=5)
+        keep_history(history, rev, b"state %d" % rev)
+        thin_history(history, rev, keep_max=5)
         if rev == 1:
             for name in foreign:
                 (history / name).touch()
@@ -305,7 +306,8 @@ def revisions(history: Path) -> dict[int, bytes]:
 def test_history_stays_bounded_over_gaps_and_over_a_state_put_back(tmp_path: Path) -> None:
     """A leap of the rev leaves no files for ever, and a lower rev does not lose the state just written: SPEC 4.6."""
     for rev in [*range(1, 8), *range(1001, 1011), *range(8, 11)]:
-        keep_history(tmp_path, rev, b"", keep_max=5)
+        keep_history(tmp_path, rev, b"")
+        thin_history(tmp_path, rev, keep_max=5)
 
     assert sorted(revisions(tmp_path)) == [8, 9, 10, 1006, 1007, 1008, 1009, 1010]
 
