@@ -158,9 +158,13 @@ class Estate:
     # What must hold.
 
     def look(self, doc: Mapping[str, Any], started: Collection[Mapping[str, Any]], now: Instant) -> None:
-        """Of each attempt that is new in a state that AWM wrote."""
+        """Of each attempt that is new in a state that AWM wrote.
+
+        One that an earlier process promised and died of, and that came back from history, was judged as things were then.
+        """
         expect, policy = self.world.truth.expect, self.policy_bounds(now)
-        for one in started:
+        now_given = [one for one in started if datetime.fromisoformat(one["promisedAt"]) in self.world.told]
+        for one in now_given:
             name, task = one["projectId"], one["task"]
             project = self.projects.get(name)
             expect(name == DEFAULT_PROJECT or project is not None, "13", task, "is of no project")

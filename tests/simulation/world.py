@@ -72,6 +72,7 @@ class World:
         self.root = Path(tempfile.mkdtemp(prefix="awm-world-", dir=FAST_DISK if FAST_DISK.is_dir() else None)).resolve()
         self.steady = self.slept = 0.0  # seconds since the beginning; of those, suspended
         self.skew = 0.0  # of the wall clock
+        self.told: set[datetime] = set()  # what it said to the process that runs
         self.boot, self.boot_at, self.spent = 1, -50.0, 0.0
         self.is_calm = self.is_unreachable = False
         self.full_until = 0.0
@@ -288,6 +289,8 @@ class World:
     def _process(self, name: str, body: Callable[[], None], plan: Plan) -> bool:
         """Run it, until its end or its death; whether it met no trouble."""
         outer = self.plan, self.count, self.truth.sent, self.is_person
+        if self.depth == 0:
+            self.told.clear()
         self.plan, self.count, self.truth.sent, self.is_person = plan, 0, [], False
         self.depth += 1
         is_whole = False
@@ -441,7 +444,9 @@ class World:
     def now(self) -> Instant:
         """The time. It goes on a little with each look, as it does."""
         self.steady += LOOK_SECONDS
-        return self._instant()
+        now = self._instant()
+        self.told.add(now.wall)
+        return now
 
     def _instant(self) -> Instant:
         wall = EPOCH + timedelta(seconds=self.steady + self.skew)
