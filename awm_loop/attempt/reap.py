@@ -23,14 +23,17 @@ from awm_loop import fault
 from awm_loop.attempt import procfs
 from awm_loop.attempt.procfs import Identity, Process
 
-SUPERVISOR = ("-P", "-m", "awm_loop.cli.supervise")  # Python's arguments; the first of its own is the home
+# Python's arguments; the first of their own is the home.
+SUPERVISOR = ("-P", "-m", "awm_loop.cli.supervise")
+DELIVERER = ("-P", "-m", "awm_loop.cli.delivery")
+EXEC_LOOKS_MAX = 3  # at a process that lives and has no command line: in the middle of its exec
 STUCK_SECONDS = 30.0  # a killed process still in the kernel's uninterruptible sleep after that is not waited for
 
 
 def own_descendants(spared: Iterable[int] = (), home: Path | None = None) -> set[Identity]:
-    """For a supervisor of `home`, which must be a subreaper: all below it that still runs, but `spared`, the children
-    that are supervisors of `home` themselves, and all below those. Such a one was started by a beat that ran here, or
-    by one of its kind that has ended.
+    """For a supervisor of `home`, which must be a subreaper: all below it that still runs, but `spared`, supervisors
+    and deliverers of `home`, and all below those. Such a one was started by a beat that ran here, or by another
+    supervisor, which may end at any moment of this look.
 
     Empty is a proof. Where there may be somebody who was too quick to be seen, those seen dead stand in for him.
     """
@@ -157,13 +160,22 @@ def _living(processes: Mapping[int, Process], pids: set[int]) -> set[Identity]:
 def _below_us(spared: set[int], home: Path | None) -> tuple[set[Identity], set[Identity]]:
     """Those that run, and those that ended and were not collected yet."""
     processes = procfs.scan()
+    below = procfs.descendants(processes, {os.getpid()})
     if home is not None:
-        wanted = (*SUPERVISOR, os.fsencode(home).decode(errors="backslashreplace"))  # as `argv` has it
-        children = [pid for pid, process in processes.items() if process.ppid == os.getpid()]
-        spared = spared | {pid for pid in children if procfs.argv(pid)[1 : 1 + len(wanted)] == wanted}
-    below = procfs.descendants(processes, {os.getpid()}) - spared - procfs.descendants(processes, spared)
+        spared = spared | {pid for pid in below if _is_of(home, processes[pid])}
+    below -= spared | procfs.descendants(processes, spared)
     living = _living(processes, below)
     return living, {processes[pid].identity for pid in below} - living
+
+
+def _is_of(home: Path, process: Process) -> bool:
+    """Whether it is a supervisor or a deliverer of `home`."""
+    for _ in range(EXEC_LOOKS_MAX):
+        words = procfs.argv(process.pid)
+        if words or process.gone:
+            break
+    the_home = os.fsencode(home).decode(errors="backslashreplace")  # as `argv` has it
+    return words[1:4] in {SUPERVISOR, DELIVERER} and words[4:5] == (the_home,)
 
 
 def _self_and_above(processes: Mapping[int, Process]) -> set[int]:

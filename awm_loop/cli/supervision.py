@@ -192,7 +192,7 @@ def _deliverer(home_path: Path) -> set[int]:
 
     Where there is no process for it, a later beat sends them.
     """
-    arguments = [sys.executable, "-P", "-m", "awm_loop.cli.delivery", str(home_path)]
+    arguments = [sys.executable, *reap.DELIVERER, str(home_path)]
     try:
         return {os.posix_spawn(sys.executable, arguments, os.environ, setsid=True)}
     except OSError as error:

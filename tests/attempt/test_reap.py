@@ -234,6 +234,37 @@ def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(s
     assert process.communicate(timeout=DEADLINE_SECONDS + 10)[0] == "50 True True True\n"
 
 
+def test_supervisors_of_a_home_are_nobodys_agents(tmp_path: Path, start: Starter) -> None:
+    """Wherever below us: their parent may be a supervisor that ended during the look (SPEC 8.2, 15.9)."""
+    script = (
+        "import json, os, sys\n"
+        "from pathlib import Path\n"
+        "from awm_loop.attempt import procfs, reap\n"
+        "from awm_loop.attempt.spawn import become_subreaper\n"
+        "become_subreaper()\n"
+        "home = sys.argv[1]\n"
+        "orders, _ = os.pipe()\n"
+        "def child(*words):\n"
+        "    if os.fork() == 0:\n"
+        "        os.dup2(orders, 0)\n"
+        "        if os.fork() == 0:\n"
+        "            os.execv(sys.executable, words)\n"
+        "        os.wait()\n"
+        "def argvs(of):\n"
+        "    return sorted(procfs.argv(one.pid)[3:] for one in of if procfs.argv(one.pid)[1:2] == ('-P',))\n"
+        "for name, of in (('supervise', home), ('supervise', home + '/other')):\n"
+        "    child('python', '-P', '-m', f'awm_loop.cli.{name}', of, 'KEY', '0')\n"
+        "while len(argvs(reap.own_descendants())) < 2: pass\n"
+        "print(json.dumps(argvs(reap.own_descendants((), Path(home)))))\n"
+        "for one in reap.own_descendants(): os.kill(one.pid, 9)"
+    )
+    process, _ = start(sys.executable, "-c", script, str(tmp_path), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+
+    found = json.loads(process.communicate(timeout=DEADLINE_SECONDS)[0])
+
+    assert found == [["awm_loop.cli.supervise", f"{tmp_path}/other", "KEY", "0"]]
+
+
 def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Attempt, tmp_path: Path) -> None:
     """SPEC 8.3: files closed, environment emptied, orphaned: only its remembered identity proves it ours."""
     attempt.start([], grace_seconds=0.3)
