@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clis import ALONE, GATEWAY_PORT, KEY, PORT, Cli
-from home import Home, is_ours, is_running, kill
+from home import Home, is_running, kill
 
 from awm_loop.launchers.gateway import prefix_of
 
@@ -171,11 +171,14 @@ extra_args = {json.dumps(self.cli.extra_args)}"""
         return self.server.pid if self.server else 0
 
     def running(self) -> dict[int, str]:
-        """The CLI's processes and its tools', which is all that has to do with this home but AWM and the server."""
+        """The CLI's processes and its tools', which is all that has to do with this home but AWM and the server.
+
+        One that ends at this moment has no command line any more.
+        """
         return {
             pid: what
             for pid, what in self.processes().items()
-            if not is_ours(pid) and pid != self.server_pid and not is_of_gateway(what)
+            if what and "awm_loop.cli." not in what and pid != self.server_pid and not is_of_gateway(what)
         }
 
     def prove_the_end_of(self, ran: dict[int, str], number: int = 1) -> None:
