@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -26,11 +27,12 @@ from awm_loop.attempt.procfs import Identity, Process
 # Python's arguments; the first of their own is the home.
 SUPERVISOR = ("-P", "-m", "awm_loop.cli.supervise")
 DELIVERER = ("-P", "-m", "awm_loop.cli.delivery")
-EXEC_LOOKS_MAX = 3  # at a process that lives and has no command line: in the middle of its exec
+EXEC_SECONDS_MAX = 0.02  # in which a process has no command line, in the middle of its exec: 0.3 ms, 0.9 at the worst
+EXEC_POLL_SECONDS = 0.0005
 STUCK_SECONDS = 30.0  # a killed process still in the kernel's uninterruptible sleep after that is not waited for
 
 
-def own_descendants(spared: Iterable[int] = (), home: Path | None = None) -> set[Identity]:
+def own_descendants(home: Path, spared: Iterable[int] = ()) -> set[Identity]:
     """For a supervisor of `home`, which must be a subreaper: all below it that still runs, but `spared`, supervisors
     and deliverers of `home`, and all below those. Such a one was started by a beat that ran here, or by another
     supervisor, which may end at any moment of this look.
@@ -40,12 +42,12 @@ def own_descendants(spared: Iterable[int] = (), home: Path | None = None) -> set
     children = procfs.own_children()
     if children is not None and children <= set(spared):
         return set()  # orphans become our children, and children leave that list when we collect them: free of races
-    living, ended = _below_us(set(spared), home)
+    living, ended = _below_us(home, set(spared))
     if living:
         return living
     # Who forks and exits faster than a look is seen as dead in each, and its dead stay with us until we collect them.
     # So as long as a second look finds more dead than the first, somebody lived when it began.
-    living, ended_now = _below_us(set(spared), home)
+    living, ended_now = _below_us(home, set(spared))
     return living or ended_now - ended
 
 
@@ -157,25 +159,29 @@ def _living(processes: Mapping[int, Process], pids: set[int]) -> set[Identity]:
     return {processes[pid].identity for pid in pids if pid in processes and not processes[pid].gone}
 
 
-def _below_us(spared: set[int], home: Path | None) -> tuple[set[Identity], set[Identity]]:
+def _below_us(home: Path, spared: set[int]) -> tuple[set[Identity], set[Identity]]:
     """Those that run, and those that ended and were not collected yet."""
     processes = procfs.scan()
     below = procfs.descendants(processes, {os.getpid()})
-    if home is not None:
-        spared = spared | {pid for pid in below if _is_of(home, processes[pid])}
+    spared = spared | _of(home, below)
     below -= spared | procfs.descendants(processes, spared)
     living = _living(processes, below)
     return living, {processes[pid].identity for pid in below} - living
 
 
-def _is_of(home: Path, process: Process) -> bool:
-    """Whether it is a supervisor or a deliverer of `home`."""
-    for _ in range(EXEC_LOOKS_MAX):
-        words = procfs.argv(process.pid)
-        if words or process.gone:
-            break
+def _of(home: Path, pids: set[int]) -> set[int]:
+    """The supervisors and deliverers of `home` among them."""
+    found, until = set(), time.monotonic() + EXEC_SECONDS_MAX
     the_home = os.fsencode(home).decode(errors="backslashreplace")  # as `argv` has it
-    return words[1:4] in {SUPERVISOR, DELIVERER} and words[4:5] == (the_home,)
+    for pid in pids:
+        while not (words := procfs.argv(pid)) and time.monotonic() < until:
+            process = procfs.read(pid)
+            if process is None or process.gone:
+                break
+            time.sleep(EXEC_POLL_SECONDS)
+        if words[1:4] in {SUPERVISOR, DELIVERER} and words[4:5] == (the_home,):
+            found.add(pid)
+    return found
 
 
 def _self_and_above(processes: Mapping[int, Process]) -> set[int]:

@@ -270,7 +270,7 @@ class Watch:
         self.sweep = reap.Sweep(self._tree, self.tended.order.stop_grace_seconds)
 
     def _tree(self) -> set[Identity]:
-        return reap.own_descendants(self.spared, Path(self.tended.order.home))
+        return reap.own_descendants(Path(self.tended.order.home), self.spared)
 
     def _sample(self, liveness: Liveness) -> float:
         """Append one sample; returns when the next is due. A stage with a limit of its own can not stall."""

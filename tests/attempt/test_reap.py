@@ -43,8 +43,10 @@ KINDS = {
 }
 SUPERVISOR = """
 import ctypes, json, os, subprocess, sys, time
+from pathlib import Path
 from awm_loop.attempt import reap
 script, lock_path, key, grace_seconds = sys.argv[1:]
+home = Path(lock_path).parent
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 os.dup2(os.open(lock_path, os.O_RDWR | os.O_CREAT), 9)
 spared = subprocess.Popen(["sh", "-c", "sleep 300 & wait"], start_new_session=True, stdout=subprocess.DEVNULL)
@@ -55,10 +57,10 @@ subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=(9,), en
 os.close(9)
 print(spared.pid, flush=True)
 sys.stdin.readline()
-sweep = reap.Sweep(lambda: reap.own_descendants({spared.pid}), float(grace_seconds))
+sweep = reap.Sweep(lambda: reap.own_descendants(home, {spared.pid}), float(grace_seconds))
 while not sweep.step(time.monotonic()):
     time.sleep(0.01)
-below = [one for one in reap.own_descendants() if one.pid != spared.pid]
+below = [one for one in reap.own_descendants(home) if one.pid != spared.pid]
 print(json.dumps([len(sweep.left), spared.poll(), len(below)]), flush=True)
 """
 
@@ -212,7 +214,7 @@ def test_all_kinds_at_once_are_swept_by_a_reaper(attempt: Attempt, bystander: No
 def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(start: Starter) -> None:
     """SPEC 8.3: until nothing is left; each link lives for less than 1 ms, and is dead when it is looked at."""
     script = (
-        "import ctypes, os, signal, time; from awm_loop.attempt import reap\n"
+        "import ctypes, os, pathlib, signal, time; from awm_loop.attempt import reap\n"
         "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"
         "end = time.monotonic() + 20\n"
         "if os.fork() == 0:\n"
@@ -223,8 +225,9 @@ def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(s
         "    try:\n"
         "        while os.waitpid(-1, os.WNOHANG)[0]: pass\n"
         "    except ChildProcessError: return True\n"
-        "seen = [bool(reap.own_descendants()) for _ in range(50) if not collected_all()]\n"
-        "sweep = reap.Sweep(reap.own_descendants, 0.0)\n"
+        "look = lambda: reap.own_descendants(pathlib.Path('/nowhere'))\n"
+        "seen = [bool(look()) for _ in range(50) if not collected_all()]\n"
+        "sweep = reap.Sweep(look, 0.0)\n"
         "while not sweep.step(time.monotonic()): collected_all()\n"
         "print(len(seen), all(seen), collected_all(), time.monotonic() < end)"
     )
@@ -234,35 +237,59 @@ def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(s
     assert process.communicate(timeout=DEADLINE_SECONDS + 10)[0] == "50 True True True\n"
 
 
-def test_supervisors_of_a_home_are_nobodys_agents(tmp_path: Path, start: Starter) -> None:
+LOOKS = """
+import json, os, sys
+from pathlib import Path
+from awm_loop.attempt import procfs, reap
+from awm_loop.attempt.spawn import become_subreaper
+home, looks_count, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+become_subreaper()
+os.chdir(home)
+os.dup2(os.pipe()[0], 0)
+nowhere = os.open(os.devnull, os.O_WRONLY)
+for name in names:
+    for of in (home, home / "other"):
+        if os.fork() == 0:  # somebody between, who ends: whoever looks may find another parent than there is
+            if os.fork() == 0:
+                os.dup2(nowhere, 2)  # bash takes -m for its own, and says what it thinks of that
+                os.execv("/bin/bash", ["python", "-P", "-m", name, str(of)])
+            os._exit(0)
+        os.wait()
+def below(of):
+    return sorted(procfs.argv(one.pid)[3:] for one in reap.own_descendants(of))
+while sum(str(home / "other") in words for words in below(Path("/nowhere"))) < len(names): pass
+seen = {json.dumps(below(home)) for _ in range(looks_count)}
+for one in reap.own_descendants(Path("/nowhere")): os.kill(one.pid, 9)
+print(*seen, sep="\\n")
+"""
+
+
+def seen_below(start: Starter, home: Path, body: str, *names: str, looks_count: int = 1) -> list[object]:
+    """What looks find below a supervisor of `home` where programs of these names, for two homes, are `body` in bash."""
+    for name in names:
+        (home / name).write_text(body)
+    words = (sys.executable, "-c", LOOKS, str(home), str(looks_count), *names)
+    process, _ = start(*words, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    return [json.loads(line) for line in process.communicate(timeout=DEADLINE_SECONDS)[0].splitlines()]
+
+
+def test_supervisors_and_deliverers_of_a_home_are_nobodys_agents(tmp_path: Path, start: Starter) -> None:
     """Wherever below us: their parent may be a supervisor that ended during the look (SPEC 8.2, 15.9)."""
-    script = (
-        "import json, os, sys\n"
-        "from pathlib import Path\n"
-        "from awm_loop.attempt import procfs, reap\n"
-        "from awm_loop.attempt.spawn import become_subreaper\n"
-        "become_subreaper()\n"
-        "home = sys.argv[1]\n"
-        "orders, _ = os.pipe()\n"
-        "def child(*words):\n"
-        "    if os.fork() == 0:\n"
-        "        os.dup2(orders, 0)\n"
-        "        if os.fork() == 0:\n"
-        "            os.execv(sys.executable, words)\n"
-        "        os.wait()\n"
-        "def argvs(of):\n"
-        "    return sorted(procfs.argv(one.pid)[3:] for one in of if procfs.argv(one.pid)[1:2] == ('-P',))\n"
-        "for name, of in (('supervise', home), ('supervise', home + '/other')):\n"
-        "    child('python', '-P', '-m', f'awm_loop.cli.{name}', of, 'KEY', '0')\n"
-        "while len(argvs(reap.own_descendants())) < 2: pass\n"
-        "print(json.dumps(argvs(reap.own_descendants((), Path(home)))))\n"
-        "for one in reap.own_descendants(): os.kill(one.pid, 9)"
-    )
-    process, _ = start(sys.executable, "-c", script, str(tmp_path), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    names = ("awm_loop.cli.delivery", "awm_loop.cli.supervise")
 
-    found = json.loads(process.communicate(timeout=DEADLINE_SECONDS)[0])
+    found = seen_below(start, tmp_path, "read line", *names)
 
-    assert found == [["awm_loop.cli.supervise", f"{tmp_path}/other", "KEY", "0"]]
+    assert found == [[[name, f"{tmp_path}/other"] for name in names]]
+
+
+def test_a_supervisor_in_the_middle_of_its_exec_is_nobodys_agent(tmp_path: Path, start: Starter) -> None:
+    """For that moment it has no command line, as it becomes a fresh image (docs/decisions/0003)."""
+    name, other = "awm_loop.cli.supervise", f"{tmp_path}/other"
+    body = f'[ "$1" = {other} ] && read line\nexec -a python /bin/bash -P -m {name} "$1"'
+
+    found = seen_below(start, tmp_path, body, name, looks_count=300)
+
+    assert found == [[[name, other]]]
 
 
 def test_who_has_lost_every_trace_is_found_by_the_last_sample_alone(attempt: Attempt, tmp_path: Path) -> None:
