@@ -37,14 +37,7 @@ from awm_loop.cli import delivery
 from awm_loop.cli.pulse import pulse
 from awm_loop.config import AgentConfig, Config, LoopConfig, NotifyConfig, ProjectConfig
 from awm_loop.core import choice, machine
-from awm_loop.core.model import (
-    Attempt,
-    Instant,
-    Notice,
-    Policy,
-    Task,
-    Work,
-)
+from awm_loop.core.model import Attempt, Instant, Notice, Policy, Task, Work
 from awm_loop.core.project import DEFAULT_PROJECT
 from awm_loop.durable import disk_trouble
 from awm_loop.errors import AwmError, BadFileError, DiskError
@@ -196,6 +189,7 @@ class World:
         self.estate.mends()
         until = self.steady + CALM_SECONDS_MAX
         for _ in range(CALM_BEATS_MAX):
+            since = self.now()
             self.heartbeat()
             if self.last is not None and self.last.paused:
                 self.person.resumes()
@@ -212,16 +206,23 @@ class World:
             ):
                 break
             is_quiet = self.last is not None and not doc["attempts"]
-            due = choice.next_due(self.last, self.now(), self._policy(Settings(), self.now())) if is_quiet else None
+            due = self._next_due(self.now()) if is_quiet else None
             self.passes(max(60.0, (due - self.now().wall).total_seconds() + 1 if due else 0.0))
             if self.steady > until:
                 break
         self.truth.drained(self.channels)
         self.estate.drained(self.truth.journal)
-        self._rests()
+        self._rests(since)
 
-    def _rests(self) -> None:
-        """A beat with nothing new writes nothing (SPEC 6.4), and no lock is held."""
+    def _next_due(self, now: Instant) -> datetime | None:
+        return self.last and choice.next_due(self.last, now, self._policy(Settings(), now))
+
+    def _rests(self, since: Instant) -> None:
+        """A beat with nothing new writes nothing (SPEC 6.4), and no lock is held. `since`: when the last one began."""
+        due = self._next_due(since)
+        if due is not None and due < self.now().wall + timedelta(seconds=1):  # so there may be something new
+            self.passes(1.0)
+            self.heartbeat()
         changes = len([one for one in self.disk.operations if one.is_change and one.kind != "open"])
         before = self.home.store.path.read_bytes()
         self.heartbeat()
