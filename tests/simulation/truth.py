@@ -75,6 +75,8 @@ class Truth:
         self.retries_max = 0  # the most there ever were
         self.accepted: set[str] = set()
         self.may_vanish: set[str] = set()
+        self.unsynced: set[str] = set()  # in a state that a process left which died: a power loss may take it back
+        self.is_clean = True  # the process that ended last
         self.touched: dict[str, int] = {}  # tasks a person steered, and when
         self.uncounted: set[str] = set()  # whose counts a person disturbed
         self.done: set[tuple[str, str]] = set()  # promises that were kept
@@ -153,6 +155,7 @@ class Truth:
     def commanded(self, added: Collection[str] = (), *, is_paused: bool | None = None) -> None:
         """A verb of `awm` was done: it is in the state already."""
         self.accepted |= {*added}
+        self.unsynced.clear()
         if is_paused is not None:
             self.paused_at = self.tick if is_paused else None
             for edit in self.fresh:
@@ -170,6 +173,7 @@ class Truth:
             if edit.is_paused is not None:
                 self.paused_at = self.tick if edit.is_paused else None
         self.look(is_standing=True)
+        self.unsynced.clear()
         for key, value in () if self.is_by_person else self.foreign.items():
             self.expect(self.doc.get(key) == value, "14", "lost or changed:", key, value)
         self._check_journal()
@@ -218,6 +222,8 @@ class Truth:
         ids = {*places(after)}
         lost = self.accepted - ids - self.may_vanish
         self.expect(not lost, "3", "lost:", sorted(lost))
+        if not self.is_clean:
+            self.unsynced |= ids - self.accepted
         self.accepted |= ids
         for name in OVER:
             left = {*before.get(name, ())} - {*after[name]} - {*self.touched}
@@ -367,6 +373,7 @@ class Truth:
         self.sent.append((channel, notice))
 
     def process_ended(self, *, is_clean: bool) -> None:
+        self.is_clean = is_clean
         if not is_clean:
             self.doubtful |= {*self.sent}
         self.sent.clear()
@@ -374,6 +381,8 @@ class Truth:
     def lost_power(self) -> None:
         """What was not synced may be gone: states are compared from here on, edits nobody read are not owed."""
         self._drops()
+        self.accepted -= self.unsynced
+        self.unsynced.clear()
         self._seen = (0, 0, 0)
         self.standing = {}
         self.noticed = {
