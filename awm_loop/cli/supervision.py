@@ -159,7 +159,7 @@ def _rehearse(home: Home) -> None:
     work = beat.run(replace(home.ports(), read_spec=read_spec, calls=lambda *_: ()), dry_run=True).work
     loaded = home.store.load(now)
     if work is not None and loaded is not None:
-        jsontext.layout(document.write(work, loaded.raw, now, loaded.rev))
+        jsontext.layout(document.write(work, loaded.raw, now, loaded.rev, loaded.work))
         for task_id in work.queue[:1]:
             spec = read_spec(work, task_id)
             if isinstance(spec, Spec) and spec.has_script:

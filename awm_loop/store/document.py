@@ -242,8 +242,12 @@ def _type_hint(value: object) -> str:
     return "an empty list is [], not null" if value is None else "see state/README.md for the type of each field"
 
 
-def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int) -> dict[str, object]:
-    """The file's new content: `raw` with our keys updated in place, new ones at the end, the rest untouched."""
+def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int, said: Work | None = None) -> dict[str, object]:
+    """The file's new content: `raw` with our keys updated in place, new ones at the end, the rest untouched.
+
+    Of what the lists that grow with the night hold, only what differs from `said`, the work that `raw` says, is made
+    anew.
+    """
     deadlines = [account.deadline.until for account in work.accounts.values() if account.deadline is not None]
     return dict(raw) | {
         "version": VERSION,
@@ -276,9 +280,9 @@ def write(work: Work, raw: Mapping[str, object], now: Instant, rev: int) -> dict
         "sessions": dict(work.sessions),
         "agentsOff": dict(work.agents_off),
         "pending": _pending(work.pending, raw.get("pending")),
-        "outbox": entries_of(work.outbox, raw.get("outbox")),
+        "outbox": entries_of(work.outbox, raw.get("outbox"), said.outbox if said else ()),
         "channels": _by_key(work.channels, raw.get("channels"), Channel),
-        "report": entries_of(work.report, raw.get("report")),
+        "report": entries_of(work.report, raw.get("report"), said.report if said else ()),
         "lastUpdated": iso(now.wall),
         "seq": work.seq,
         "log": _log(raw.get("log"), work),

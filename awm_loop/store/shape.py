@@ -183,10 +183,17 @@ def entry_of(noun: Any, old: object = None) -> dict[str, object]:
     return overlay(new, before, known_keys(shape_of(kind)))
 
 
-def entries_of(nouns: Sequence[Any], old: object) -> list[object]:
-    """Entries in our order, each laid over the one in `old` that is the same."""
+def entries_of(nouns: Sequence[Any], old: object, said: Sequence[Any] = ()) -> list[object]:
+    """Entries in our order, each laid over the one in `old` that is the same.
+
+    Where the nouns that `old` says are given, one by one, an entry whose noun is still that very one stands as it is.
+    """
     if not nouns:
         return []
+    if said and isinstance(old, list):
+        standing = {id(noun): entry for noun, entry in zip(said, old, strict=True)}
+        new = iter(entries_of([noun for noun in nouns if id(noun) not in standing], old))
+        return [standing[id(noun)] if id(noun) in standing else next(new) for noun in nouns]
     names = IDENTITY[type(nouns[0])]
     found = [entry for entry in old if isinstance(entry, dict)] if isinstance(old, list) else []
     before = {tuple(entry.get(name) for name in names): entry for entry in found}

@@ -339,7 +339,7 @@ class StateFile:
             raise AssertionError(f"refusing to save a state that breaks a guarantee: {broken}")
         # Above those of a state that was replaced: `awm restore` takes the newest.
         rev = max(loaded.rev, *durable.history_revs(self.history_path), 0) + 1
-        raw = document.write(work, loaded.raw, now, rev)
+        raw = document.write(work, loaded.raw, now, rev, loaded.work)
         data = jsontext.layout(raw)
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):
             raise AssertionError("this state was not loaded from this store")

@@ -65,13 +65,13 @@ def test_a_state_that_is_read_can_be_written_and_read_again(data: bytes) -> None
         return
     assert isinstance(raw, dict)
 
-    once = jsontext.layout(document.write(work, raw, example.NOW, 1))
+    once = jsontext.layout(document.write(work, raw, example.NOW, 1, work))
     read_text, read_raw = jsontext.parse(once, example.PATH)
     again, _ = document.read(read_text, read_raw, example.PATH, example.NOW, example.DEFAULT_AGENT)
 
     assert isinstance(read_raw, dict)
     assert (lists(again), foreign(read_raw)) == (lists(work), foreign(raw))
-    assert jsontext.layout(document.write(again, read_raw, example.NOW, 1)) == once
+    assert jsontext.layout(document.write(again, read_raw, example.NOW, 1, again)) == once
 
 
 @fuzzed(120, 2_500)

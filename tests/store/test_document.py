@@ -377,6 +377,24 @@ def test_the_file_keeps_the_newest_two_hundred_entries_of_ours_and_all_of_others
     assert raw["log"] == [*theirs[:2], *ours[:50], *theirs[2:], *ours[50:]]
 
 
+def test_of_the_lists_that_grow_only_what_changed_is_made_anew() -> None:
+    """A night of a thousand tasks costs its last turn no more than its first; what others wrote beside it stays."""
+    raw = FULL | {
+        name: [{**FULL[name][0], "mine": 1}, {**FULL[name][0], "id": "n2", "number": 2, "mine": 2}]
+        for name in ("outbox", "report")
+    }
+    said = read(raw)
+    told, ended = replace(said.outbox[1], text="told"), replace(said.report[1], notes="well done")
+    work = replace(said, outbox=(said.outbox[0], told), report=(*said.report[:1], ended, replace(ended, number=3)))
+
+    written: Any = document.write(work, raw, NOW, 2, said)
+
+    for name, key in (("outbox", "text"), ("report", "notes")):
+        assert written[name][0] is raw[name][0]
+        assert written[name][1][key] != raw[name][1][key]
+    assert written == document.write(work, raw, NOW, 2)
+
+
 def test_ten_thousand_tasks_are_read_and_written_at_once() -> None:
     """Under 60 ms of processor for both, so that a beat of a long queue stays short (facts/perf.md)."""
     names = [f"S{number}" for number in range(10_000)]
