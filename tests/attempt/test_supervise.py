@@ -213,11 +213,12 @@ def lingering(directory: AttemptDirectory, script: str, monkeypatch: pytest.Monk
 
 
 def test_an_agent_that_ends_soon_is_seen_to(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its image stays, and what it said is in its log (SPEC 8.2)."""
+    """Its image stays, and what it said is in its log (SPEC 8.2); who has ended is not looked at for a stall first."""
     run = lingering(directory, "echo said", monkeypatch)
     assert run.ends_soon()
     assert run.finish().outcome is Outcome.SUCCEEDED
     assert (directory / "out.log").read_bytes() == b"said\n"
+    assert not (directory / "samples.jsonl").exists()
 
 
 def test_an_agent_that_says_much_is_not_kept_waiting(
