@@ -23,6 +23,7 @@ from measure import Bench, Column, Contender, Figures, Rounds, Setting, Target
 from peers import NQ, SPOOLER, Way
 
 GAP_TASKS_COUNT, GAP_TASK_SECONDS, DRAIN_TASKS_COUNT = 50, 0.3, 500
+LONG_TASKS_COUNT, LONG_TASK_SECONDS = 15, 1.5  # beyond LINGER_SECONDS: as every agent's that takes its time
 QUICK_TASKS_COUNT = 4
 ONE_SHOT = ("systemd-run", "--quiet", "--wait", "--collect", "-p", "Type=oneshot", "-p", "KillMode=process")
 REST_SECONDS = 0.25  # between looks at the queue, which would be part of the gaps
@@ -34,6 +35,7 @@ class Variant:
     """How AWM runs the tasks; the plain one in place, with the program itself as the agent."""
 
     is_direct: bool = True
+    is_long: bool = False
     is_git: bool = False
     loop: str = ""
     project: str = ""
@@ -46,6 +48,7 @@ class Variant:
 IN_PLACE = "awm in place"
 VARIANTS: Mapping[str, Variant] = {
     IN_PLACE: Variant(),
+    "awm, tasks of 1.5 s": Variant(is_long=True),
     "awm, shell agent": Variant(is_direct=False),
     "awm, project in git": Variant(is_git=True),
     "awm, git, gate": Variant(is_git=True, project='verify = "true"'),
@@ -74,11 +77,16 @@ def _drain(setting: Setting) -> dict[str, Contender]:
 
 def _contenders(setting: Setting, variants: Mapping[str, Variant], count: int, seconds: float) -> dict[str, Contender]:
     stamps, folder = setting.work / "stamps", setting.work / "queue"
-    command = [*peers.agent(setting.work), str(stamps), f"{seconds:g}"]
-    ways = peers.installed() | {
-        f"{name}{mark}": one.way(code) for mark, code in setting.codes.items() for name, one in variants.items()
-    }
-    return {name: partial(_measured, way, command, count, folder) for name, way in ways.items()}
+    agent = [*peers.agent(setting.work), str(stamps)]
+    short, long = (
+        partial(_measured, command=[*agent, f"{each:g}"], count=many, folder=folder)
+        for each, many in ((seconds, count), (LONG_TASK_SECONDS, min(count, LONG_TASKS_COUNT)))
+    )
+    found: dict[str, Contender] = {name: partial(short, way) for name, way in peers.installed().items()}
+    for mark, code in setting.codes.items():
+        for name, one in variants.items():
+            found[f"{name}{mark}"] = partial(long if one.is_long else short, one.way(code))
+    return found
 
 
 def _measured(way: Way, command: Sequence[str], count: int, folder: Path) -> Figures:

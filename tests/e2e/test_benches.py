@@ -14,7 +14,14 @@ from home import REPOSITORY, only
 
 FOLDERS = ("scripts/bench", "docs/benchmarks")
 ROWS = {
-    "gap": {"awm in place", "awm, shell agent", "awm, project in git", "awm, git, gate", "awm, git, worktrees"},
+    "gap": {
+        "awm in place",
+        "awm, tasks of 1.5 s",
+        "awm, shell agent",
+        "awm, project in git",
+        "awm, git, gate",
+        "awm, git, worktrees",
+    },
     "drain": {"awm in place", "bash loop", "xargs"},
     "night": {f"5 to 60 seconds: {way}" for way in ("awm", "awm, 5-minute timer only", "30-minute heartbeat")},
     "beat": {
