@@ -80,7 +80,7 @@ def drawn(seed: int) -> Plan:
     among = chance.choice(groups) if chance.random() < 0.5 else ""
     return Plan(
         seed=seed,
-        tasks=chance.choice((1, 1, 2)),
+        tasks=chance.choice((2, 4, 6) if worktrees else (1, 1, 2)),
         kill=chance.choice((0.05, 0.2, 0.4) if among else (0.005, 0.01, 0.03)),
         among=among,
         pause=chance.choice((0.0, 0.05, 0.2, 0.5)),
@@ -120,6 +120,7 @@ class Run:
     plan: Plan
     tasks: list[str] = field(default_factory=list)
     beats: int = 0
+    ended: int = 0  # processes that the run itself killed
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -279,6 +280,7 @@ class Run:
                 self._wait(lambda: self._kills(name) > kills)
 
         if name in IN_CHILDREN:
+            self.ended += len(self.home.processes())
             self.home.end_all()
 
     def _kills(self, name: str) -> int:
@@ -343,7 +345,7 @@ class Run:
             later = [other for name, other in begun[at + 1 :] if name == task]
             if key in good and later:
                 yield "good result ignored", f"{task}: {key} succeeded, {later} followed"
-        for complaint in (*self.complaints, *self._left(), *self._told(), *self._unreplayed()):
+        for complaint in (*self.complaints, *self._left(), *self._swept(), *self._told(), *self._unreplayed()):
             yield "other", complaint
 
     def _lost(self) -> Iterator[tuple[str, str]]:
@@ -389,6 +391,15 @@ class Run:
             if there and not home.state()["failed"]:  # the work of a failed task stays for a person
                 yield f"left over: {list((home.path / 'worktrees').glob('*'))} {home.git('branch', '--list', 'awm/*')}"
 
+    def _swept(self) -> Iterator[str]:
+        """An attempt is lost where its supervisor was killed, and nowhere else: another one's sweep passes it over."""
+        lost = [path.name for path in self.home.attempts() if _outcome(path) == "lost"]
+        if len(lost) > self._crashes() + self.ended:
+            yield f"lost: {lost}, with {self._crashes()} crashes"
+
+    def _crashes(self) -> int:
+        return sum(line.endswith(" kill") for line in self.struck())
+
     def _told(self) -> Iterator[str]:
         """Each end was told by each channel, and no more often than there were crashes (SPEC 15.11)."""
         if not self.plan.told:
@@ -397,8 +408,8 @@ class Run:
         ended = {line["task"] for line in told if line["kind"] in {"completed", "failed"}}
         if {task for task in ended if not task.startswith(WATCHED)} != set(self.tasks):
             yield f"told of {ended} only"
-        kills = sum(line.endswith(" kill") for line in self.struck())
-        often = {name: count for name, count in Counter(line["id"] for line in told).items() if count > 1 + kills}
+        sent = Counter(line["id"] for line in told)
+        often = {name: count for name, count in sent.items() if count > 1 + self._crashes()}
         if often:
             yield f"told too often: {often}"
 
