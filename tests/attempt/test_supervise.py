@@ -226,7 +226,9 @@ def test_an_agent_that_says_much_is_not_kept_waiting(
 ) -> None:
     """A pipe that nobody reads holds 64 KiB: who fills it gets an image that reads."""
     run = lingering(directory, "head -c 100000 /dev/zero", monkeypatch)
+    begun = time.monotonic()
     assert not run.ends_soon()
+    assert time.monotonic() - begun < DEADLINE_SECONDS  # for so long who does not look would wait
     assert run.finish().outcome is Outcome.SUCCEEDED
     assert (directory / "out.log").stat().st_size == 100_000
 
@@ -244,9 +246,10 @@ def test_an_agent_that_is_asked_to_end_is_ended_here(
 def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue of nothing but short tasks still runs the code as it stands (SPEC 8.2)."""
     run = lingering(directory, "exec sleep 1000", monkeypatch)
-    spare = Spare.fork()
+    spare, begun = Spare.fork(), time.monotonic()
     with spare.orders:
-        assert not Image(directory.path, spare, {spare.pid}, fresh_until=time.monotonic()).lingers(run)
+        assert not Image(directory.path, spare, {spare.pid}, fresh_until=begun).lingers(run)
+    assert time.monotonic() - begun < DEADLINE_SECONDS  # for so long who does not look at its age would wait
     directory.write_stop_request("operator")
     assert run.finish().outcome is Outcome.STOPPED
 
