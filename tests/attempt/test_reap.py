@@ -238,12 +238,16 @@ def test_a_chain_that_forks_and_exits_faster_than_a_look_is_not_taken_for_gone(s
 
 
 LOOKS = """
-import json, os, sys
+import ctypes, json, os, sys, threading, time
 from pathlib import Path
 from awm_loop.attempt import procfs, reap
 from awm_loop.attempt.spawn import become_subreaper
 home, looks_count, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 become_subreaper()
+for _ in range(8 if looks_count > 1 else 0):  # whose main thread has ended, not they: they never have a command line
+    if os.fork() == 0:
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        ctypes.CDLL(None).pthread_exit(None)
 os.chdir(home)
 os.dup2(os.pipe()[0], 0)
 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -256,7 +260,7 @@ for name in names:
             os._exit(0)
         os.wait()
 def below(of):
-    return sorted(procfs.argv(one.pid)[3:] for one in reap.own_descendants(of))
+    return sorted(filter(None, (procfs.argv(one.pid)[3:] for one in reap.own_descendants(of))))
 while sum(str(home / "other") in words for words in below(Path("/nowhere"))) < len(names): pass
 seen = {json.dumps(below(home)) for _ in range(looks_count)}
 for one in reap.own_descendants(Path("/nowhere")): os.kill(one.pid, 9)

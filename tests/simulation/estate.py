@@ -153,6 +153,7 @@ class Estate:
             self.world.does("take", call.key, lambda call=call: self._gone(call))
 
     def _gone(self, call: Call) -> None:
+        self.world.truth.unsynced.discard(call.task)  # it was told that it was heard: that must last
         self.waiting = [one for one in self.waiting if one != call]
 
     # What must hold.

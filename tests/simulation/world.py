@@ -189,7 +189,7 @@ class World:
         self.estate.mends()
         until = self.steady + CALM_SECONDS_MAX
         for _ in range(CALM_BEATS_MAX):
-            since = self.now()
+            since = self._instant()
             self.heartbeat()
             if self.last is not None and self.last.paused:
                 self.person.resumes()
@@ -220,7 +220,7 @@ class World:
     def _rests(self, since: Instant) -> None:
         """A beat with nothing new writes nothing (SPEC 6.4), and no lock is held. `since`: when the last one began."""
         due = self._next_due(since)
-        if due is not None and due < self.now().wall + timedelta(seconds=1):  # so there may be something new
+        if due is not None and due < self._instant().wall + timedelta(seconds=1):  # so there may be something new
             self.passes(1.0)
             self.heartbeat()
         changes = len([one for one in self.disk.operations if one.is_change and one.kind != "open"])
