@@ -13,7 +13,8 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from awm_loop.errors import AwmError
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PID_BYTES_MAX = 20
+ORPHAN_POLL_SECONDS = 0.0002
 PATIENCE_SECONDS = 1.0  # with a spare that does not answer: then it may have been stopped, and is told to go on
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not load libraries
 
@@ -73,19 +76,8 @@ class Spare:
 
         Returns when it has closed what this process has open. Raises AwmError where no process can be made.
         """
-        try:
-            ours, theirs = socket.socketpair()
-            supervisor = os.getpid()
-            pid = os.fork()
-        except OSError as error:
-            raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -u -n; free -h`") from error
-        if pid == 0:
-            _wait_to_become_agent(theirs, supervisor)
-        fault.point("spawn.fork:after")
-        theirs.close()
-        if select.select([ours], [], [], PATIENCE_SECONDS)[0]:
-            ours.recv(1)
-        return cls(pid, os.pidfd_open(pid), ours)
+        pid, orders = _forked(_wait_to_become_agent)
+        return cls(pid, os.pidfd_open(pid), orders)
 
     @property
     def is_waiting(self) -> bool:
@@ -114,6 +106,38 @@ class Spare:
         """Let it go on where somebody stopped it."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
+
+
+@dataclass(frozen=True, slots=True)
+class Nursery:
+    """A child forked before this process has grown, which forks spares for it, and dies with it.
+
+    What is forked from a grown process shares its memory: until the spare has become something else, this process
+    copies each page that it writes, which is a third of a turn (docs/MEASURED.md 7).
+    """
+
+    pid: int
+    orders: socket.socket
+
+    @classmethod
+    def fork(cls) -> Nursery:
+        """Must be called as `Spare.fork` must. Raises AwmError where no process can be made."""
+        pid, orders = _forked(_bear)
+        return cls(pid, orders)
+
+    def spare(self) -> Spare:
+        """One more. This process must be a subreaper: as an orphan of the nursery's the spare becomes its child.
+
+        Where the nursery is gone or does not answer, a fork of this process does. Raises AwmError where there is none.
+        """
+        with suppress(OSError):
+            ours, theirs = socket.socketpair()
+            with theirs:
+                socket.send_fds(self.orders, [b"\0"], [theirs.fileno()])
+            if select.select([ours], [], [], PATIENCE_SECONDS)[0] and (said := ours.recv(PID_BYTES_MAX)):
+                return Spare(int(said), os.pidfd_open(int(said)), ours)
+            ours.close()  # the end of one that comes late
+        return Spare.fork()
 
 
 def become_subreaper() -> None:
@@ -184,18 +208,62 @@ def _report(problem_fd: int, spare: Spare) -> bytes:
             said += piece
 
 
-def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
-    """Runs in the forked child: nothing of the supervisor's stays open in it, above all no lock."""
+def _forked(be: Callable[[socket.socket, int], NoReturn]) -> tuple[int, socket.socket]:
+    """A child that is to `be` something and holds nothing of ours any more: its pid, and our end of its orders."""
     try:
-        os.setsid()
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != supervisor:  # it died before the line above: nobody would send us that signal
-            os._exit(1)
-        for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        os.umask(0o077)
-        close_all_but({orders.fileno()})
-        orders.send(b"\0")
+        ours, theirs = socket.socketpair()
+        supervisor = os.getpid()
+        pid = os.fork()
+    except OSError as error:
+        raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -u -n; free -h`") from error
+    if pid == 0:
+        be(theirs, supervisor)
+    fault.point("spawn.fork:after")
+    theirs.close()
+    if select.select([ours], [], [], PATIENCE_SECONDS)[0]:
+        ours.recv(PID_BYTES_MAX)
+    return pid, ours
+
+
+def _settle(orders: socket.socket, supervisor: int) -> None:
+    """In a child: nothing of the supervisor's stays open, above all no lock, and it dies with it. It says its pid."""
+    os.setsid()
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:  # it died before the line above: nobody would send us that signal
+        os._exit(1)
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o077)
+    close_all_but({orders.fileno()})
+    orders.send(b"%d" % os.getpid())
+
+
+def _bear(orders: socket.socket, supervisor: int) -> NoReturn:
+    """The nursery: a spare for each socket it is sent. It comes of a child that ends at once, so it is an orphan."""
+    try:
+        _settle(orders, supervisor)
+        while True:
+            _, fds, _, _ = socket.recv_fds(orders, 1, 1)
+            if not fds:
+                break
+            fault.point("spawn.nursery:asked")
+            between = os.fork()
+            if between == 0:
+                between = os.getpid()
+                if os.fork():
+                    break
+                while os.getppid() == between:
+                    time.sleep(ORPHAN_POLL_SECONDS)
+                _wait_to_become_agent(socket.socket(fileno=fds[0]), supervisor)
+            os.close(fds[0])
+            os.waitpid(between, 0)
+    finally:
+        os._exit(0)
+
+
+def _wait_to_become_agent(orders: socket.socket, supervisor: int) -> NoReturn:
+    try:
+        _settle(orders, supervisor)
         fault.point("spawn.spare:waits")
         _, fds, _, _ = socket.recv_fds(orders, 1, 5)
         if fds:

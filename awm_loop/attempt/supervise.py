@@ -45,9 +45,12 @@ def tend(directory: AttemptDirectory) -> int | None:
 
 
 def begin(
-    directory: AttemptDirectory, lock_fd: int, prepare: Callable[[Order], Invocation | None], spare: Spare | None = None
+    directory: AttemptDirectory,
+    lock_fd: int,
+    prepare: Callable[[Order], Invocation | None],
+    spare_of: Callable[[], Spare],
 ) -> Tended | None:
-    """Pass the start and run the agent, holding `sup.lock`; by `spare`, where one was forked in time.
+    """Pass the start and run the agent, holding `sup.lock`, in a spare of `spare_of`.
 
     None, and the lock let go, where it has started before, has ended, or is wanted stopped. Where `prepare` returns
     None, nothing is run yet: the course of the attempt begins with another stage, which is left to `Run`.
@@ -66,7 +69,7 @@ def begin(
             return None
         fault.point("supervise.begin:locked")
         first = None if order.problem else prepare(order)
-        spare = spare or (Spare.fork() if first else None)
+        spare = spare_of() if first else None
         fault.point("supervise.start:before")
         if directory.pass_start(marker()):
             tended = Tended(directory, order, lock_fd, None, order.problem)
@@ -82,16 +85,16 @@ def begin(
 
 
 def _run_first(tended: Tended, first: Invocation | None, agent_fd: int, spare: Spare | None) -> None:
-    started = _spawned(first, agent_fd, spare) if first else ""
+    started = _spawned(first, agent_fd, lambda: spare) if first and spare else ""
     if isinstance(started, Child):
         tended.child = started
     else:
         tended.problem = tended.problem or started
 
 
-def _spawned(invocation: Invocation, agent_fd: int, spare: Spare | None = None) -> Child | str:
+def _spawned(invocation: Invocation, agent_fd: int, spare_of: Callable[[], Spare]) -> Child | str:
     try:
-        return spawn(invocation, agent_fd, spare)
+        return spawn(invocation, agent_fd, spare_of())
     except AwmError as error:
         return error.message
 
@@ -101,12 +104,14 @@ class Run:
     """One attempt in this process: up to its agent, and on to its durable result. Between the two there is time.
 
     Where `tended` has a child or a problem already, that is of the first stage of `course`. `spared` are children of
-    this process, not the agent's; those that end are taken out, as others may get their pids.
+    this process, not the agent's; those that end are taken out, as others may get their pids. Each stage is run in a
+    spare of `spare_of`.
     """
 
     tended: Tended
     course: Course
     spared: set[int]
+    spare_of: Callable[[], Spare]
     _started: Marker = field(init=False)
     _stage: Stage | None = field(init=False, default=None)
     _result: Result | None = field(init=False, default=None)
@@ -184,7 +189,7 @@ class Run:
                 why = "something that hides still holds the attempt's lock"
                 return _not_run(self._started, Outcome.FAILED, why)
             fault.point("supervise.stage:before")
-            started = _spawned(stage.invocation, agent_fd)
+            started = _spawned(stage.invocation, agent_fd, self.spare_of)
             fault.point("supervise.stage:begun")
             os.close(agent_fd)
             tended.child, tended.problem = (started, "") if isinstance(started, Child) else (None, started)

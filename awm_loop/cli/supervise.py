@@ -4,8 +4,8 @@
     python -m awm_loop.cli.supervise HOME KEY LOCK_FD OUTPUT_FD ERRORS_FD …    the same, after exec, with its child
 
 Whoever called that beat may have handed down what is none of ours, such as the lock of cron's `flock`: it would be held
-as long as the work goes on. The spare for the next agent is forked first, before there is much to copy: it becomes the
-agent four times as fast.
+as long as the work goes on. The nursery is forked first, before there is much to copy: what it forks becomes the agent
+four times as fast, and shares no memory with us.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gc
 import os
 import sys
 
-from awm_loop.attempt.spawn import Spare, close_all_but
+from awm_loop.attempt.spawn import Nursery, close_all_but
 from awm_loop.cli.inherited import set_right
 from awm_loop.errors import AwmError
 
@@ -27,13 +27,13 @@ def main(arguments: list[str]) -> int:
     if len(arguments) == FRESH:
         _wait_to_be_moved()
     try:
-        spare = Spare.fork()
+        nursery = Nursery.fork()
     except AwmError as error:
         return error.show()
     gc.disable()  # until all is imported and rehearsed, as nothing of that is garbage
     from awm_loop.cli import supervision  # noqa: PLC0415  not before the fork
 
-    return supervision.main(arguments, spare)
+    return supervision.main(arguments, nursery)
 
 
 def _wait_to_be_moved() -> None:

@@ -22,7 +22,7 @@ from awm_loop import beat, clock, fault
 from awm_loop.agents import kinds
 from awm_loop.attempt import abandoned, reap, supervise
 from awm_loop.attempt.directory import AttemptDirectory, ResultEntry
-from awm_loop.attempt.spawn import Child, Spare, become_subreaper
+from awm_loop.attempt.spawn import Child, Nursery, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
 from awm_loop.cli import attend, delivery, tending
 from awm_loop.cli.pulse import pulse
@@ -37,7 +37,7 @@ from awm_loop.wiring import Home
 REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds, in which nobody looks for a stop
 
 
-def main(arguments: list[str], spare: Spare) -> int:
+def main(arguments: list[str], nursery: Nursery) -> int:
     """Tend the attempt, then run the next beat; `arguments` are those of `supervise`. Returns the exit code."""
     home_path, key, lock_fd, *rest = arguments
     os.chdir(home_path)
@@ -45,9 +45,12 @@ def main(arguments: list[str], spare: Spare) -> int:
     become_subreaper()
     directory = AttemptDirectory(Path(home_path) / "state" / "attempts" / key)
     os.set_inheritable(int(lock_fd), False)
-    image = Image(Path(home_path), spare, {spare.pid, *map(int, rest[3:])}, time.monotonic() + IMAGE_SECONDS_MAX)
+    spared = {nursery.pid, *map(int, rest[3:])}
+    image = Image(Path(home_path), nursery, spared, time.monotonic() + IMAGE_SECONDS_MAX)
     try:
-        tended = _adopted(directory, int(lock_fd), *map(int, rest[:3])) if rest else _begun(directory, int(lock_fd))
+        tended = (
+            _adopted(directory, int(lock_fd), *map(int, rest[:3])) if rest else _begun(directory, int(lock_fd), nursery)
+        )
         if tended is not None:
             image.tend(tended)
         while image.beats():
@@ -62,17 +65,19 @@ class Image:
     """This process between two execs. `spare` waits to become the next agent; `spared` are no agent's children."""
 
     home_path: Path
-    spare: Spare
+    nursery: Nursery
     spared: set[int]
     fresh_until: float
+    spare: Spare | None = None
 
     def tend(self, tended: Tended) -> None:
         """The attempt that this image began with, to its end; the rehearsal meanwhile is for the next beat."""
-        run = supervise.Run(tended, tending.course(tended), self.spared)
+        run = supervise.Run(tended, tending.course(tended), self.spared, self.nursery.spare)
         has_agent = run.reach_agent()
         try:
             if has_agent:
                 with suppress(AwmError):  # trouble is for the beat itself to tell
+                    self._armed()
                     _rehearse(Home.open(self.home_path))
                 fault.point("supervision.rehearsal:after")
             gc.freeze()  # what there is now is not looked through again
@@ -84,7 +89,7 @@ class Image:
         """Run the next beat. True where an attempt that it started here has come to its end under this image."""
         begun: list[Tended] = []
         self.collect()
-        self._arm()
+        self._armed()
         fault.point("supervision.beat:before")
         home, is_whole = Home.open(self.home_path), False
         try:
@@ -107,10 +112,12 @@ class Image:
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
                 self.spared.discard(pid)
 
-    def _arm(self) -> None:
-        if not self.spare.is_waiting:
-            self.spare = Spare.fork()
+    def _armed(self) -> Spare:
+        """The spare that waits to become the next agent; one more where there is none."""
+        if self.spare is None or not self.spare.is_waiting:
+            self.spare = self.nursery.spare()
             self.spared.add(self.spare.pid)
+        return self.spare
 
     def _begin(self, begun: list[Tended], directory: AttemptDirectory) -> None:
         """Start the first attempt of a beat here; any other has a supervisor of its own."""
@@ -118,17 +125,17 @@ class Image:
             start_supervisor(self.home_path, directory)
             return
         lock_fd = supervise.tend(directory)
-        tended = None if lock_fd is None else supervise.begin(directory, lock_fd, tending.first, self.spare)
+        tended = None if lock_fd is None else supervise.begin(directory, lock_fd, tending.first, self._armed)
         if tended is not None:
             begun.append(tended)
 
     def _go_on(self, home: Home, tended: Tended, *, may_linger: bool) -> None:
         """Leave the attempt to a fresh image once its agent runs; where that is soon over, tend it to its end."""
-        if not self.spare.is_waiting:  # it has become the agent
+        if self.spare is not None and not self.spare.is_waiting:  # it has become the agent
             self.spared.discard(self.spare.pid)
         if delivery.has_channels(home):
             self.spared |= _deliverer(self.home_path)
-        run = supervise.Run(tended, tending.course(tended), self.spared)
+        run = supervise.Run(tended, tending.course(tended), self.spared, self.nursery.spare)
         if run.reach_agent() and not (may_linger and self.lingers(run)):
             _replace_image(self.home_path, tended, self.spared)
         run.finish()
@@ -137,7 +144,7 @@ class Image:
         if time.monotonic() > self.fresh_until:
             return False
         with suppress(AwmError):  # where there is no process for it, the next start says so
-            self._arm()
+            self._armed()
         return run.ends_soon()
 
 
@@ -166,14 +173,14 @@ def _rehearse(home: Home) -> None:
                 specfile.run_blocks(spec.text)
 
 
-def _begun(directory: AttemptDirectory, lock_fd: int) -> Tended | None:
+def _begun(directory: AttemptDirectory, lock_fd: int, nursery: Nursery) -> Tended | None:
     """Start the attempt, or reap it where a stop was asked; None when there is nothing to watch."""
     if directory.stop_request() is not None:
         abandoned.reap_attempt(directory, lock_fd, attend.call_off)
         with suppress(AwmError):
             tending.restore(directory)
         return None
-    return supervise.begin(directory, lock_fd, tending.first)
+    return supervise.begin(directory, lock_fd, tending.first, nursery.spare)
 
 
 def _adopted(directory: AttemptDirectory, lock_fd: int, output_fd: int, errors_fd: int, pid: int) -> Tended:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from awm_loop.attempt.directory import let_go, take_lock
 from awm_loop.attempt.procfs import open_files
 from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
 from awm_loop.errors import AwmError
+
+DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -82,6 +86,45 @@ def test_where_the_spare_is_gone_another_is_forked(tmp_path: Path, lock: int) ->
     os.waitpid(spare.pid, 0)
 
     assert run("echo there", tmp_path, lock, spare) == (0, b"there\n")
+
+
+ASKS = """
+import json, os, signal, sys
+from awm_loop.attempt import procfs
+from awm_loop.attempt.spawn import Nursery, become_subreaper
+nursery = Nursery.fork()
+become_subreaper()
+for trouble in sys.argv[1:]:
+    os.kill(nursery.pid, getattr(signal, trouble))
+    os.waitid(os.P_PID, nursery.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+spares = [nursery.spare() for _ in range(2)]
+if os.fork():  # who holds their orders too, so that only the death of who asked can end them
+    seen = [procfs.read(one.pid) for one in spares]
+    held = [name for one in seen for name, _ in procfs.open_files(one.pid) if name not in ("fd/0", "fd/1", "fd/2")]
+    print(json.dumps([os.getpid(), [[one.pid, one.ppid, one.sid] for one in seen], held]), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("trouble", [(), ("SIGKILL",), ("SIGSTOP",)], ids=["well", "gone", "stopped"])
+def test_a_spare_of_the_nursery_is_a_child_of_who_asked_and_dies_with_it(
+    trouble: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Also where there is no nursery any more, or it does not answer: then it is forked here (SPEC 8.2)."""
+    command, log = [sys.executable, "-c", ASKS, *trouble], tmp_path / "points"
+    environment = os.environ | {"AWM_FAULT": f"seed=1 pause=1 pause_seconds=0 log={log}"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        asker, spares, held = json.loads(process.stdout.readline())
+        assert spares == [[pid, asker, pid] for pid, _, _ in spares]
+        assert len([name for name in held if name.startswith("fd/")]) == 2  # the end of its orders, each
+        pidfds = [os.pidfd_open(pid) for pid, _, _ in spares]
+        process.kill()
+        forks_here = [line for line in log.read_text().splitlines() if line.startswith("spawn.fork:after")]
+        assert len(forks_here) == (3 if trouble else 1)
+        for fd in pidfds:
+            assert select.select([fd], [], [], DEADLINE_SECONDS)[0]
+            os.close(fd)
 
 
 def test_an_agent_has_its_streams_and_its_lock_and_no_other_file(tmp_path: Path, lock: int) -> None:

@@ -16,6 +16,7 @@ from awm_loop import clock
 from awm_loop.attempt import directory as attempt_directory
 from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory, let_go, put, take_lock
+from awm_loop.attempt.spawn import Spare
 from awm_loop.attempt.supervise import begin, marker, tend
 from awm_loop.core.observation import ProbeFailed
 
@@ -86,7 +87,7 @@ def test_nothing_begins_that_must_not(directory: AttemptDirectory, why: str) -> 
     fd = take_lock(directory / "sup.lock")
     assert fd is not None
 
-    begun = begin(directory, fd, lambda order: None)
+    begun = begin(directory, fd, lambda order: None, Spare.fork)
 
     assert begun is None
     assert (directory / "started").exists() == (why == "began before")
@@ -101,7 +102,7 @@ def test_nothing_begins_while_somebody_holds_the_lock_of_the_agent(directory: At
     assert held is not None
     assert fd is not None
 
-    begun = begin(directory, fd, lambda order: None)
+    begun = begin(directory, fd, lambda order: None, Spare.fork)
 
     free = take_lock(directory / "sup.lock")
     assert (begun, (directory / "started").exists(), free is None) == (None, False, False)

@@ -17,7 +17,7 @@ import pytest
 from awm_loop import clock
 from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory, put, take_lock
-from awm_loop.attempt.spawn import Invocation, Spare
+from awm_loop.attempt.spawn import Invocation, Nursery, Spare
 from awm_loop.attempt.stage import End, Stage, Tended
 from awm_loop.attempt.supervise import Course, Run, marker, tend
 from awm_loop.cli.supervision import Image
@@ -36,20 +36,20 @@ SUPERVISOR = """
 import sys
 from pathlib import Path
 from awm_loop.attempt.directory import AttemptDirectory
-from awm_loop.attempt.spawn import become_subreaper
+from awm_loop.attempt.spawn import Spare, become_subreaper
 from awm_loop.attempt.supervise import Run
 sys.path.insert(0, {tests!r})
 from test_supervise import course, tended
 become_subreaper()
 path = Path(sys.argv[1])
-Run(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set()).finish()
+Run(tended(AttemptDirectory(path)), course(path, sys.argv[2]), set(), Spare.fork).finish()
 """
 BROKEN = """
 import os
 import sys
 from pathlib import Path
 from awm_loop.attempt.directory import AttemptDirectory, take_lock
-from awm_loop.attempt.spawn import Invocation, become_subreaper, spawn
+from awm_loop.attempt.spawn import Invocation, Spare, become_subreaper, spawn
 from awm_loop.attempt.supervise import Run
 sys.path.insert(0, {tests!r})
 from test_supervise import nothing, tended
@@ -59,7 +59,7 @@ held = tended(AttemptDirectory(path))
 run = Invocation(argv=["sleep", "1000"], environment=dict(os.environ), directory=path, stdin_path=Path(os.devnull))
 held.child = spawn(run, take_lock(path / "agent.lock"))
 print(held.child.pid, flush=True)
-Run(held, nothing(), set()).finish()
+Run(held, nothing(), set(), Spare.fork).finish()
 """
 
 
@@ -152,7 +152,7 @@ def test_a_stage_is_not_run_when_the_end_is_wanted(directory: AttemptDirectory) 
     """A stop between two stages, as between agent and gate (SPEC 8.3)."""
     directory.write_stop_request("skip")
 
-    result = Run(tended(directory), course(directory.path, "touch ran"), set()).finish()
+    result = Run(tended(directory), course(directory.path, "touch ran"), set(), Spare.fork).finish()
 
     assert (result.outcome, result.error) == (Outcome.STOPPED, "asked to end before it was run")
     assert (directory.result(), (directory / "ran").exists()) == (result, False)
@@ -168,7 +168,7 @@ def test_a_stage_is_not_run_beside_another(
     if held is None:
         (directory / "agent.lock").symlink_to("elsewhere")
 
-    result = Run(tended(directory), course(directory.path, "touch ran"), set()).finish()
+    result = Run(tended(directory), course(directory.path, "touch ran"), set(), Spare.fork).finish()
     if held is not None:
         os.close(held)
 
@@ -186,7 +186,7 @@ def test_a_result_that_no_disk_will_ever_take_ends_the_supervisor(directory: Att
     one = tended(directory)
 
     with pytest.raises(DiskError, match="No such file or directory"):
-        Run(one, course(directory.path, "true", lambda: shutil.rmtree(directory.path)), set()).finish()
+        Run(one, course(directory.path, "true", lambda: shutil.rmtree(directory.path)), set(), Spare.fork).finish()
     os.close(one.lock_fd)
 
 
@@ -207,7 +207,7 @@ def test_an_agent_that_runs_is_ended_where_its_course_breaks_off(directory: Atte
 def lingering(directory: AttemptDirectory, script: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """An agent that runs, of whose end this process would wait for as long as a test may take."""
     monkeypatch.setattr(supervise, "LINGER_SECONDS", DEADLINE_SECONDS)
-    run = Run(tended(directory), course(directory.path, script), set())
+    run = Run(tended(directory), course(directory.path, script), set(), Spare.fork)
     assert run.reach_agent()
     return run
 
@@ -246,9 +246,9 @@ def test_an_agent_that_is_asked_to_end_is_ended_here(
 def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue of nothing but short tasks still runs the code as it stands (SPEC 8.2)."""
     run = lingering(directory, "exec sleep 1000", monkeypatch)
-    spare, begun = Spare.fork(), time.monotonic()
-    with spare.orders:
-        assert not Image(directory.path, spare, {spare.pid}, fresh_until=begun).lingers(run)
+    nursery, begun = Nursery.fork(), time.monotonic()
+    with nursery.orders:
+        assert not Image(directory.path, nursery, {nursery.pid}, fresh_until=begun).lingers(run)
     assert time.monotonic() - begun < DEADLINE_SECONDS  # for so long who does not look at its age would wait
     directory.write_stop_request("operator")
     assert run.finish().outcome is Outcome.STOPPED
@@ -258,9 +258,9 @@ def test_who_delivered_is_collected_also_where_no_agent_runs(directory: AttemptD
     """A queue of attempts that end before their agents leaves no dead, whose pids may be others' (SPEC 15.9)."""
     delivering = os.posix_spawn("/bin/true", ["true"], {})
     os.waitid(os.P_PID, delivering, os.WEXITED | os.WNOWAIT)
-    spare = Spare.fork()
-    with spare.orders:
-        image = Image(directory.path, spare, {spare.pid, delivering}, fresh_until=0.0)
+    nursery = Nursery.fork()
+    with nursery.orders:
+        image = Image(directory.path, nursery, {nursery.pid, delivering}, fresh_until=0.0)
         image.collect()
-        assert image.spared == {spare.pid}
+        assert image.spared == {nursery.pid}
     assert not Path(f"/proc/{delivering}").exists()
