@@ -102,6 +102,11 @@ class Spare:
             file.flush()
             socket.send_fds(self.orders, [b"\0"], [*fds, file.fileno()])
 
+    def dismiss(self) -> None:
+        """It is not needed, and ends: nothing of it stays open here."""
+        self.orders.close()
+        os.close(self.pidfd)
+
     def wake(self) -> None:
         """Let it go on where somebody stopped it."""
         with suppress(ProcessLookupError):
@@ -134,7 +139,9 @@ class Nursery:
             ours, theirs = socket.socketpair()
             with theirs:
                 socket.send_fds(self.orders, [b"\0"], [theirs.fileno()])
-            if select.select([ours], [], [], PATIENCE_SECONDS)[0] and (said := ours.recv(PID_BYTES_MAX)):
+            if not select.select([ours], [], [], PATIENCE_SECONDS)[0]:
+                self.orders.close()  # it is not asked again: from now on a fork of this process does, at once
+            elif said := ours.recv(PID_BYTES_MAX):
                 return Spare(int(said), os.pidfd_open(int(said)), ours)
             ours.close()  # the end of one that comes late
         return Spare.fork()
@@ -155,24 +162,29 @@ def close_all_but(kept: set[int]) -> None:
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
-def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare | None = None) -> Child | str:
-    """Start the agent, holding `agent_lock_fd`, in `spare` or a process forked now. Returns why it cannot be run.
+def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare) -> Child | str:
+    """Start the agent, holding `agent_lock_fd`, in `spare`, which is used up. Returns why it cannot be run.
 
     Raises AwmError where no process can be made.
     """
     fault.point("spawn.agent:before")
+    pipes: list[int] = []
     try:
-        output_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-        errors_fd, errors_write_fd = os.pipe2(os.O_CLOEXEC) if invocation.is_stderr_apart else (-1, os.dup(write_fd))
-        problem_fd, report_fd = os.pipe2(os.O_CLOEXEC)
+        pipes += os.pipe2(os.O_CLOEXEC)
+        pipes += os.pipe2(os.O_CLOEXEC) if invocation.is_stderr_apart else (-1, os.dup(pipes[1]))
+        pipes += os.pipe2(os.O_CLOEXEC)
     except OSError as error:
+        for fd in pipes:
+            with suppress(OSError):
+                os.close(fd)
+        spare.dismiss()
         raise AwmError(f"cannot start another process: {error.strerror}", "`ulimit -n`") from error
+    output_fd, write_fd, errors_fd, errors_write_fd, problem_fd, report_fd = pipes
     fds = (write_fd, errors_write_fd, agent_lock_fd, report_fd)
-    spare = spare or Spare.fork()
     try:
         spare.become(invocation, fds)
     except OSError:  # somebody ended it: it has not become anything
-        os.close(spare.pidfd)
+        spare.dismiss()
         spare = Spare.fork()
         try:
             spare.become(invocation, fds)
@@ -234,6 +246,7 @@ def _settle(orders: socket.socket, supervisor: int) -> None:
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o077)
+    orders.set_inheritable(False)  # one that was received is: the agent would have it
     close_all_but({orders.fileno()})
     orders.send(b"%d" % os.getpid())
 
@@ -242,15 +255,21 @@ def _bear(orders: socket.socket, supervisor: int) -> NoReturn:
     """The nursery: a spare for each socket it is sent. It comes of a child that ends at once, so it is an orphan."""
     try:
         _settle(orders, supervisor)
+        nursery = os.getpid()
         while True:
             _, fds, _, _ = socket.recv_fds(orders, 1, 1)
             if not fds:
                 break
             fault.point("spawn.nursery:asked")
-            between = os.fork()
+            try:
+                between = os.fork()
+            except OSError:  # for the moment: who asked finds its end closed
+                os.close(fds[0])
+                continue
             if between == 0:
                 between = os.getpid()
-                if os.fork():
+                _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                if os.getppid() != nursery or os.fork():
                     break
                 while os.getppid() == between:
                     time.sleep(ORPHAN_POLL_SECONDS)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 
 from awm_loop.attempt.spawn import Nursery, close_all_but
 from awm_loop.cli.inherited import set_right
@@ -26,10 +27,9 @@ def main(arguments: list[str]) -> int:
     close_all_but({int(fd) for fd in arguments[2:5]})
     if len(arguments) == FRESH:
         _wait_to_be_moved()
-    try:
+    nursery = None
+    with suppress(AwmError):  # an agent may run already; who needs a spare is told why there is none
         nursery = Nursery.fork()
-    except AwmError as error:
-        return error.show()
     gc.disable()  # until all is imported and rehearsed, as nothing of that is garbage
     from awm_loop.cli import supervision  # noqa: PLC0415  not before the fork
 

@@ -13,6 +13,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,7 +38,7 @@ from awm_loop.wiring import Home
 REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds, in which nobody looks for a stop
 
 
-def main(arguments: list[str], nursery: Nursery) -> int:
+def main(arguments: list[str], nursery: Nursery | None) -> int:
     """Tend the attempt, then run the next beat; `arguments` are those of `supervise`. Returns the exit code."""
     home_path, key, lock_fd, *rest = arguments
     os.chdir(home_path)
@@ -45,11 +46,15 @@ def main(arguments: list[str], nursery: Nursery) -> int:
     become_subreaper()
     directory = AttemptDirectory(Path(home_path) / "state" / "attempts" / key)
     os.set_inheritable(int(lock_fd), False)
-    spared = {nursery.pid, *map(int, rest[3:])}
-    image = Image(Path(home_path), nursery, spared, time.monotonic() + IMAGE_SECONDS_MAX)
+    spared, spare_of = {*map(int, rest[3:])}, Spare.fork
+    if nursery is not None:
+        spared, spare_of = spared | {nursery.pid}, nursery.spare
+    image = Image(Path(home_path), spare_of, spared, time.monotonic() + IMAGE_SECONDS_MAX)
     try:
         tended = (
-            _adopted(directory, int(lock_fd), *map(int, rest[:3])) if rest else _begun(directory, int(lock_fd), nursery)
+            _adopted(directory, int(lock_fd), *map(int, rest[:3]))
+            if rest
+            else _begun(directory, int(lock_fd), spare_of)
         )
         if tended is not None:
             image.tend(tended)
@@ -65,14 +70,14 @@ class Image:
     """This process between two execs. `spare` waits to become the next agent; `spared` are no agent's children."""
 
     home_path: Path
-    nursery: Nursery
+    spare_of: Callable[[], Spare]
     spared: set[int]
     fresh_until: float
     spare: Spare | None = None
 
     def tend(self, tended: Tended) -> None:
         """The attempt that this image began with, to its end; the rehearsal meanwhile is for the next beat."""
-        run = supervise.Run(tended, tending.course(tended), self.spared, self.nursery.spare)
+        run = supervise.Run(tended, tending.course(tended), self.spared, self.spare_of)
         has_agent = run.reach_agent()
         try:
             if has_agent:
@@ -115,7 +120,7 @@ class Image:
     def _armed(self) -> Spare:
         """The spare that waits to become the next agent; one more where there is none."""
         if self.spare is None or not self.spare.is_waiting:
-            self.spare = self.nursery.spare()
+            self.spare = self.spare_of()
             self.spared.add(self.spare.pid)
         return self.spare
 
@@ -135,7 +140,7 @@ class Image:
             self.spared.discard(self.spare.pid)
         if delivery.has_channels(home):
             self.spared |= _deliverer(self.home_path)
-        run = supervise.Run(tended, tending.course(tended), self.spared, self.nursery.spare)
+        run = supervise.Run(tended, tending.course(tended), self.spared, self.spare_of)
         if run.reach_agent() and not (may_linger and self.lingers(run)):
             _replace_image(self.home_path, tended, self.spared)
         run.finish()
@@ -173,14 +178,14 @@ def _rehearse(home: Home) -> None:
                 specfile.run_blocks(spec.text)
 
 
-def _begun(directory: AttemptDirectory, lock_fd: int, nursery: Nursery) -> Tended | None:
+def _begun(directory: AttemptDirectory, lock_fd: int, spare_of: Callable[[], Spare]) -> Tended | None:
     """Start the attempt, or reap it where a stop was asked; None when there is nothing to watch."""
     if directory.stop_request() is not None:
         abandoned.reap_attempt(directory, lock_fd, attend.call_off)
         with suppress(AwmError):
             tending.restore(directory)
         return None
-    return supervise.begin(directory, lock_fd, tending.first, nursery.spare)
+    return supervise.begin(directory, lock_fd, tending.first, spare_of)
 
 
 def _adopted(directory: AttemptDirectory, lock_fd: int, output_fd: int, errors_fd: int, pid: int) -> Tended:

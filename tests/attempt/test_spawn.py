@@ -36,7 +36,7 @@ def run(script: str, directory: Path, lock: int, spare: Spare | None = None) -> 
     invocation = Invocation(
         argv=["sh", "-c", script], environment=dict(os.environ), directory=directory, stdin_path=Path("/dev/null")
     )
-    child = spawn(invocation, lock, spare)
+    child = spawn(invocation, lock, spare or Spare.fork())
     assert isinstance(child, Child), child
     code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
     with os.fdopen(child.output_fd, "rb") as output:
@@ -101,8 +101,22 @@ spares = [nursery.spare() for _ in range(2)]
 if os.fork():  # who holds their orders too, so that only the death of who asked can end them
     seen = [procfs.read(one.pid) for one in spares]
     held = [name for one in seen for name, _ in procfs.open_files(one.pid) if name not in ("fd/0", "fd/1", "fd/2")]
-    print(json.dumps([os.getpid(), [[one.pid, one.ppid, one.sid] for one in seen], held]), flush=True)
+    is_asked = nursery.orders.fileno() >= 0
+    print(json.dumps([os.getpid(), [[one.pid, one.ppid, one.sid] for one in seen], held, is_asked]), flush=True)
 sys.stdin.read()
+"""
+RUNS = """
+import os, sys
+from pathlib import Path
+from awm_loop.attempt.directory import take_lock
+from awm_loop.attempt.spawn import Invocation, Nursery, become_subreaper, spawn
+nursery = Nursery.fork()
+become_subreaper()
+listing = ["sh", "-c", "ls -l /proc/$$/fd"]
+invocation = Invocation(argv=listing, environment=dict(os.environ), directory=Path("/"), stdin_path=Path(os.devnull))
+child = spawn(invocation, take_lock(Path(sys.argv[1])), nursery.spare())
+os.waitpid(child.pid, 0)
+print(os.read(child.output_fd, 10_000).decode())
 """
 
 
@@ -115,7 +129,8 @@ def test_a_spare_of_the_nursery_is_a_child_of_who_asked_and_dies_with_it(
     environment = os.environ | {"AWM_FAULT": f"seed=1 pause=1 pause_seconds=0 log={log}"}
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        asker, spares, held = json.loads(process.stdout.readline())
+        asker, spares, held, is_asked = json.loads(process.stdout.readline())
+        assert is_asked is (trouble != ("SIGSTOP",))  # it cost a second, and the next spare shall not
         assert spares == [[pid, asker, pid] for pid, _, _ in spares]
         assert len([name for name in held if name.startswith("fd/")]) == 2  # the end of its orders, each
         pidfds = [os.pidfd_open(pid) for pid, _, _ in spares]
@@ -127,11 +142,18 @@ def test_a_spare_of_the_nursery_is_a_child_of_who_asked_and_dies_with_it(
             os.close(fd)
 
 
-def test_an_agent_has_its_streams_and_its_lock_and_no_other_file(tmp_path: Path, lock: int) -> None:
+@pytest.mark.parametrize("is_of_nursery", [False, True])
+def test_an_agent_has_its_streams_and_its_lock_and_no_other_file(
+    tmp_path: Path, lock: int, is_of_nursery: bool
+) -> None:
     """Above all not the order by which it was made (SPEC 8.2)."""
-    found = run("ls -l /proc/$$/fd", tmp_path, lock)[1].decode().splitlines()[1:]
+    if is_of_nursery:
+        command = [sys.executable, "-c", RUNS, str(tmp_path / "other.lock")]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace("other", "agent")
+    else:
+        said = run("ls -l /proc/$$/fd", tmp_path, lock)[1].decode()
 
-    targets = sorted(line.partition(" -> ")[2] for line in found)
+    targets = sorted(line.partition(" -> ")[2] for line in said.splitlines() if " -> " in line)
     assert [target.partition(":")[0] for target in targets] == [
         "/dev/null",
         str(tmp_path / "agent.lock"),
@@ -144,7 +166,7 @@ def test_what_cannot_be_run_is_told(tmp_path: Path, lock: int) -> None:
     """With the part that was at fault (SPEC 8.2)."""
     invocation = Invocation(argv=["./no"], environment={}, directory=tmp_path, stdin_path=Path("/dev/null"))
 
-    assert spawn(invocation, lock) == f"program ./no (from {tmp_path}): No such file or directory"
+    assert spawn(invocation, lock, Spare.fork()) == f"program ./no (from {tmp_path}): No such file or directory"
 
 
 def test_why_no_process_can_be_made_is_told() -> None:

@@ -17,7 +17,7 @@ import pytest
 from awm_loop import clock
 from awm_loop.attempt import supervise
 from awm_loop.attempt.directory import AttemptDirectory, put, take_lock
-from awm_loop.attempt.spawn import Invocation, Nursery, Spare
+from awm_loop.attempt.spawn import Invocation, Spare
 from awm_loop.attempt.stage import End, Stage, Tended
 from awm_loop.attempt.supervise import Course, Run, marker, tend
 from awm_loop.cli.supervision import Image
@@ -57,7 +57,7 @@ become_subreaper()
 path = Path(sys.argv[1])
 held = tended(AttemptDirectory(path))
 run = Invocation(argv=["sleep", "1000"], environment=dict(os.environ), directory=path, stdin_path=Path(os.devnull))
-held.child = spawn(run, take_lock(path / "agent.lock"))
+held.child = spawn(run, take_lock(path / "agent.lock"), Spare.fork())
 print(held.child.pid, flush=True)
 Run(held, nothing(), set(), Spare.fork).finish()
 """
@@ -246,9 +246,8 @@ def test_an_agent_that_is_asked_to_end_is_ended_here(
 def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue of nothing but short tasks still runs the code as it stands (SPEC 8.2)."""
     run = lingering(directory, "exec sleep 1000", monkeypatch)
-    nursery, begun = Nursery.fork(), time.monotonic()
-    with nursery.orders:
-        assert not Image(directory.path, nursery, {nursery.pid}, fresh_until=begun).lingers(run)
+    begun = time.monotonic()
+    assert not Image(directory.path, Spare.fork, set(), fresh_until=begun).lingers(run)
     assert time.monotonic() - begun < DEADLINE_SECONDS  # for so long who does not look at its age would wait
     directory.write_stop_request("operator")
     assert run.finish().outcome is Outcome.STOPPED
@@ -258,9 +257,7 @@ def test_who_delivered_is_collected_also_where_no_agent_runs(directory: AttemptD
     """A queue of attempts that end before their agents leaves no dead, whose pids may be others' (SPEC 15.9)."""
     delivering = os.posix_spawn("/bin/true", ["true"], {})
     os.waitid(os.P_PID, delivering, os.WEXITED | os.WNOWAIT)
-    nursery = Nursery.fork()
-    with nursery.orders:
-        image = Image(directory.path, nursery, {nursery.pid, delivering}, fresh_until=0.0)
-        image.collect()
-        assert image.spared == {nursery.pid}
+    image = Image(directory.path, Spare.fork, {delivering}, fresh_until=0.0)
+    image.collect()
+    assert image.spared == set()
     assert not Path(f"/proc/{delivering}").exists()
