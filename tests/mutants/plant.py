@@ -38,10 +38,12 @@ def faults() -> list[Fault]:
 
 
 def planted(text: str, fault: Fault) -> str:
-    """The file's text with the fault in it. Raises ValueError where the code has moved on."""
+    """The file's text with the fault in it. Raises ValueError where the code has moved on, SyntaxError for no Python."""
     if text.count(fault.old) != 1:
         raise ValueError(f"`{fault.name}`: {fault.file} has {text.count(fault.old)} times:\n{fault.old}")
-    return text.replace(fault.old, fault.new)
+    found = text.replace(fault.old, fault.new)
+    compile(found, fault.file, "exec")  # one that is no Python would be found by every test
+    return found
 
 
 def find(fault: Fault) -> tuple[Fault, str, float]:
