@@ -5,7 +5,7 @@
 
 Whoever called that beat may have handed down what is none of ours, such as the lock of cron's `flock`: it would be held
 as long as the work goes on. The nursery is forked first, before there is much to copy: what it forks becomes the agent
-four times as fast, and shares no memory with us.
+four times as fast, and shares with us only what was there before the imports.
 """
 
 from __future__ import annotations
