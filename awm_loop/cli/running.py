@@ -20,6 +20,7 @@ from awm_loop import clock, durable
 from awm_loop.cli import delivery, standing
 from awm_loop.cli.pulse import pulse
 from awm_loop.cli.setting_up import open_home
+from awm_loop.config import DELIVERY_BUDGET_SECONDS
 from awm_loop.core import projects
 from awm_loop.core.consequence import Step
 from awm_loop.core.machine import Signal, Tell
@@ -87,9 +88,10 @@ def _loop(home: Home, say: Callable[[str], None], show: Callable[[RenderableType
                     say(line)
             work = standing.loaded(home).work  # looked at before: at rest, its report is delivered below
             is_first = is_first or _is_had(lock)
-            delivery.deliver(home, hear if is_first else None)
+            is_over = standing.rests(work)  # then what is not said now is not said here: wait for who is at it
+            delivery.deliver(home, hear if is_first else None, DELIVERY_BUDGET_SECONDS if is_over else 0.0)
             had_work = had_work or bool(work.queue or work.attempts)
-            if standing.rests(work):
+            if is_over:
                 if whys := projects.stuck(work, home.policy(Settings(), clock.now())):
                     say(f"nothing can start: {'; '.join(whys)}")
                 elif work.paused:

@@ -82,19 +82,36 @@ def _undo(where: Path, step: Step, entries: Sequence[tuple[str, bool, bool]]) ->
         old = {"GIT_INDEX_FILE": str(folder / "old")}
         changed_since_old = _read(where, step.old, old)
         changed_since_new = _read(where, step.new, {"GIT_INDEX_FILE": str(folder / "new")})
-        ours = []
+        ours, folders = [], []
         for name, in_old, in_new in entries:
             path = where / name
             stands = os.path.lexists(path)
             if name not in changed_since_old if in_old else not stands:
                 continue  # not reached
-            if not stands or (in_new and (name not in changed_since_new or _is_torn(path, step.new, name))):
+            if in_old and path.is_dir() and not path.is_symlink():
+                folders.append(name)  # it was to become one
+            elif not stands or (in_new and (name not in changed_since_new or _is_torn(path, step.new, name))):
                 ours.append((name, in_old))
         for name, _ in ours:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 (where / name).unlink()
-        names = "\0".join(name for name, in_old in ours if in_old)
+        gone = [name for name, in_old in ours if in_old] + [name for name in folders if _is_emptied(where / name)]
+        names = "\0".join(name for name in gone if not _is_below_a_file(where, name))  # git would remove it
         git.demanded(git.run(where, "checkout-index", "-z", "--force", "--stdin", environment=old, feed=names))
+
+
+def _is_emptied(folder: Path) -> bool:
+    """Remove a folder with all that is empty in it; False where a person has put something there, which stays."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)  # noqa: PTH106  `walk` says it as text
+    return not folder.exists()
+
+
+def _is_below_a_file(where: Path, name: str) -> bool:
+    """Whether a person has put a file or a link where the folder of `name` was."""
+    folders = [where / parent for parent in Path(name).parents][:-1]
+    return any(folder.is_symlink() or (folder.exists() and not folder.is_dir()) for folder in folders)
 
 
 def _read(where: Path, commit: str, environment: dict[str, str]) -> set[str]:

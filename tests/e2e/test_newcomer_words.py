@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from filelock import FileLock
 from home import QUICK, REPOSITORY, Done, Home
 from test_verbs import awm
 from test_why import ASK, why
@@ -111,6 +113,21 @@ def test_watch_says_in_words_that_an_attempt_is_late(home: Home) -> None:
 
     assert "S1  still running" in shown
     assert "still_running" not in shown
+
+
+def test_a_run_does_not_end_before_its_last_notices_are_said(home: Home) -> None:
+    """SPEC 6.6, 12.2: while another process delivers it waits, as nobody would say them here after it."""
+    home.spec("S1")
+    home.queue("S1")
+    lock = FileLock(home.path / "state" / "outbox.lock")
+    with lock, begun(home, "--home", str(home.path), "run") as run:
+        home.wait_for(lambda: home.is_idle)
+        until = time.monotonic() + 2.0  # in which it would have ended
+        home.wait_for(lambda: run.poll() is not None or time.monotonic() > until)
+        lock.release()
+        told = run.communicate(timeout=60)[0]
+
+    assert [told.count(word) for word in ("started", "COMPLETE", "Queue finished")] == [1, 1, 1]
 
 
 def test_a_second_run_says_that_the_first_shows_the_notices(home: Home) -> None:

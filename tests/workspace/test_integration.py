@@ -410,6 +410,66 @@ def test_after_a_kill_the_lock_is_held_until_its_git_has_ended(project, worktree
     assert isinstance(integrate(worktree, project, "main", lock), Integrated)
 
 
+def half_done(project: Path, worktree: Path, lock: Path) -> str:
+    """The note of a step to what `worktree` has committed now, as a killed git leaves it; the commit."""
+    git(worktree, "add", "-A")
+    git(worktree, "commit", "-q", "-m", "work")
+    made = git(worktree, "rev-parse", "HEAD")
+    with locks.exclusive(lock) as descriptor:
+        unfinished.note(descriptor, project, unfinished.Step("refs/heads/main", main(project), made))
+    return made
+
+
+def becomes_a_directory(worktree: Path) -> None:
+    (worktree / "a.txt").unlink()
+    (worktree / "a.txt" / "deep").mkdir(parents=True)
+    (worktree / "a.txt" / "deep" / "inner").write_text("inner")
+
+
+@pytest.mark.parametrize("reached", ["", "a.txt/", "a.txt/deep/", "a.txt/deep/inner"])
+def test_a_file_that_was_becoming_a_directory_is_one_afterwards(project, worktree, lock, reached):
+    """However far the git that was killed had come (SPEC 10.3)."""
+    becomes_a_directory(worktree)
+    made = half_done(project, worktree, lock)
+    (project / "a.txt").unlink()
+    if reached:
+        (project / reached).parent.mkdir(parents=True, exist_ok=True)
+        (project / reached).mkdir() if reached.endswith("/") else (project / reached).write_text("inner")
+
+    assert integrate(worktree, project, "main", lock) == Integrated(made)
+    assert (git(project, "status", "--porcelain"), tree(project)) == ("", tree(worktree))
+
+
+def test_what_a_person_puts_into_the_directory_of_a_dead_step_stays(project, worktree, lock):
+    """It is refused by name (SPEC 10.3)."""
+    becomes_a_directory(worktree)
+    half_done(project, worktree, lock)
+    (project / "a.txt").unlink()
+    (project / "a.txt" / "deep").mkdir(parents=True)
+    (project / "a.txt" / "mine").write_text("a person's")
+
+    assert isinstance(integrate(worktree, project, "main", lock), Refused)
+    assert tree(project)["a.txt/mine"] == b"a person's"
+
+
+@pytest.mark.parametrize("theirs", ["", "a person's"])
+def test_a_directory_that_was_becoming_a_file_is_one_afterwards_but_for_a_persons(project, worktree, lock, theirs):
+    """What a person makes of the file meanwhile stays, and is refused by name (SPEC 10.3)."""
+    commit(project, "d/x", "x")
+    git(worktree, "reset", "-q", "--hard", "main")
+    git(worktree, "rm", "-q", "-r", "d")
+    (worktree / "d").write_text("new")
+    made = half_done(project, worktree, lock)
+    (project / "d" / "x").unlink()
+    (project / "d").rmdir()
+    (project / "d").write_text(theirs or "new")
+
+    done = integrate(worktree, project, "main", lock)
+
+    assert (project / "d").read_text() == (theirs or "new")
+    assert isinstance(done, Refused) if theirs else done == Integrated(made)
+
+
 def test_the_lock_of_a_living_git_is_not_taken_for_a_dead_ones(project, worktree, lock):
     """While a git works in the project its files are not repaired, and that is said (SPEC 8.3)."""
     made = commit(worktree, "new.txt", "new")
