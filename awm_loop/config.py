@@ -63,6 +63,7 @@ LIMIT_MAX_SECONDS = 8 * 86_400.0  # SPEC 9.1: no deadline is further away
 LOCK_WAIT_SECONDS = 2.0  # a beat waits this long for the state lock, then leaves a mark
 COMMAND_LOCK_WAIT_SECONDS = 20.0  # a person's command waits longer: it has no mark to leave
 LINGER_SECONDS = 1.0  # an agent that ends as soon is followed by the same image: a fresh one would not be ready
+BARELY_SECONDS = 0.02  # to read the state ahead takes less: where an agent ends as soon, it would be in the way
 IMAGE_SECONDS_MAX = 60.0  # after which it is replaced all the same, so that the code is as it stands
 ATTEMPT_LOCK_WAIT_SECONDS = 10.0  # docs/MEASURED.md 2: a heartbeat may be probing
 PARALLEL_MAX = 64  # attempts live at once: more is a mistake in the file

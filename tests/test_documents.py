@@ -25,7 +25,7 @@ from test_tidy import CHECKOUT, project_files
 
 from awm_loop import clock, config
 from awm_loop.core.model import Account, Attempt, Channel, Earlier, Ended, Notice, Task
-from awm_loop.store import document, jsontext
+from awm_loop.store import document
 from awm_loop.store.shape import ClockEntry, Document, PendingEntry, shape_of
 
 sys.path.insert(0, str(CHECKOUT / "tests" / "e2e"))
@@ -226,8 +226,8 @@ def read(path: Path) -> str:
 def test_the_state_example_is_the_starter_file_and_loads() -> None:
     """SPEC 4.1: the example, as it stands, is a valid state with its three tasks in the queue."""
     path = CHECKOUT / "state" / "current_work.example.json"
-    text, raw = jsontext.parse(path.read_bytes(), path)
-    work, settings = document.read(text, raw, path, clock.now(), ("local", "local"))
+    parsed = document.parse(path.read_bytes(), path)
+    work, settings = document.read(parsed, path, clock.now(), ("local", "local"))
 
     assert (work.queue, work.completed, work.attempts) == (("S1", "S2", "S3"), (), ())
     assert (work.paused, settings.max_retries, settings.limit_retry_minutes) == (False, 3, 15)

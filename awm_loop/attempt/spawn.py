@@ -27,6 +27,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 PID_BYTES_MAX = 20
 ORPHAN_POLL_SECONDS = 0.0002
+AGENT_FIRST_SECONDS = 0.001  # it may have come to our CPU, and would wait there while we write down that it runs
 PATIENCE_SECONDS = 1.0  # with a spare that does not answer: then it may have been stopped, and is told to go on
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: the child must not load libraries
 
@@ -201,6 +202,7 @@ def spawn(invocation: Invocation, agent_lock_fd: int, spare: Spare) -> Child | s
         for fd in child.fds:
             os.close(fd)
         return problem
+    time.sleep(AGENT_FIRST_SECONDS)
     fault.point("spawn.agent:runs")
     for fd in child.fds:
         os.set_blocking(fd, False)

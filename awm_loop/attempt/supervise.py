@@ -22,7 +22,7 @@ from awm_loop.attempt import procfs
 from awm_loop.attempt.directory import AttemptDirectory, Marker, Order, let_go, take_lock
 from awm_loop.attempt.spawn import Child, Invocation, Spare, spawn
 from awm_loop.attempt.stage import RUNS_ALREADY, End, Stage, Tended, Watch, outcome_of
-from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS, LINGER_SECONDS
+from awm_loop.config import ATTEMPT_LOCK_WAIT_SECONDS
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.durable import disk_trouble
@@ -129,18 +129,19 @@ class Run:
             self._go_on(end or self._watch(self._stage))
         return False
 
-    def ends_soon(self) -> bool:
-        """Whether the agent that runs ends within LINGER_SECONDS, or is asked to: then it will.
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the agent that runs ends within so many `seconds`, or is asked to: then it will.
 
         What it says meanwhile stays in its pipes; False at once where that is so much that it would have to wait.
         """
         child = self.tended.child
         if child is None:
             return True
-        until, pidfd = time.monotonic() + LINGER_SECONDS, os.pidfd_open(child.pid)
+        until, pidfd = time.monotonic() + seconds, os.pidfd_open(child.pid)
         try:
-            while time.monotonic() < until and not any(map(_is_filling, child.fds)):
-                if select.select([pidfd], [], [], LINGER_POLL_SECONDS)[0] or self.tended.directory.stop_request():
+            while (left := until - time.monotonic()) > 0 and not any(map(_is_filling, child.fds)):
+                is_over = select.select([pidfd], [], [], min(left, LINGER_POLL_SECONDS))[0]
+                if is_over or self.tended.directory.stop_request():
                     return True
             return False
         finally:

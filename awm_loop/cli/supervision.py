@@ -27,12 +27,12 @@ from awm_loop.attempt.spawn import Child, Nursery, Spare, become_subreaper
 from awm_loop.attempt.stage import Tended
 from awm_loop.cli import attend, delivery, tending
 from awm_loop.cli.pulse import pulse
-from awm_loop.config import CLIS, IMAGE_SECONDS_MAX
+from awm_loop.config import BARELY_SECONDS, CLIS, IMAGE_SECONDS_MAX, LINGER_SECONDS
 from awm_loop.core.model import Spec, Work
 from awm_loop.core.observation import SpecBad
 from awm_loop.errors import AwmError
 from awm_loop.launchers.local import start_supervisor
-from awm_loop.store import document, jsontext, specfile
+from awm_loop.store import specfile
 from awm_loop.wiring import Home
 
 REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds, in which nobody looks for a stop
@@ -141,16 +141,20 @@ class Image:
         if delivery.has_channels(home):
             self.spared |= _deliverer(self.home_path)
         run = supervise.Run(tended, tending.course(tended), self.spared, self.spare_of)
-        if run.reach_agent() and not (may_linger and self.lingers(run)):
+        if run.reach_agent() and not (may_linger and self.lingers(home, run)):
             _replace_image(self.home_path, tended, self.spared)
         run.finish()
 
-    def lingers(self, run: supervise.Run) -> bool:
+    def lingers(self, home: Home, run: supervise.Run) -> bool:
         if time.monotonic() > self.fresh_until:
             return False
         with suppress(AwmError):  # where there is no process for it, the next start says so
             self._armed()
-        return run.ends_soon()
+        if run.ends_within(BARELY_SECONDS):
+            return True
+        with suppress(AwmError):  # as above
+            _read_ahead(home)
+        return run.ends_within(LINGER_SECONDS)
 
 
 def _rehearse(home: Home) -> None:
@@ -167,15 +171,22 @@ def _rehearse(home: Home) -> None:
         if agent.kind in CLIS:
             kinds.kind(agent.kind)
     ResultEntry.model_rebuild()  # its shape is worked out when it is first used
-    now = clock.now()
     work = beat.run(replace(home.ports(), read_spec=read_spec, calls=lambda *_: ()), dry_run=True).work
-    loaded = home.store.load(now)
-    if work is not None and loaded is not None:
-        jsontext.layout(document.write(work, loaded.raw, now, loaded.rev, loaded.work))
+    if work is not None:
         for task_id in work.queue[:1]:
             spec = read_spec(work, task_id)
             if isinstance(spec, Spec) and spec.has_script:
                 specfile.run_blocks(spec.text)
+    _read_ahead(home)
+
+
+def _read_ahead(home: Home) -> None:
+    """Look at the state as it stands while the agent works: what is the same at its end need not be looked at then."""
+    now = clock.now()
+    loaded = home.store.load(now)
+    if loaded is not None:
+        home.store.content(loaded, loaded.work, now, loaded.rev)
+        home.past()
 
 
 def _begun(directory: AttemptDirectory, lock_fd: int, spare_of: Callable[[], Spare]) -> Tended | None:

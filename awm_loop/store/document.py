@@ -11,18 +11,34 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from awm_loop.config import ID_PATTERN, STATE_LOG_MAX
-from awm_loop.core.model import Account, Channel, Effect, Instant, Launch, LogEntry, Phase, Reset, Stop, Task, Work
+from awm_loop.core.model import (
+    Account,
+    Channel,
+    Effect,
+    Ended,
+    Instant,
+    Launch,
+    LogEntry,
+    Notice,
+    Phase,
+    Reset,
+    Stop,
+    Task,
+    Work,
+)
 from awm_loop.core.project import Fired, Spent
 from awm_loop.errors import BadFileError
 from awm_loop.ports import Settings
 from awm_loop.store import guarantee, jsontext
 from awm_loop.store.shape import (
+    TIME_MIN,
     VERSION,
     Document,
     PendingEntry,
@@ -37,7 +53,7 @@ from awm_loop.store.shape import (
     shape_of,
 )
 
-__all__ = ["STARTER", "is_ours", "iso", "log_line", "read", "write"]
+__all__ = ["STARTER", "is_ours", "iso", "log_line", "parse", "read", "write"]
 
 STARTER: Mapping[str, object] = {  # the published fields, in the published order
     "active": True,
@@ -58,13 +74,27 @@ NAMES_SHOWN_MAX = 8
 NAME_CHARS_MAX = 40
 
 Place = tuple[str | int, ...]
+_NEVER = Instant(wall=TIME_MIN, boottime=0.0, boot_id="")  # for nouns of which no deadline counts from when it is read
 
 
-def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[str, str]) -> tuple[Work, Settings]:
-    """The state of a parsed file. `default_agent` is its name and account, for a `rateLimitedUntil` set by hand.
+class Parsed(NamedTuple):
+    """The content of a state file, all of it that does not depend on when it is read. Nobody changes what is in it."""
+
+    text: str
+    raw: Mapping[str, Any]
+    document: Document
+    outbox: tuple[Notice, ...]
+    report: tuple[Ended, ...]
+
+
+@lru_cache(maxsize=1)
+def parse(data: bytes, path: Path) -> Parsed:
+    """The state in `data`, which stood in `path`. The last content is remembered: looked at while an agent works, it is
+    known when the agent ends.
 
     Raises BadFileError with line, column, JSON pointer, what was expected, and a hint.
     """
+    text, raw = jsontext.parse(data, path)
     if not isinstance(raw, dict):
         raise jsontext.complaint(path, text, (), "expected an object with a `queue`", "see state/README.md")
     if "queue" not in raw:
@@ -80,13 +110,23 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
     except ValidationError as error:
         raise _schema_complaint(path, text, raw, error) from error
     _check_lists(path, text, document)
-    work = _work(document, now, default_agent)
+    outbox, report = (tuple(noun_of(entry, _NEVER) for entry in told) for told in (document.outbox, document.report))
+    return Parsed(text, raw, document, outbox, report)
+
+
+def read(parsed: Parsed, path: Path, now: Instant, default_agent: tuple[str, str]) -> tuple[Work, Settings]:
+    """The state that a file holds. `default_agent` is its name and account, for a `rateLimitedUntil` set by hand.
+
+    Raises BadFileError as `parse` does.
+    """
+    document = parsed.document
+    work = _work(parsed, now, default_agent)
     if guarantee.is_baseless(work):  # a person took the live attempt out between a promise and its proof (SPEC 4.6)
         work = replace(work, pending=None)
     broken = guarantee.broken(work, work)
     if broken:
         hint = "`awm restore` shows the last good copy"
-        raise jsontext.complaint(path, text, ("attempts",), f"no state can have this (guarantee {broken})", hint)
+        raise jsontext.complaint(path, parsed.text, ("attempts",), f"no state can have this (guarantee {broken})", hint)
     settings = Settings(
         max_retries=document.max_retries,
         retry_on_limit=document.retry_on_rate_limit,
@@ -97,7 +137,8 @@ def read(text: str, raw: object, path: Path, now: Instant, default_agent: tuple[
     return work, settings
 
 
-def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> Work:
+def _work(parsed: Parsed, now: Instant, default_agent: tuple[str, str]) -> Work:
+    document = parsed.document
     # ENDED is a step within one beat; the result that led there is still there for the next look.
     attempts = tuple(
         replace(attempt, phase=Phase.RUNNING) if attempt.phase is Phase.ENDED else attempt
@@ -134,9 +175,9 @@ def _work(document: Document, now: Instant, default_agent: tuple[str, str]) -> W
         sessions=document.sessions,
         agents_off=document.agents_off,
         pending=None if pending is None else _effect(pending),
-        outbox=tuple(noun_of(entry, now) for entry in document.outbox),
+        outbox=parsed.outbox,
         channels={name: noun_of(entry, now, name=name) for name, entry in _begun(document.channels)},
-        report=tuple(noun_of(entry, now) for entry in document.report),
+        report=parsed.report,
         seq=document.seq,
         next_attempt=max(document.next_attempt, *(attempt.number + 1 for attempt in attempts), 1),
         next_notice=document.next_notice,
@@ -338,7 +379,9 @@ def _log(old: object, work: Work) -> list[object]:
 
 def is_ours(entry: object, seq_max: int) -> bool:
     """Whether a log entry is one we wrote, with a number we gave; others' entries are not touched."""
-    match entry:
-        case {"seq": int(seq), "at": str(), "what": str()}:
-            return type(seq) is int and 1 <= seq <= seq_max
-    return False
+    if not isinstance(entry, dict):
+        return False
+    seq = entry.get("seq")
+    if type(seq) is not int or not 1 <= seq <= seq_max:
+        return False
+    return isinstance(entry.get("at"), str) and isinstance(entry.get("what"), str)

@@ -16,17 +16,18 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
 from awm_loop.errors import BadFileError
+from awm_loop.store.jsonlayout import Texts, layout
+
+__all__ = ["BYTES_MAX", "Pointer", "Texts", "complaint", "layout", "locate", "parse"]
 
 BYTES_MAX = 32 * 1024 * 1024
 DEPTH_MAX = 64
 DIGITS_MAX = 20  # of an integer: 64 bits have no more
 POINTER_SHOWN_MAX = 200  # characters: a key may be as long as the file
-LINE_COLUMNS = 100  # a list or object that fits stays on one line
 
 Pointer = Sequence[str | int]
 """The way to a value: the key or index at each level, outermost first; empty for the whole document."""
@@ -75,7 +76,7 @@ def parse(data: bytes, path: Path) -> tuple[str, object]:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise _first_hazard(text, path) from None
-    if _is_too_deep(value) or any(escape[1] for escape in _ESCAPE.finditer(text)):
+    if _is_too_deep(value) or ("\\u" in text and any(escape[1] for escape in _ESCAPE.finditer(text))):
         raise _first_hazard(text, path)
     return text, value
 
@@ -91,40 +92,6 @@ def complaint(path: Path, text: str, pointer: Pointer, expected: str, hint: str 
 def locate(text: str, pointer: Pointer) -> tuple[int, int]:
     """Line and column, from 1, of the value at `pointer` in `parse`d text, or of its nearest existing parent."""
     return _spot(text, _offset(text, pointer))
-
-
-def layout(value: object) -> bytes:
-    """The UTF-8 text of a JSON value as it is written to disk, with a final newline.
-
-    Nested by two spaces; what fits into 100 columns stays on one line. Our own bugs raise: ValueError for NaN, infinity
-    and lone surrogates, TypeError for what is not JSON (keys are `str`, lists `list` or `tuple`).
-    """
-    return f"{_rendered(value, '', 0)}\n".encode()
-
-
-def _rendered(value: object, margin: str, used: int) -> str:
-    """`margin` indents the line the value begins on, `used` columns of that line are taken."""
-    if isinstance(value, str):
-        return encode_basestring(value)
-    inner = margin + "  "
-    column = len(inner)
-    if isinstance(value, dict):
-        keys = map(encode_basestring, value)
-        members = [
-            f"{key}: {encode_basestring(item) if type(item) is str else _rendered(item, inner, column + len(key) + 2)}"
-            for key, item in zip(keys, value.values(), strict=True)
-        ]
-        opener, closer = "{}"
-    elif isinstance(value, (list, tuple)):
-        members = [encode_basestring(item) if type(item) is str else _rendered(item, inner, column) for item in value]
-        opener, closer = "[]"
-    else:
-        return str(value) if type(value) is int else _SCALARS.encode(value)
-    room = LINE_COLUMNS - used - 2 * len(members)  # two for the brackets, two for each separator
-    if not members or sum(map(len, members)) <= room:  # a member on several lines is always too long for one
-        return opener + ", ".join(members) + closer
-    separator = f",\n{inner}"
-    return f"{opener}\n{inner}{separator.join(members)}\n{margin}{closer}"
 
 
 def _decoded(data: bytes, path: Path) -> str:
@@ -174,7 +141,6 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(
     parse_constant=_constant, parse_int=_integer, parse_float=_fraction, object_pairs_hook=_object
 )
-_SCALARS = json.JSONEncoder(allow_nan=False)
 
 
 def _is_too_deep(value: Any) -> bool:

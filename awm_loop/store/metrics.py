@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from statistics import fmean, median
@@ -81,26 +82,38 @@ def append(path: Path, entries: Sequence[Mapping[str, Any]], now: Instant) -> st
     return set_aside
 
 
-def past(path: Path) -> list[Past]:
-    """What is recorded, oldest first, of successes those whose minutes are known; [] where it cannot be read."""
+def past(path: Path) -> Sequence[Past]:
+    """What is recorded, oldest first, of successes those whose minutes are known; () where it cannot be read."""
     try:
-        document = load(path)
+        data = _bytes(path)
+        return () if data is None else _past(data, path)
     except (BadFileError, DiskError):
-        return []
-    return [
+        return ()
+
+
+@lru_cache(maxsize=1)
+def _past(data: bytes, path: Path) -> tuple[Past, ...]:
+    """The last content is remembered: it grows with the years, and is looked at between two agents."""
+    return tuple(
         Past(agent=entry.agent, type=entry.type, minutes=minutes, succeeded=entry.succeeded)
-        for entry in recorded(document or {})
+        for entry in recorded(_document(data, path))
         if (minutes := entry.minutes if entry.succeeded else 0.0) is not None
-    ]
+    )
 
 
 def load(path: Path) -> dict[str, Any] | None:
     """The document, with a list `sprints`; None where there is no file. Raises BadFileError, DiskError."""
-    with durable.disk_trouble(path, "read"):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
+    data = _bytes(path)
+    return None if data is None else _document(data, path)
+
+
+def _bytes(path: Path) -> bytes | None:
+    with durable.disk_trouble(path, "read"), suppress(FileNotFoundError):
+        return path.read_bytes()
+    return None
+
+
+def _document(data: bytes, path: Path) -> dict[str, Any]:
     text, document = jsontext.parse(data, path)
     if not isinstance(document, dict):
         raise jsontext.complaint(path, text, (), "expected an object", FORM_HINT)

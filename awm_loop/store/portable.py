@@ -185,9 +185,9 @@ def _sprints(data: bytes | None, label: Path) -> Iterator[Entry]:
 
 def _with_state(found: Portable, data: bytes, label: Path, now: Instant) -> Portable:
     """With the state's part, as strictly checked as a home's own; of its keys only those that travel."""
-    text, raw = jsontext.parse(data, label)
-    work, _ = document.read(text, raw, label, now, ("", ""))
-    fields: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    parsed = document.parse(data, label)
+    work, _ = document.read(parsed, label, now, ("", ""))
+    text, fields = parsed.text, parsed.raw
     places: dict[str, tuple[str, ...]] = {name: tuple(getattr(work, name)) for name in LISTS}
     tasks = {task for ids in places.values() for task in ids}
     if work.spec_files != {task: TASK_SPEC.format(task) for task in found.specs} or not found.specs.keys() <= tasks:

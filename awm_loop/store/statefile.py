@@ -36,15 +36,13 @@ STATE_NAME = "current_work.json"
 EDITED = "edited by hand"  # what the journal calls an edit of the file (SPEC 4.6)
 EDIT_CHARS_MAX = 1000  # of its words there
 State = Mapping[str, object]
+_LAID: jsontext.Texts = {}
 _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attempt_key`; far from COUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Edited(Loaded):
-    """A state to be saved as it is: a person's edit, merged, or one whose copy a power loss took from history.
-
-    `changes` are an edit's words, none for an old copy.
-    """
+    """To be saved as it is: a person's edit, merged, in words `changes`; or a state whose copy a power loss took."""
 
     changes: tuple[str, ...]
 
@@ -327,10 +325,13 @@ class StateFile:
 
     def parse(self, data: bytes, now: Instant) -> tuple[Work, Settings, dict[str, object], int]:
         """The state in `data`, as if it were the file's. Raises BadFileError."""
-        text, raw = jsontext.parse(data, self.path)
-        work, settings = document.read(text, raw, self.path, now, self.default_agent)
-        fields = dict(raw) if isinstance(raw, dict) else {}
-        return work, settings, fields, int(fields.get("rev", 0))
+        parsed = document.parse(data, self.path)
+        read = document.read(parsed, self.path, now, self.default_agent)
+        return *read, dict(parsed.raw), int(parsed.raw.get("rev", 0))
+
+    def content(self, loaded: Loaded, work: Work, now: Instant, rev: int) -> tuple[dict[str, object], bytes]:
+        """What a save of `work` writes. Nothing is written; what two of them have in common is laid out once."""
+        return (raw := document.write(work, loaded.raw, now, rev, loaded.work)), jsontext.layout(raw, _LAID)
 
     def save(self, loaded: Loaded, work: Work, now: Instant) -> Loaded:
         """Check the guarantees, write durably, then history and journal. Raises Changed, DiskError."""
@@ -339,8 +340,7 @@ class StateFile:
             raise AssertionError(f"refusing to save a state that breaks a guarantee: {broken}")
         # Above those of a state that was replaced: `awm restore` takes the newest.
         rev = max(loaded.rev, *durable.history_revs(self.history_path), 0) + 1
-        raw = document.write(work, loaded.raw, now, rev, loaded.work)
-        data = jsontext.layout(raw)
+        raw, data = self.content(loaded, work, now, rev)
         if loaded.token is not None and not isinstance(loaded.token, os.stat_result):
             raise AssertionError("this state was not loaded from this store")
         try:

@@ -80,10 +80,8 @@ class Watched:
         return self.until(lambda sample: sample.idle_seconds + sample.busy_seconds > 3.5 * WINDOW_SECONDS)
 
     def idle(self) -> Sample:
-        """The same, idle by then, but for a window in which a loaded machine had it busy for two ticks of its clock."""
-        sample = self.until(lambda sample: sample.idle_seconds > 3.5 * WINDOW_SECONDS)
-        assert sample.busy_seconds < sample.idle_seconds / 2
-        return sample
+        """After four idle ones, a loaded machine may have had it busy in one more."""
+        return self.until(lambda sample: sample.idle_seconds > max(3.5 * WINDOW_SECONDS, 2 * sample.busy_seconds))
 
     def kinds(self) -> set[str]:
         """All progress seen until three windows had some, after those in which it started up."""
@@ -149,13 +147,10 @@ STUCK = {
         "it goes on printing what it printed before",
     ),
     "spinner": (
-        r"""
-import time
-import uuid
+        r"""import time
 for n in range(10**9):
     print(f'\r\x1b[2K\x1b[36m{chr(0x2800 + n % 256)}\x1b[0m Thinking ({n}s)', end='', flush=True)
-    time.sleep(0.1)
-""",
+    time.sleep(0.1)""",
         "it goes on printing what it printed before",
     ),
     "own log": ("import time\nwhile True: open('../own.txt', 'a').write('tick\\n'); time.sleep(0.1)", "{name} "),
@@ -208,8 +203,7 @@ def test_an_ended_orphan_does_not_hide_who_works_on(watch: Starter) -> None:
 
     sample = agent.window()
 
-    assert (sample.progress, sample.busy) == (NOTHING, True)
-    assert sample.cpu < 1.5
+    assert (sample.progress, sample.busy, sample.cpu < 1.5) == (NOTHING, True, True)
 
 
 SPIN_UNTIL_TOLD = "import os\nwhile not os.path.exists('told'): pass"

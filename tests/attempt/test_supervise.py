@@ -20,10 +20,13 @@ from awm_loop.attempt.directory import AttemptDirectory, put, take_lock
 from awm_loop.attempt.spawn import Invocation, Spare
 from awm_loop.attempt.stage import End, Stage, Tended
 from awm_loop.attempt.supervise import Course, Run, marker, tend
+from awm_loop.cli import supervision
 from awm_loop.cli.supervision import Image
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import DiskError
+from awm_loop.store import document
+from awm_loop.wiring import Home
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60.0
@@ -204,53 +207,69 @@ def test_an_agent_that_runs_is_ended_where_its_course_breaks_off(directory: Atte
     assert not Path(f"/proc/{pid}").exists()
 
 
-def lingering(directory: AttemptDirectory, script: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """An agent that runs, of whose end this process would wait for as long as a test may take."""
-    monkeypatch.setattr(supervise, "LINGER_SECONDS", DEADLINE_SECONDS)
+def lingering(directory: AttemptDirectory, script: str) -> Run:
+    """An agent that runs."""
     run = Run(tended(directory), course(directory.path, script), set(), Spare.fork)
     assert run.reach_agent()
     return run
 
 
-def test_an_agent_that_ends_soon_is_seen_to(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_ends_soon_is_seen_to(directory: AttemptDirectory) -> None:
     """Its image stays, and what it said is in its log (SPEC 8.2); who has ended is not looked at for a stall first."""
-    run = lingering(directory, "echo said", monkeypatch)
-    assert run.ends_soon()
+    run = lingering(directory, "echo said")
+    assert run.ends_within(DEADLINE_SECONDS)
     assert run.finish().outcome is Outcome.SUCCEEDED
     assert (directory / "out.log").read_bytes() == b"said\n"
     assert not (directory / "samples.jsonl").exists()
 
 
-def test_an_agent_that_says_much_is_not_kept_waiting(
-    directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agent_that_says_much_is_not_kept_waiting(directory: AttemptDirectory) -> None:
     """A pipe that nobody reads holds 64 KiB: who fills it gets an image that reads."""
-    run = lingering(directory, "head -c 100000 /dev/zero", monkeypatch)
+    run = lingering(directory, "head -c 100000 /dev/zero")
     begun = time.monotonic()
-    assert not run.ends_soon()
+    assert not run.ends_within(DEADLINE_SECONDS)
     assert time.monotonic() - begun < DEADLINE_SECONDS  # for so long who does not look would wait
     assert run.finish().outcome is Outcome.SUCCEEDED
     assert (directory / "out.log").stat().st_size == 100_000
 
 
-def test_an_agent_that_is_asked_to_end_is_ended_here(
-    directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agent_that_is_asked_to_end_is_ended_here(directory: AttemptDirectory) -> None:
     """SPEC 8.3: at once, no fresh image comes first."""
-    run = lingering(directory, "exec sleep 1000", monkeypatch)
+    run = lingering(directory, "exec sleep 1000")
     directory.write_stop_request("operator")
-    assert run.ends_soon()
+    assert run.ends_within(DEADLINE_SECONDS)
     assert run.finish().outcome is Outcome.STOPPED
 
 
 def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue of nothing but short tasks still runs the code as it stands (SPEC 8.2)."""
-    run = lingering(directory, "exec sleep 1000", monkeypatch)
+    monkeypatch.setattr(supervision, "LINGER_SECONDS", DEADLINE_SECONDS)
+    run = lingering(directory, "exec sleep 1000")
     begun = time.monotonic()
-    assert not Image(directory.path, Spare.fork, set(), fresh_until=begun).lingers(run)
+    assert not Image(directory.path, Spare.fork, set(), fresh_until=begun).lingers(Home.open(directory.path), run)
     assert time.monotonic() - begun < DEADLINE_SECONDS  # for so long who does not look at its age would wait
     directory.write_stop_request("operator")
     assert run.finish().outcome is Outcome.STOPPED
+
+
+@pytest.mark.parametrize(("script", "looks_count"), [("exec sleep 0.3", 1), (":", 0)])
+def test_an_image_that_lingers_reads_the_state_while_the_agent_works(
+    directory: AttemptDirectory, tmp_path: Path, script: str, looks_count: int
+) -> None:
+    """At the agent's end it is known, if it is still the same; where the agent ends at once nothing comes before it."""
+    home = Home.open(tmp_path)
+    home.store.prepare()
+    home.store.create("/p")
+    document.parse.cache_clear()
+    run = lingering(directory, script)
+    image = Image(home.path, Spare.fork, set(), fresh_until=time.monotonic() + DEADLINE_SECONDS)
+    try:
+        assert image.lingers(home, run)
+        assert document.parse.cache_info().misses == looks_count
+    finally:
+        if image.spare is not None:
+            image.spare.dismiss()
+        run.finish()
 
 
 def test_who_delivered_is_collected_also_where_no_agent_runs(directory: AttemptDirectory) -> None:

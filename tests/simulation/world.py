@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import remembered
 from agents import INEPT, WILD, Attempts
 from disk import Crash, Disk, Fault, Operation
 from estate import Estate
@@ -134,6 +135,8 @@ class World:
             "awm_loop.cli.pulse.LOCK_WAIT_SECONDS": 0,
             "awm_loop.cli.delivery.senders": lambda _: self._senders(),
             "awm_loop.core.consequence.ROWS": _Counting(machine.ROWS, self.rows),
+            "awm_loop.store.document.parse": remembered.parsed,
+            "awm_loop.store.jsontext.layout": remembered.laid_out,
         }
         with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
             stack.callback(shutil.rmtree, self.root, ignore_errors=True)

@@ -64,8 +64,7 @@ def read(raw: object, now: Instant = NOW) -> Work:
 
 
 def read_both(raw: object, now: Instant = NOW) -> tuple[Work, Settings]:
-    text, parsed = jsontext.parse(jsontext.layout(raw), PATH)
-    return document.read(text, parsed, PATH, now, DEFAULT_AGENT)
+    return document.read(document.parse(jsontext.layout(raw), PATH), PATH, now, DEFAULT_AGENT)
 
 
 def write(work: Work, raw: dict[str, Any], rev: int = 1) -> dict[str, Any]:

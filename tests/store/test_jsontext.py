@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from awm_loop.errors import EXIT_CONFIG, BadFileError
-from awm_loop.store.jsontext import complaint, layout, locate, parse
+from awm_loop.store.jsontext import Texts, complaint, layout, locate, parse
 
 ANY = Path("state/current_work.json")
 VALUE = "write text in double quotes"
@@ -323,6 +323,33 @@ def test_a_document_cut_anywhere_is_called_cut_off(length: int) -> None:
 def test_what_is_laid_out_reads_back_the_same(value: object) -> None:
     """parse(layout(v)) is v, in value, type and order: SPEC 4.2, every unknown key is kept."""
     assert repr(parse(layout(value), ANY)[1]) == repr(value)
+
+
+@given(st.lists(st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=3)), max_size=4), VALUES, st.data())
+@settings(max_examples=300, deadline=None)
+def test_what_stood_before_is_laid_out_as_if_it_had_not(
+    lists: list[list[dict[str, object]]], other: object, data: st.DataObject
+) -> None:
+    """SPEC 4.2: entries that come, go and change their places give the text that a fresh layout gives."""
+    entries = [entry for one in lists for entry in one]
+    texts: Texts = {}
+    for _ in range(3):
+        some = st.lists(st.sampled_from(entries), max_size=6) if entries else st.just([])
+        document = {"other": other, "log": data.draw(some), "outbox": [*data.draw(some), *data.draw(st.lists(VALUES))]}
+        assert layout(document, texts) == layout(document)
+
+
+def test_an_entry_that_stands_is_not_laid_out_again() -> None:
+    """A night of a thousand notices that nobody told costs its last save no more than its first."""
+    told, texts = {"text": "x" * 200}, {}
+    layout({"outbox": [told]}, texts)
+    once = texts[id(told)]
+
+    layout({"outbox": [told, {"text": "new"}]}, texts)
+    assert texts[id(told)] is once
+
+    layout({"outbox": []}, texts)
+    assert not texts
 
 
 @given(VALUES)

@@ -308,7 +308,7 @@ def test_the_past_is_what_succeeded_in_a_known_time_and_what_failed(path: Path) 
         "S1",
     )
 
-    assert metrics.past(path) == [
+    assert [*metrics.past(path)] == [
         Past(agent="codex", type="coding", minutes=5.0),
         Past(agent="codex", type="", minutes=0.0, succeeded=False),
         Past(agent="codex", type="", minutes=0.0, succeeded=False),
@@ -319,11 +319,11 @@ def test_the_past_is_what_succeeded_in_a_known_time_and_what_failed(path: Path) 
 @pytest.mark.parametrize("data", CORRUPT.values(), ids=CORRUPT)
 def test_who_only_reads_a_corrupt_file_leaves_it(data: bytes, path: Path) -> None:
     """An ETA never fails for it, also where there is no file or a folder; a person who asks is told (SPEC 4.7)."""
-    assert (metrics.past(path), metrics.past(path.parent)) == ([], [])
+    assert (metrics.past(path), metrics.past(path.parent)) == ((), ())
 
     path.write_bytes(data)
 
-    assert metrics.past(path) == []
+    assert metrics.past(path) == ()
     with pytest.raises(BadFileError):
         metrics.summary_text(path)
     assert path.read_bytes() == data
