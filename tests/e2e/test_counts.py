@@ -128,6 +128,11 @@ def test_a_beat_at_rest_imports_next_to_nothing(home: Home) -> None:
     assert beat_modules(home) == {"awm_loop", "awm_loop.idle", "fcntl"}
 
 
+def test_a_python_of_the_checkout_starts_without_a_finder(home: Home) -> None:
+    """pip's other kind of editable install imports one at each start: twice the CPU of a beat at rest (SPEC 6.4)."""
+    assert {name for name in modules(home, "-c", "pass") if name.startswith("__editable__")} == set()
+
+
 def test_a_beat_while_an_agent_works_imports_next_to_nothing(home: Home) -> None:
     """Of the beats of a night most are of this kind (SPEC 6.4)."""
     running(home)
