@@ -35,6 +35,7 @@ from awm_loop.launchers.local import start_supervisor
 from awm_loop.store import specfile
 from awm_loop.wiring import Home
 
+READ_AHEAD_BYTES_MAX = 1024 * 1024  # of the state or the metrics: about 50 ms, in which nobody looks for a stop
 REHEARSED_BYTES_MAX = 64 * 1024  # of a spec: to parse a whole MiB takes seconds, in which nobody looks for a stop
 
 
@@ -141,9 +142,12 @@ class Image:
         if delivery.has_channels(home):
             self.spared |= _deliverer(self.home_path)
         run = supervise.Run(tended, tending.course(tended), self.spared, self.spare_of)
-        if run.reach_agent() and not (may_linger and self.lingers(home, run)):
-            _replace_image(self.home_path, tended, self.spared)
-        run.finish()
+        has_agent = run.reach_agent()
+        try:
+            if has_agent and not (may_linger and self.lingers(home, run)):
+                _replace_image(self.home_path, tended, self.spared)
+        finally:  # as above, of what is read ahead
+            run.finish()
 
     def lingers(self, home: Home, run: supervise.Run) -> bool:
         if time.monotonic() > self.fresh_until:
@@ -182,6 +186,10 @@ def _rehearse(home: Home) -> None:
 
 def _read_ahead(home: Home) -> None:
     """Look at the state as it stands while the agent works: what is the same at its end need not be looked at then."""
+    for path in (home.store.path, home.metrics_path):
+        with suppress(OSError):
+            if path.stat().st_size > READ_AHEAD_BYTES_MAX:
+                return
     now = clock.now()
     loaded = home.store.load(now)
     if loaded is not None:

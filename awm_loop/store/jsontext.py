@@ -96,7 +96,7 @@ def locate(text: str, pointer: Pointer) -> tuple[int, int]:
 
 def _decoded(data: bytes, path: Path) -> str:
     if len(data) > BYTES_MAX:
-        what = f"the file has {len(data)} bytes; expected at most {BYTES_MAX} (32 MiB)"
+        what = f"the file has more than {BYTES_MAX} bytes (32 MiB); expected a smaller one"
         raise _bad_file(path, "", (), _HazardError(what, "too big: take out what is not needed"))
     nul_counts = (data[:4:2].count(0), data[1:4:2].count(0))
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or nul_counts in {(0, 2), (2, 0)}:

@@ -108,8 +108,8 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def _bytes(path: Path) -> bytes | None:
-    with durable.disk_trouble(path, "read"), suppress(FileNotFoundError):
-        return path.read_bytes()
+    with durable.disk_trouble(path, "read"), suppress(FileNotFoundError), path.open("rb") as file:
+        return file.read(jsontext.BYTES_MAX + 1)
     return None
 
 

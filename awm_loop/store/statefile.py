@@ -150,7 +150,7 @@ class StateFile:
                 suppress(FileNotFoundError),
                 os.fdopen(os.open(self.path, flags), "rb") as file,
             ):
-                token, data = os.fstat(file.fileno()), file.read()
+                token, data = os.fstat(file.fileno()), file.read(jsontext.BYTES_MAX + 1)
             if token is None or data is None:
                 return None
             try:

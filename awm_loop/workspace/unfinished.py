@@ -85,17 +85,17 @@ def _undo(where: Path, step: Step, entries: Sequence[tuple[str, bool, bool]]) ->
         ours, folders = [], []
         for name, in_old, in_new in entries:
             path = where / name
-            stands = os.path.lexists(path)
+            stands = os.path.lexists(path) and not _is_below_a_file(where, name)
             if name not in changed_since_old if in_old else not stands:
                 continue  # not reached
-            if in_old and path.is_dir() and not path.is_symlink():
+            if stands and in_old and path.is_dir() and not path.is_symlink():
                 folders.append(name)  # it was to become one
             elif not stands or (in_new and (name not in changed_since_new or _is_torn(path, step.new, name))):
-                ours.append((name, in_old))
-        for name, _ in ours:
+                ours.append((name, in_old, stands))
+        for name in (name for name, _, stands in ours if stands):
             with suppress(FileNotFoundError, NotADirectoryError):
                 (where / name).unlink()
-        gone = [name for name, in_old in ours if in_old] + [name for name in folders if _is_emptied(where / name)]
+        gone = [name for name, in_old, _ in ours if in_old] + [name for name in folders if _is_emptied(where / name)]
         names = "\0".join(name for name in gone if not _is_below_a_file(where, name))  # git would remove it
         git.demanded(git.run(where, "checkout-index", "-z", "--force", "--stdin", environment=old, feed=names))
 

@@ -31,7 +31,7 @@ HAZARDS = {
     ),
     "too big": (
         b" " * (32 * 2**20 + 1),
-        "1:1: the file has 33554433 bytes; expected at most 33554432 (32 MiB)",
+        "1:1: the file has more than 33554432 bytes (32 MiB); expected a smaller one",
         "too big",
     ),
     "duplicate key": (

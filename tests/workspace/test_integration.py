@@ -470,6 +470,41 @@ def test_a_directory_that_was_becoming_a_file_is_one_afterwards_but_for_a_person
     assert isinstance(done, Refused) if theirs else done == Integrated(made)
 
 
+def test_a_directory_that_was_becoming_a_link_is_one_again_where_other_work_comes_first(
+    project, worktree, lock, tmp_path
+):
+    """What the base has below it is no file of the person's that is gone (SPEC 10.3)."""
+    commit(project, "old/x", "x")
+    git(worktree, "reset", "-q", "--hard", "main")
+    git(worktree, "mv", "old", "new")
+    (worktree / "old").symlink_to("new")
+    half_done(project, worktree, lock)
+    (project / "old").rename(project / "new")
+    (project / "old").symlink_to("new")
+    ensure(project, tmp_path / "worktrees" / "S2", "awm/S2", main(project))
+    made = commit(tmp_path / "worktrees" / "S2", "other.txt", "other")
+
+    assert integrate(tmp_path / "worktrees" / "S2", project, "main", lock) == Integrated(made)
+    assert (git(project, "status", "--porcelain"), (project / "old" / "x").read_text()) == ("", "x")
+
+
+def test_nothing_is_touched_behind_a_persons_link(project, worktree, lock, tmp_path):
+    """Not even folders without a file in them (SPEC 10.3)."""
+    commit(project, "d/x", "x")
+    git(worktree, "reset", "-q", "--hard", "main")
+    git(worktree, "rm", "-q", "-r", "d")
+    half_done(project, worktree, lock)
+    (project / "d" / "x").unlink()
+    (project / "d").rmdir()
+    (tmp_path / "elsewhere" / "x" / "empty").mkdir(parents=True)
+    (project / "d").symlink_to(tmp_path / "elsewhere")
+
+    integrate(worktree, project, "main", lock)
+
+    assert (tmp_path / "elsewhere" / "x" / "empty").is_dir()
+    assert (project / "d").is_symlink()
+
+
 def test_the_lock_of_a_living_git_is_not_taken_for_a_dead_ones(project, worktree, lock):
     """While a git works in the project its files are not repaired, and that is said (SPEC 8.3)."""
     made = commit(worktree, "new.txt", "new")
