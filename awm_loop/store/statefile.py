@@ -36,7 +36,7 @@ STATE_NAME = "current_work.json"
 EDITED = "edited by hand"  # what the journal calls an edit of the file (SPEC 4.6)
 EDIT_CHARS_MAX = 1000  # of its words there
 State = Mapping[str, object]
-_LAID: jsontext.Texts = {}
+_LAID: jsontext.Texts = {}  # by this process, of the state that it saved or looked at last
 _ATTEMPT_NAME = re.compile(r"[0-9a-f]{12}\.([0-9]{1,12})")  # `core.model.attempt_key`; far from COUNT_MAX
 
 
