@@ -21,7 +21,7 @@ from awm_loop.attempt.spawn import Invocation, Spare
 from awm_loop.attempt.stage import End, Stage, Tended
 from awm_loop.attempt.supervise import Course, Run, marker, tend
 from awm_loop.cli import supervision
-from awm_loop.cli.supervision import Image
+from awm_loop.cli.supervision import READ_AHEAD_BYTES_MAX, Image
 from awm_loop.core.model import Outcome
 from awm_loop.core.observation import Result
 from awm_loop.errors import DiskError
@@ -252,14 +252,19 @@ def test_an_image_lingers_only_while_it_is_young(directory: AttemptDirectory, mo
     assert run.finish().outcome is Outcome.STOPPED
 
 
-@pytest.mark.parametrize(("script", "looks_count"), [("exec sleep 0.3", 1), (":", 0)])
+@pytest.mark.parametrize(
+    ("script", "others_bytes", "looks_count"),
+    [("exec sleep 0.3", 0, 1), (":", 0, 0), ("exec sleep 0.3", READ_AHEAD_BYTES_MAX, 0)],
+)
 def test_an_image_that_lingers_reads_the_state_while_the_agent_works(
-    directory: AttemptDirectory, tmp_path: Path, script: str, looks_count: int
+    directory: AttemptDirectory, tmp_path: Path, script: str, others_bytes: int, looks_count: int
 ) -> None:
-    """At the agent's end it is known, if it is still the same; where the agent ends at once nothing comes before it."""
+    """At the agent's end it is known, if it is still the same; nothing comes before an end at once, or takes long."""
     home = Home.open(tmp_path)
     home.store.prepare()
     home.store.create("/p")
+    with home.store.path.open("a") as file:
+        file.write(" " * others_bytes)
     document.parse.cache_clear()
     run = lingering(directory, script)
     image = Image(home.path, Spare.fork, set(), fresh_until=time.monotonic() + DEADLINE_SECONDS)

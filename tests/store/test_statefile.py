@@ -67,6 +67,14 @@ def modes(directory: Path) -> dict[str, int]:
 # Saving
 
 
+def test_a_state_of_any_size_is_refused_and_not_read_whole(store: StateFile) -> None:
+    """SPEC 4.7: a file with a hole of a terabyte is a bad file, not a lack of memory."""
+    os.truncate(store.path, 2**40)
+
+    with pytest.raises(BadFileError, match="has more than 33554432 bytes"):
+        store.load(NOW)
+
+
 def test_what_was_saved_is_what_is_loaded(store: StateFile) -> None:
     """State, bytes and rev; the journal's lines leave the state in memory once they are on disk (SPEC 4.3)."""
     loaded = saved(store)
